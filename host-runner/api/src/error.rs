@@ -1,0 +1,153 @@
+//! Errors that cross the wire: a code for programs, a message for people, and the facts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use utoipa::ToSchema;
+
+/// What went wrong, as a closed set: a program may match on it exhaustively.
+///
+/// Codes of the host, of the link to it, and of the desktop share one enum, so that a window has one place to translate them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request is not valid JSON, or has an unknown or missing field. Details: `field` where known.
+    MalformedRequest,
+    /// The request's body is larger than the limit. Details: `limit_kib`.
+    BodyTooLarge,
+    /// A name breaks the naming rules. Details: `field`, `rule`.
+    InvalidName,
+    /// A number is outside its range. Details: `field`, `value`, `min`, `max`.
+    OutOfRange,
+    /// No such path, or not with this method.
+    NoSuchEndpoint,
+    /// No instance has this id. Details: `id`.
+    InstanceNotFound,
+    /// No image has this name. Details: `image`.
+    ImageNotFound,
+    /// An image's files are missing or damaged. Details: `image`, `file`, `remedy`.
+    ImageCorrupt,
+    /// Another instance on this machine has the name. Details: `name`.
+    NameTaken,
+    /// The spec's generation is older than the one that the host holds. Details: `held`, `given`.
+    StaleGeneration,
+    /// The same generation arrived with another content. Details: `generation`.
+    ConflictingSpec,
+    /// The action does not fit the instance's state. Details: `state`, `action`.
+    WrongState,
+    /// Too little memory to promise. Details: `needed_mib`, `free_mib`.
+    InsufficientMemory,
+    /// Too little disk to promise. Details: `needed_mib`, `free_mib`.
+    InsufficientDisk,
+    /// More vCPUs than the machine has threads. Details: `needed`, `threads`.
+    TooManyVcpus,
+    /// No engine on this machine can run the instance. Details: `remedy`.
+    NoEngine,
+    /// The engine refused or died. Details: `engine`, `log`.
+    EngineFailed,
+    /// A published port is taken. Details: `port`.
+    PortTaken,
+    /// The machine's disk is full. Details: `path`.
+    DiskFull,
+    /// The events asked for are no longer held; read the snapshot again.
+    EventsLost,
+    /// The operation took longer than its deadline. Details: `deadline_ms`.
+    TimedOut,
+    /// A defect of the host-runner; its log has the request id.
+    Internal,
+    /// The machine's address cannot be resolved or reached. Details: `address`.
+    Unreachable,
+    /// The SSH server's key is not known yet. Details: `address`, `key_type`, `fingerprint`.
+    HostKeyUnknown,
+    /// The SSH server's key differs from the known one. Details: `address`, `key_type`, `fingerprint`, `known_hosts_line`.
+    HostKeyChanged,
+    /// The server accepted none of the ways to log in. Details: `user`, `tried`.
+    AuthenticationFailed,
+    /// A key file is encrypted and its passphrase is missing or wrong. Details: `path`.
+    PassphraseNeeded,
+    /// A file on the desktop cannot be used (an SSH key, the SSH configuration). Details: `path`.
+    BadLocalFile,
+    /// The machine answers SSH, but no host-runner. Details: `remedy`.
+    AgentMissing,
+    /// The host-runner speaks another version of the contract. Details: `desktop`, `host`.
+    VersionMismatch,
+    /// The machine's answer breaks the contract.
+    ProtocolViolation,
+    /// The desktop does not know this machine. Details: `id`.
+    MachineNotFound,
+    /// The pool already has a machine at this address. Details: `address`, `name`.
+    MachineKnown,
+    /// The desktop's own database failed.
+    Storage,
+    /// The caller gave up.
+    Cancelled,
+}
+
+/// A fact beside an error: a text or a small number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
+#[serde(untagged)]
+pub enum DetailValue {
+    /// A count or a size; the key's suffix names the unit.
+    Number(u32),
+    /// A text.
+    Text(String),
+}
+
+impl From<u32> for DetailValue {
+    fn from(value: u32) -> Self {
+        Self::Number(value)
+    }
+}
+impl From<pool::Mib> for DetailValue {
+    fn from(value: pool::Mib) -> Self {
+        Self::Number(value.0)
+    }
+}
+impl From<&str> for DetailValue {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+impl From<String> for DetailValue {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+/// The body of every refusal. Each code documents its details' keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS, thiserror::Error)]
+pub struct ApiError {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people, in English, naming the cause and where there is one the remedy.
+    pub message: String,
+    /// The facts, by key.
+    #[serde(default)]
+    pub details: BTreeMap<String, DetailValue>,
+}
+
+impl ApiError {
+    /// An error without details.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: BTreeMap::new(),
+        }
+    }
+
+    /// Adds one fact.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<DetailValue>) -> Self {
+        self.details.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,12 @@
+//! The pool's brain: what may run where, and why.
+//!
+//! Pure decisions over plain values. The desktop previews a drag with this code, the host admits with it, and tests run it:
+//! no tokio, no I/O, no clock, no unseeded randomness.
+
+mod filters;
+mod placement;
+mod types;
+
+pub use filters::{FILTERS, Filter};
+pub use placement::{Preview, Term, Verdict, best_first, preview, unmet};
+pub use types::{EngineKind, ImageAvailability, ImageState, Machine, Mib, Readiness, Refusal, Request};

@@ -1,0 +1,206 @@
+//! The plain values that decisions are made of.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A size in MiB (2^20 bytes).
+///
+/// On the wire a plain JSON number; `u32` holds 4 PiB and is exact in every JSON reader.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, ToSchema, TS,
+)]
+#[serde(transparent)]
+pub struct Mib(pub u32);
+
+impl Mib {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// The same size in bytes.
+    pub fn bytes(self) -> u64 {
+        u64::from(self.0) << 20
+    }
+
+    /// The largest whole number of MiB in `bytes`, capped at what a `u32` holds.
+    pub fn floor_from_bytes(bytes: u64) -> Self {
+        Self(u32::try_from(bytes >> 20).unwrap_or(u32::MAX))
+    }
+
+    /// The smallest whole number of MiB that holds `bytes`, capped at what a `u32` holds.
+    pub fn ceil_from_bytes(bytes: u64) -> Self {
+        Self(u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX))
+    }
+
+    /// The difference, or zero where `other` is larger.
+    #[must_use]
+    pub fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// The sum, capped at what a `u32` holds.
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::iter::Sum for Mib {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::ZERO, Self::saturating_add)
+    }
+}
+
+/// For people: whole MiB below one GiB, else GiB with at most one decimal ("512 MiB", "2.5 GiB", "64 GiB").
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1024 {
+            return write!(f, "{} MiB", self.0);
+        }
+        let tenths = (u64::from(self.0) * 10) >> 10;
+        match (tenths / 10, tenths % 10) {
+            (whole, 0) => write!(f, "{whole} GiB"),
+            (whole, rest) => write!(f, "{whole}.{rest} GiB"),
+        }
+    }
+}
+
+/// What runs a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// QEMU, controlled over QMP.
+    Qemu,
+}
+
+/// Whether an image on a machine can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageState {
+    /// Complete, and its files have the digests that its manifest names.
+    Ready,
+    /// A file is missing or differs from its digest.
+    Corrupt,
+}
+
+/// An image on a machine, as far as placement cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageAvailability {
+    /// The image's name, such as `tiny-linux`.
+    pub name: String,
+    /// Whether it can be used.
+    pub state: ImageState,
+}
+
+/// Whether a machine takes new instances now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// There is no working connection to it.
+    Unreachable,
+}
+
+/// A machine of the pool, as placement sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    /// The machine's identity in the pool.
+    pub id: Uuid,
+    /// The name that people know it by.
+    pub name: String,
+    /// Whether it takes new instances.
+    pub readiness: Readiness,
+    /// Hardware threads.
+    pub threads: u32,
+    /// Memory that it offers to instances, promised or not.
+    pub memory_offered: Mib,
+    /// Memory that it can still promise.
+    pub memory_free: Mib,
+    /// Disk that it can still promise.
+    pub disk_free: Mib,
+    /// Current CPU load over all threads, 0..=1.
+    pub cpu_load: f64,
+    /// The images that it holds.
+    pub images: Vec<ImageAvailability>,
+    /// The engines that work there; empty when none does.
+    pub engines: Vec<EngineKind>,
+}
+
+/// What a new instance needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The image to start from.
+    pub image: String,
+    /// Virtual CPUs, at least 1.
+    pub vcpus: u32,
+    /// Guest memory.
+    pub memory: Mib,
+    /// The instance's own disk; zero for none.
+    pub disk: Mib,
+    /// The engine that was asked for; `None` leaves it to the machine.
+    pub engine: Option<EngineKind>,
+}
+
+/// Why a machine cannot take an instance, with the numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no working connection to the machine.
+    Unreachable,
+    /// Too little memory is left to promise.
+    InsufficientMemory {
+        /// What the instance needs, in MiB.
+        needed_mib: Mib,
+        /// What the machine can still promise, in MiB.
+        free_mib: Mib,
+    },
+    /// Too little disk is left to promise.
+    InsufficientDisk {
+        /// What the instance needs, in MiB.
+        needed_mib: Mib,
+        /// What the machine can still promise, in MiB.
+        free_mib: Mib,
+    },
+    /// The instance wants more vCPUs than the machine has threads.
+    TooManyVcpus {
+        /// What the instance needs.
+        needed: u32,
+        /// The machine's hardware threads.
+        threads: u32,
+    },
+    /// The machine does not hold the image.
+    ImageMissing {
+        /// The image's name.
+        image: String,
+    },
+    /// The machine holds the image, but its files are damaged.
+    ImageCorrupt {
+        /// The image's name.
+        image: String,
+    },
+    /// No engine that could run the instance works on the machine.
+    NoEngine,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("cannot be reached"),
+            Self::InsufficientMemory { needed_mib, free_mib } => {
+                write!(f, "needs {needed_mib} of memory, {free_mib} free")
+            }
+            Self::InsufficientDisk { needed_mib, free_mib } => {
+                write!(f, "needs {needed_mib} of disk, {free_mib} free")
+            }
+            Self::TooManyVcpus { needed, threads } => {
+                write!(f, "needs {needed} vCPUs, has {threads} threads")
+            }
+            Self::ImageMissing { image } => write!(f, "does not hold the image {image}"),
+            Self::ImageCorrupt { image } => write!(f, "its copy of the image {image} is damaged"),
+            Self::NoEngine => f.write_str("no engine works there"),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+use api::{ApiError, Instance, Mib, PortRequest};
+use pool::Preview;
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use uuid::Uuid;
+
+use super::picture::{ActivityEntry, MachineAddress, PoolMachine, PoolPicture, Settings, Template};
+
+/// What a person asks for when a template is dropped, or the form is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceRequest {
+    /// The instance's name; absent takes the next free one of the prefix.
+    pub name: Option<String>,
+    /// The prefix for a name that is not given.
+    pub name_prefix: String,
+    /// The image to start from.
+    pub image: String,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Guest memory.
+    pub memory_mib: Mib,
+    /// The instance's own disk; 0 for none.
+    pub disk_mib: Mib,
+    /// TCP ports to publish.
+    pub ports: Vec<PortRequest>,
+}
+
+/// What can be done to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceAction {
+    /// Power on.
+    Start,
+    /// The power button, and force after a minute.
+    Stop,
+    /// Pull the plug.
+    ForceStop,
+    /// Stop gracefully, then power on.
+    Restart,
+    /// Remove it with its disk.
+    Delete,
+}
+
+/// A machine to add, with the answers that earlier tries asked for.
+///
+/// Secrets live in memory for the session only; nothing writes them anywhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct AddMachine {
+    /// How to reach it.
+    pub address: MachineAddress,
+    /// The name to show; absent takes the machine's own.
+    pub name: Option<String>,
+    /// The fingerprint that the person has compared and accepted (`SHA256:…`).
+    pub accepted_fingerprint: Option<String>,
+    /// The login password.
+    pub password: Option<String>,
+    /// The key file's passphrase.
+    pub passphrase: Option<String>,
+}
+
+impl std::fmt::Debug for AddMachine {
+    /// Without the secrets: what is logged stays.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AddMachine")
+            .field("address", &self.address)
+            .field("name", &self.name)
+            .field("accepted_fingerprint", &self.accepted_fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An SSH host key that nobody has vouched for yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct HostKeyQuestion {
+    /// The host and port that showed it.
+    pub address: String,
+    /// The key's type, such as `ssh-ed25519`.
+    pub key_type: String,
+    /// `SHA256:` and the unpadded base64 of the digest, as `ssh-keygen -lf` prints it.
+    pub fingerprint: String,
+}
+
+/// How an attempt to add a machine ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one value for each attempt of a person")]
+pub enum AddMachineOutcome {
+    /// It is in the pool and connected.
+    Added {
+        /// The machine.
+        machine: PoolMachine,
+    },
+    /// Compare the fingerprint, then try again with it in `accepted_fingerprint`.
+    ConfirmHostKey {
+        /// The key.
+        question: HostKeyQuestion,
+    },
+    /// Try again with `password`: no key was accepted.
+    PasswordNeeded {
+        /// The user that would log in.
+        user: String,
+        /// True when a password was given and refused.
+        refused: bool,
+    },
+    /// Try again with `passphrase`: the key file is encrypted.
+    PassphraseNeeded {
+        /// The key file.
+        path: String,
+        /// True when a passphrase was given and is wrong.
+        refused: bool,
+    },
+}
+
+/// Everything that the window can ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(
+    tag = "name",
+    content = "args",
+    rename_all = "snake_case",
+    deny_unknown_fields
+)]
+pub enum Command {
+    /// The whole pool.
+    PoolGet {},
+    /// The shelf.
+    TemplatesList {},
+    /// Every machine's verdict on a request, and the best.
+    PlacementPreview {
+        /// What would be created.
+        request: InstanceRequest,
+    },
+    /// Creates an instance and starts it. Safe to repeat with the same id.
+    InstanceCreate {
+        /// UUIDv7, made by the window.
+        id: Uuid,
+        /// The machine; absent takes the best.
+        machine: Option<Uuid>,
+        /// What to create.
+        request: InstanceRequest,
+    },
+    /// Does something to an instance.
+    InstanceAct {
+        /// The machine that it is on.
+        machine: Uuid,
+        /// The instance.
+        instance: Uuid,
+        /// What to do.
+        action: InstanceAction,
+    },
+    /// Connects to a machine and adds it to the pool.
+    MachineAdd {
+        /// The machine and the answers so far.
+        request: AddMachine,
+    },
+    /// Takes a machine out of this desktop's pool; nothing on the machine changes.
+    MachineRemove {
+        /// The machine.
+        machine: Uuid,
+    },
+    /// Connects to a machine now instead of waiting for the next try, with secrets where the link asked for them.
+    MachineReconnect {
+        /// The machine.
+        machine: Uuid,
+        /// The login password.
+        password: Option<String>,
+        /// The key file's passphrase.
+        passphrase: Option<String>,
+    },
+    /// A page of the activity list, newest first.
+    ActivityList {
+        /// Only entries older than this one.
+        before: Option<u32>,
+        /// How many, 1..=200.
+        limit: u32,
+    },
+    /// What was chosen for the window.
+    SettingsGet {},
+    /// Chooses.
+    SettingsSet {
+        /// All of it.
+        settings: Settings,
+    },
+    /// A chart of a machine's CPU and memory over the last hour, as an SVG document.
+    MachineChart {
+        /// The machine.
+        machine: Uuid,
+        /// Light or dark ink.
+        dark: bool,
+    },
+}
+
+/// What each command answers, by its name; for the window's types alone.
+#[derive(Debug, TS)]
+#[expect(dead_code, reason = "only its shape is used, in TypeScript")]
+pub struct CommandResults {
+    pool_get: PoolPicture,
+    templates_list: Vec<Template>,
+    placement_preview: Preview,
+    instance_create: Instance,
+    /// `null` after a delete.
+    instance_act: Option<Instance>,
+    machine_add: AddMachineOutcome,
+    machine_remove: (),
+    machine_reconnect: (),
+    activity_list: ActivityPage,
+    settings_get: Settings,
+    settings_set: Settings,
+    machine_chart: String,
+}
+
+/// A page of the activity list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ActivityPage {
+    /// Newest first.
+    pub entries: Vec<ActivityEntry>,
+    /// True when older entries exist.
+    pub more: bool,
+}
+
+/// A command on its way, with the id that follows it to the agent's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Made by the window, 1..=64 of `A-Z a-z 0-9 -`.
+    pub request_id: String,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// Why a command was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS, thiserror::Error)]
+#[error("{error}")]
+pub struct CommandError {
+    /// What went wrong.
+    pub error: ApiError,
+    /// The machine that it is about, as people know it.
+    pub machine: Option<String>,
+    /// The id that finds the request in the logs.
+    pub request_id: String,
+}

@@ -1,0 +1,16 @@
+//! What crosses between the window and its Rust half, whichever way it travels: through Tauri, or over HTTP to a browser.
+//!
+//! One [`Command`] in, one JSON value or one [`CommandError`] out; [`WindowEvent`]s are pushed. The types are generated into
+//! `ui/src/api/generated`; a test fails when they have drifted.
+
+mod command;
+mod picture;
+
+pub use command::{
+    ActivityPage, AddMachine, AddMachineOutcome, Call, Command, CommandError, CommandResults,
+    HostKeyQuestion, InstanceAction, InstanceRequest,
+};
+pub use picture::{
+    ActivityEntry, ActivityKind, Link, MachineAddress, PlacedInstance, PoolChange, PoolMachine, PoolPicture,
+    Settings, Template, ThemeChoice, WindowEvent,
+};
