@@ -1,0 +1,1 @@
+//! What this machine is, how loaded it is, and what it lacks.

@@ -1,0 +1,1 @@
+//! Images: content-addressed, read-only.
