@@ -1,0 +1,3 @@
+//! What the desktop's Rust half promises, without a window.
+
+mod typescript;

@@ -1,0 +1,1043 @@
+// Generated from Rust: src-tauri/src/contract, host-runner/api and host-runner/pool. Never edit by hand.
+// Write it anew: UPDATE_GENERATED=1 cargo test -p millpond --test desktop typescript
+
+/**
+ * One line of the activity list.
+ */
+export type ActivityEntry = { 
+/**
+ * Grows with every entry.
+ */
+id: number, 
+/**
+ * When it happened, by the desktop's clock.
+ */
+at: Timestamp, 
+/**
+ * What it is about.
+ */
+kind: ActivityKind, 
+/**
+ * The machine, as it was called then.
+ */
+machine: string | null, 
+/**
+ * The instance, as it was called then.
+ */
+instance: string | null, 
+/**
+ * The instance's id, while the window can still open it.
+ */
+instance_id: string | null, 
+/**
+ * Milliseconds that it took, where that is of interest (boot time).
+ */
+took_ms: number | null, 
+/**
+ * The error, for failures and refusals.
+ */
+error: ApiError | null, 
+/**
+ * The id that finds the same request in the agent's log.
+ */
+request_id: string | null, };
+
+/**
+ * What an entry of the activity list is about.
+ */
+export type ActivityKind = "machine_added" | "machine_removed" | "machine_connected" | "machine_unreachable" | "instance_created" | "instance_started" | "instance_ready" | "instance_stopped" | "instance_failed" | "instance_deleted" | "command_refused";
+
+/**
+ * A page of the activity list.
+ */
+export type ActivityPage = { 
+/**
+ * Newest first.
+ */
+entries: Array<ActivityEntry>, 
+/**
+ * True when older entries exist.
+ */
+more: boolean, };
+
+/**
+ * A machine to add, with the answers that earlier tries asked for.
+ *
+ * Secrets live in memory for the session only; nothing writes them anywhere.
+ */
+export type AddMachine = { 
+/**
+ * How to reach it.
+ */
+address: MachineAddress, 
+/**
+ * The name to show; absent takes the machine's own.
+ */
+name: string | null, 
+/**
+ * The fingerprint that the person has compared and accepted (`SHA256:…`).
+ */
+accepted_fingerprint: string | null, 
+/**
+ * The login password.
+ */
+password: string | null, 
+/**
+ * The key file's passphrase.
+ */
+passphrase: string | null, };
+
+/**
+ * How an attempt to add a machine ended.
+ */
+export type AddMachineOutcome = { "outcome": "added", 
+/**
+ * The machine.
+ */
+machine: PoolMachine, } | { "outcome": "confirm_host_key", 
+/**
+ * The key.
+ */
+question: HostKeyQuestion, } | { "outcome": "password_needed", 
+/**
+ * The user that would log in.
+ */
+user: string, 
+/**
+ * True when a password was given and refused.
+ */
+refused: boolean, } | { "outcome": "passphrase_needed", 
+/**
+ * The key file.
+ */
+path: string, 
+/**
+ * True when a passphrase was given and is wrong.
+ */
+refused: boolean, };
+
+/**
+ * The body of every refusal. Each code documents its details' keys.
+ */
+export type ApiError = { 
+/**
+ * For programs.
+ */
+code: ErrorCode, 
+/**
+ * For people, in English, naming the cause and where there is one the remedy.
+ */
+message: string, 
+/**
+ * The facts, by key.
+ */
+details: { [key in string]: DetailValue }, };
+
+/**
+ * A command on its way, with the id that follows it to the agent's log.
+ */
+export type Call = { 
+/**
+ * Made by the window, 1..=64 of `A-Z a-z 0-9 -`.
+ */
+request_id: string, 
+/**
+ * What is asked.
+ */
+command: Command, };
+
+/**
+ * One thing that this machine can do or lacks.
+ */
+export type Capability = { 
+/**
+ * A stable name, such as `hardware_virtualization` or `qemu`.
+ */
+name: string, 
+/**
+ * How it turned out.
+ */
+state: CapabilityState, 
+/**
+ * What was found, in words.
+ */
+finding: string, 
+/**
+ * What to do about it; absent when nothing is to be done.
+ */
+remedy: string | null, };
+
+/**
+ * How one thing that `host-runner doctor` looks at turned out.
+ */
+export type CapabilityState = "ok" | "limited" | "missing";
+
+/**
+ * Everything that the window can ask for.
+ */
+export type Command = { "name": "pool_get", "args": Record<symbol, never> } | { "name": "templates_list", "args": Record<symbol, never> } | { "name": "placement_preview", "args": { 
+/**
+ * What would be created.
+ */
+request: InstanceRequest, } } | { "name": "instance_create", "args": { 
+/**
+ * UUIDv7, made by the window.
+ */
+id: string, 
+/**
+ * The machine; absent takes the best.
+ */
+machine: string | null, 
+/**
+ * What to create.
+ */
+request: InstanceRequest, } } | { "name": "instance_act", "args": { 
+/**
+ * The machine that it is on.
+ */
+machine: string, 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * What to do.
+ */
+action: InstanceAction, } } | { "name": "machine_add", "args": { 
+/**
+ * The machine and the answers so far.
+ */
+request: AddMachine, } } | { "name": "machine_remove", "args": { 
+/**
+ * The machine.
+ */
+machine: string, } } | { "name": "machine_reconnect", "args": { 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * The login password.
+ */
+password: string | null, 
+/**
+ * The key file's passphrase.
+ */
+passphrase: string | null, } } | { "name": "activity_list", "args": { 
+/**
+ * Only entries older than this one.
+ */
+before: number | null, 
+/**
+ * How many, 1..=200.
+ */
+limit: number, } } | { "name": "settings_get", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
+/**
+ * All of it.
+ */
+settings: Settings, } } | { "name": "machine_chart", "args": { 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Light or dark ink.
+ */
+dark: boolean, } };
+
+/**
+ * Why a command was not done.
+ */
+export type CommandError = { 
+/**
+ * What went wrong.
+ */
+error: ApiError, 
+/**
+ * The machine that it is about, as people know it.
+ */
+machine: string | null, 
+/**
+ * The id that finds the request in the logs.
+ */
+request_id: string, };
+
+/**
+ * What each command answers, by its name; for the window's types alone.
+ */
+export type CommandResults = { pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, instance_create: Instance, 
+/**
+ * `null` after a delete.
+ */
+instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_reconnect: null, activity_list: ActivityPage, settings_get: Settings, settings_set: Settings, machine_chart: string, };
+
+/**
+ * A fact beside an error: a text or a small number.
+ */
+export type DetailValue = number | string;
+
+/**
+ * The engine that an instance runs on, and why.
+ */
+export type EngineChoice = { 
+/**
+ * The engine.
+ */
+kind: EngineKind, 
+/**
+ * True where the CPU runs the guest itself; false where it is emulated.
+ */
+accelerated: boolean, 
+/**
+ * Why this engine, in words.
+ */
+reason: string, };
+
+/**
+ * What runs a guest.
+ */
+export type EngineKind = "qemu";
+
+/**
+ * Which engine an instance is to run on.
+ */
+export type EngineRequest = "auto" | "qemu";
+
+/**
+ * What went wrong, as a closed set: a program may match on it exhaustively.
+ *
+ * Codes of the host, of the link to it, and of the desktop share one enum, so that a window has one place to translate them.
+ */
+export type ErrorCode = "malformed_request" | "body_too_large" | "invalid_name" | "out_of_range" | "no_such_endpoint" | "instance_not_found" | "image_not_found" | "image_corrupt" | "name_taken" | "stale_generation" | "conflicting_spec" | "wrong_state" | "insufficient_memory" | "insufficient_disk" | "too_many_vcpus" | "no_engine" | "engine_failed" | "port_taken" | "disk_full" | "events_lost" | "timed_out" | "internal" | "unreachable" | "host_key_unknown" | "host_key_changed" | "authentication_failed" | "passphrase_needed" | "bad_local_file" | "agent_missing" | "version_mismatch" | "protocol_violation" | "machine_not_found" | "machine_known" | "storage" | "cancelled";
+
+/**
+ * A place in a host's event stream: which run of the agent, and how many events of it have passed.
+ *
+ * On the wire `EPOCH-SEQUENCE`, both decimal; it is the `id` of a server-sent event, and `Last-Event-ID` resumes after it.
+ */
+export type EventCursor = string;
+
+/**
+ * Why an instance failed.
+ */
+export type Failure = { 
+/**
+ * For programs.
+ */
+code: ErrorCode, 
+/**
+ * For people: the cause and the remedy.
+ */
+message: string, 
+/**
+ * The last lines that the engine wrote, at most 4 KiB; empty where it wrote nothing.
+ */
+log: string, 
+/**
+ * When.
+ */
+at: Timestamp, };
+
+/**
+ * Whether the CPU can run guests itself.
+ *
+ * An open `/dev/kvm` is not enough: without `vmx` or `svm` among the CPU's flags, guests are emulated.
+ */
+export type HardwareVirtualization = { 
+/**
+ * True where guests run on the CPU itself.
+ */
+available: boolean, 
+/**
+ * The finding in words: what is there, or what is missing and the remedy.
+ */
+reason: string, };
+
+/**
+ * What a machine is. Changes only when the agent restarts.
+ */
+export type HostFacts = { 
+/**
+ * The machine's identity, made at the agent's first start and kept.
+ */
+id: string, 
+/**
+ * The machine's host name.
+ */
+hostname: string, 
+/**
+ * The operating system, such as `Debian GNU/Linux 12 (bookworm)`.
+ */
+os: string, 
+/**
+ * The kernel's release, such as `6.1.0-28-amd64`.
+ */
+kernel: string, 
+/**
+ * The CPU's architecture, such as `x86_64`.
+ */
+arch: string, 
+/**
+ * The CPU's brand string; empty where it has none.
+ */
+cpu_model: string, 
+/**
+ * Hardware threads.
+ */
+threads: number, 
+/**
+ * All memory of the machine.
+ */
+memory_total_mib: Mib, 
+/**
+ * Memory that the machine offers to instances: the total less what is kept for the machine itself.
+ */
+memory_offered_mib: Mib, 
+/**
+ * Whether the CPU runs guests itself.
+ */
+hardware_virtualization: HardwareVirtualization, 
+/**
+ * The engines that work here.
+ */
+engines: Array<EngineKind>, 
+/**
+ * How instances reach the network.
+ */
+network: NetworkMode, 
+/**
+ * True when the agent runs as root.
+ */
+privileged: boolean, 
+/**
+ * Everything that `host-runner doctor` found.
+ */
+capabilities: Array<Capability>, 
+/**
+ * The agent's version, such as `0.1.0`.
+ */
+agent_version: string, 
+/**
+ * The contract's version, see [`API_VERSION`](super::API_VERSION).
+ */
+api_version: string, };
+
+/**
+ * An SSH host key that nobody has vouched for yet.
+ */
+export type HostKeyQuestion = { 
+/**
+ * The host and port that showed it.
+ */
+address: string, 
+/**
+ * The key's type, such as `ssh-ed25519`.
+ */
+key_type: string, 
+/**
+ * `SHA256:` and the unpadded base64 of the digest, as `ssh-keygen -lf` prints it.
+ */
+fingerprint: string, };
+
+/**
+ * How loaded a machine is, sampled every two seconds.
+ */
+export type HostUsage = { 
+/**
+ * When the sample was taken, by the machine's clock.
+ */
+sampled_at: Timestamp, 
+/**
+ * CPU in use over all threads, 0..=100.
+ */
+cpu_percent: number, 
+/**
+ * Memory in use by everything on the machine.
+ */
+memory_used_mib: Mib, 
+/**
+ * Memory promised to instances that run or start.
+ */
+memory_promised_mib: Mib, 
+/**
+ * Memory that can still be promised.
+ */
+memory_free_mib: Mib, 
+/**
+ * The size of the file system that holds the instances' disks.
+ */
+disk_total_mib: Mib, 
+/**
+ * Disk promised to instances.
+ */
+disk_promised_mib: Mib, 
+/**
+ * Disk that can still be promised.
+ */
+disk_free_mib: Mib, 
+/**
+ * Seconds since the machine started.
+ */
+uptime_s: number, };
+
+/**
+ * An image on a machine: content-addressed, read-only.
+ */
+export type Image = { 
+/**
+ * The name that a spec refers to, such as `tiny-linux`.
+ */
+name: string, 
+/**
+ * The name that people see, such as `Tiny Linux`.
+ */
+title: string, 
+/**
+ * One line about what it is.
+ */
+summary: string, 
+/**
+ * SHA-256 of the manifest, in lower-case hex: the same digest is the same image everywhere.
+ */
+digest: string, 
+/**
+ * The size of its files.
+ */
+size_mib: Mib, 
+/**
+ * The least memory that a guest of it boots with.
+ */
+memory_min_mib: Mib, 
+/**
+ * Whether it can be used.
+ */
+state: ImageState, 
+/**
+ * Why not, and the remedy; absent when it can.
+ */
+problem: string | null, 
+/**
+ * When it was made or imported.
+ */
+created_at: Timestamp, };
+
+/**
+ * Whether an image on a machine can be used.
+ */
+export type ImageState = "ready" | "corrupt";
+
+/**
+ * An instance as its machine sees it.
+ */
+export type Instance = { 
+/**
+ * UUIDv7, made by the caller that created it.
+ */
+id: string, 
+/**
+ * The spec's generation.
+ */
+generation: number, 
+/**
+ * What it is meant to be.
+ */
+spec: InstanceSpec, 
+/**
+ * Whether it is meant to run.
+ */
+wanted_running: boolean, 
+/**
+ * Where it is in its life.
+ */
+state: RunState, 
+/**
+ * How far a running guest has come; absent when it does not run.
+ */
+progress: Progress | null, 
+/**
+ * Why it failed; present exactly in state `failed`.
+ */
+failure: Failure | null, 
+/**
+ * The engine, from its first start on.
+ */
+engine: EngineChoice | null, 
+/**
+ * The published ports; empty when it does not run.
+ */
+ports: Array<PublishedPort>, 
+/**
+ * What it uses; absent when it does not run.
+ */
+usage: InstanceUsage | null, 
+/**
+ * When it was created.
+ */
+created_at: Timestamp, 
+/**
+ * When its guest was last powered on; absent when it does not run.
+ */
+started_at: Timestamp | null, 
+/**
+ * Milliseconds from power-on to the login prompt of the present run; absent until then.
+ */
+boot_ms: number | null, };
+
+/**
+ * What can be done to an instance.
+ */
+export type InstanceAction = "start" | "stop" | "force_stop" | "restart" | "delete";
+
+/**
+ * What a person asks for when a template is dropped, or the form is filled in.
+ */
+export type InstanceRequest = { 
+/**
+ * The instance's name; absent takes the next free one of the prefix.
+ */
+name: string | null, 
+/**
+ * The prefix for a name that is not given.
+ */
+name_prefix: string, 
+/**
+ * The image to start from.
+ */
+image: string, 
+/**
+ * Virtual CPUs.
+ */
+vcpus: number, 
+/**
+ * Guest memory.
+ */
+memory_mib: Mib, 
+/**
+ * The instance's own disk; 0 for none.
+ */
+disk_mib: Mib, 
+/**
+ * TCP ports to publish.
+ */
+ports: Array<PortRequest>, };
+
+/**
+ * What an instance is meant to be.
+ */
+export type InstanceSpec = { 
+/**
+ * 1..=63 of `a-z`, `0-9` and `-`, starting and ending with a letter or digit (RFC 1123, a host name's label); unique on the
+ * machine.
+ */
+name: string, 
+/**
+ * The image's name.
+ */
+image: string, 
+/**
+ * Virtual CPUs, 1..=64, at most the machine's threads.
+ */
+vcpus: number, 
+/**
+ * Guest memory, 16..=16,777,216 MiB.
+ */
+memory_mib: Mib, 
+/**
+ * The instance's own disk, 0..=67,108,864 MiB; 0 for none.
+ */
+disk_mib: Mib, 
+/**
+ * Which engine to use.
+ */
+engine: EngineRequest, 
+/**
+ * TCP ports to publish, at most 16, no guest port twice.
+ */
+ports: Array<PortRequest>, };
+
+/**
+ * What a running instance uses, sampled every two seconds.
+ */
+export type InstanceUsage = { 
+/**
+ * CPU of its engine's process, 100 for one full thread.
+ */
+cpu_percent: number, 
+/**
+ * Resident memory of its engine's process.
+ */
+memory_mib: Mib, };
+
+/**
+ * The state of the session with a machine.
+ */
+export type Link = { "state": "connecting" } | { "state": "connected", 
+/**
+ * Since when.
+ */
+since: Timestamp, } | { "state": "unreachable", 
+/**
+ * Since when.
+ */
+since: Timestamp, 
+/**
+ * Why.
+ */
+error: ApiError, 
+/**
+ * When it will be tried again.
+ */
+retry_at: Timestamp, } | { "state": "refused", 
+/**
+ * Why, with the remedy.
+ */
+error: ApiError, };
+
+/**
+ * How the desktop reaches a machine.
+ */
+export type MachineAddress = { "kind": "local" } | { "kind": "ssh", 
+/**
+ * A host name, an IP address, or an alias from `~/.ssh/config`.
+ */
+host: string, 
+/**
+ * The user to log in as.
+ */
+user: string | null, 
+/**
+ * The TCP port, 1..=65535.
+ */
+port: number | null, 
+/**
+ * A private key's file.
+ */
+identity_file: string | null, };
+
+/**
+ * A size in MiB (2^20 bytes).
+ *
+ * On the wire a plain JSON number; `u32` holds 4 PiB and is exact in every JSON reader.
+ */
+export type Mib = number;
+
+/**
+ * How instances on this machine reach the network.
+ */
+export type NetworkMode = "user";
+
+/**
+ * An instance and the machine that it is on.
+ */
+export type PlacedInstance = { 
+/**
+ * The machine's identity in the pool.
+ */
+machine: string, 
+/**
+ * The instance as last seen.
+ */
+instance: Instance, };
+
+/**
+ * What changed from one version of the picture to a later one. Whoever holds another version than `from` reads the whole again.
+ */
+export type PoolChange = { 
+/**
+ * The version that this applies to.
+ */
+from: number, 
+/**
+ * The version that it makes.
+ */
+to: number, 
+/**
+ * New or changed machines, whole.
+ */
+machines: Array<PoolMachine>, 
+/**
+ * Machines that left the pool.
+ */
+removed_machines: Array<string>, 
+/**
+ * New or changed instances, whole.
+ */
+instances: Array<PlacedInstance>, 
+/**
+ * Instances that are gone.
+ */
+removed_instances: Array<string>, };
+
+/**
+ * A machine of the pool as the window shows it.
+ */
+export type PoolMachine = { 
+/**
+ * The machine's identity in this desktop's pool.
+ */
+id: string, 
+/**
+ * The name that people know it by.
+ */
+name: string, 
+/**
+ * How it is reached.
+ */
+address: MachineAddress, 
+/**
+ * The state of the session with it.
+ */
+link: Link, 
+/**
+ * What it is; absent until the first connection.
+ */
+host: HostFacts | null, 
+/**
+ * How loaded it was when last seen; absent until the first connection.
+ */
+usage: HostUsage | null, 
+/**
+ * Its images.
+ */
+images: Array<Image>, };
+
+/**
+ * The whole pool at one version.
+ */
+export type PoolPicture = { 
+/**
+ * Grows by one with every change; starts anew with the app.
+ */
+version: number, 
+/**
+ * The machines, in the order in which they were added; this computer first.
+ */
+machines: Array<PoolMachine>, 
+/**
+ * The instances of all machines, oldest first.
+ */
+instances: Array<PlacedInstance>, };
+
+/**
+ * A guest's TCP port to publish on the machine.
+ */
+export type PortRequest = { 
+/**
+ * The port in the guest, 1..=65535.
+ */
+guest: number, 
+/**
+ * The port on the machine's loopback, 1..=65535; absent lets the machine choose a free one.
+ */
+host: number | null, };
+
+/**
+ * Every machine's verdict, in the machines' order, and the best of those that fit.
+ */
+export type Preview = { 
+/**
+ * One verdict for each machine.
+ */
+verdicts: Array<Verdict>, 
+/**
+ * The machine with the highest score; `null` where none fits.
+ */
+best: string | null, };
+
+/**
+ * How far a running guest has come, as seen on its serial console. A guest that prints nothing stays at `powered_on`.
+ */
+export type Progress = "powered_on" | "booting" | "ready";
+
+/**
+ * A guest's port as it is published.
+ */
+export type PublishedPort = { 
+/**
+ * The port in the guest.
+ */
+guest: number, 
+/**
+ * The port on the machine's 127.0.0.1.
+ */
+host: number, };
+
+/**
+ * Why a machine cannot take an instance, with the numbers.
+ */
+export type Refusal = { "reason": "unreachable" } | { "reason": "insufficient_memory", 
+/**
+ * What the instance needs, in MiB.
+ */
+needed_mib: Mib, 
+/**
+ * What the machine can still promise, in MiB.
+ */
+free_mib: Mib, } | { "reason": "insufficient_disk", 
+/**
+ * What the instance needs, in MiB.
+ */
+needed_mib: Mib, 
+/**
+ * What the machine can still promise, in MiB.
+ */
+free_mib: Mib, } | { "reason": "too_many_vcpus", 
+/**
+ * What the instance needs.
+ */
+needed: number, 
+/**
+ * The machine's hardware threads.
+ */
+threads: number, } | { "reason": "image_missing", 
+/**
+ * The image's name.
+ */
+image: string, } | { "reason": "image_corrupt", 
+/**
+ * The image's name.
+ */
+image: string, } | { "reason": "no_engine" };
+
+/**
+ * Where an instance is in its life.
+ *
+ * ```text
+ * creating → stopped ⇄ starting → running ⇄ paused
+ *               ↑                    ↓
+ *               └──── stopping ←─────┘        anything → failed, anything → deleting
+ * ```
+ */
+export type RunState = "creating" | "stopped" | "starting" | "running" | "paused" | "stopping" | "failed" | "deleting";
+
+/**
+ * What a person has chosen for the window.
+ */
+export type Settings = { 
+/**
+ * Light or dark.
+ */
+theme: ThemeChoice, 
+/**
+ * A language tag (`en`, `zh-CN`); absent follows the system.
+ */
+language: string | null, };
+
+/**
+ * Everything about a host at one moment, and where the events that follow it begin.
+ */
+export type Snapshot = { 
+/**
+ * What the machine is.
+ */
+host: HostFacts, 
+/**
+ * How loaded it is.
+ */
+usage: HostUsage, 
+/**
+ * Its images.
+ */
+images: Array<Image>, 
+/**
+ * Its instances.
+ */
+instances: Array<Instance>, 
+/**
+ * Read events after this.
+ */
+cursor: EventCursor, };
+
+/**
+ * Something on the shelf that can be dragged onto a machine.
+ */
+export type Template = { 
+/**
+ * A stable name, such as `tiny-linux`. The window has a title and a line of words for it in each language.
+ */
+id: string, 
+/**
+ * The image to start from.
+ */
+image: string, 
+/**
+ * The prefix of new instances' names: `tiny` gives `tiny-1`, `tiny-2`, …
+ */
+name_prefix: string, 
+/**
+ * Virtual CPUs.
+ */
+vcpus: number, 
+/**
+ * Guest memory.
+ */
+memory_mib: Mib, 
+/**
+ * The instance's own disk; 0 for none.
+ */
+disk_mib: Mib, 
+/**
+ * TCP ports to publish.
+ */
+ports: Array<PortRequest>, };
+
+/**
+ * One named part of a score.
+ */
+export type Term = { 
+/**
+ * What is judged: `memory_left` or `cpu_idle`.
+ */
+name: string, 
+/**
+ * 0 (worst) ..= 1 (best).
+ */
+value: number, 
+/**
+ * The term's share in the score; all weights add up to 1.
+ */
+weight: number, };
+
+/**
+ * Light, dark, or as the system says.
+ */
+export type ThemeChoice = "system" | "light" | "dark";
+
+/**
+ * A moment in UTC. On the wire RFC 3339, such as `2026-01-31T08:05:00Z`.
+ */
+export type Timestamp = string;
+
+/**
+ * What one machine answers to a request.
+ */
+export type Verdict = { 
+/**
+ * The machine's identity in the pool.
+ */
+machine: string, 
+/**
+ * Why not, every reason; empty means that it fits.
+ */
+refusals: Array<Refusal>, 
+/**
+ * How good the machine would be, 0..=1; 0 where it does not fit.
+ */
+score: number, 
+/**
+ * What the score is made of; empty where it does not fit.
+ */
+terms: Array<Term>, };
+
+/**
+ * What is pushed to the window.
+ */
+export type WindowEvent = { "kind": "pool", 
+/**
+ * How.
+ */
+change: PoolChange, } | { "kind": "activity", 
+/**
+ * The entry.
+ */
+entry: ActivityEntry, };
