@@ -40,13 +40,12 @@ pub struct LocalConnector {
 #[async_trait]
 impl Connector for LocalConnector {
     async fn open(&self) -> Result<BoxedStream, ClientError> {
-        let stream =
-            tokio::net::UnixStream::connect(&self.socket)
-                .await
-                .map_err(|err| ClientError::OpenSocket {
-                    path: self.socket.clone(),
-                    err,
-                })?;
+        let stream = tokio::net::UnixStream::connect(&self.socket)
+            .await
+            .map_err(|err| ClientError::OpenSocket {
+                path: self.socket.clone(),
+                err,
+            })?;
         Ok(Box::new(stream))
     }
 }

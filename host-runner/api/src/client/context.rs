@@ -13,8 +13,14 @@ impl RequestContext {
     pub fn new(request_id: impl Into<String>) -> Self {
         let request_id = request_id.into();
         let fits = (1..=64).contains(&request_id.len())
-            && request_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if fits { Self { request_id } } else { Self::generate() }
+            && request_id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if fits {
+            Self { request_id }
+        } else {
+            Self::generate()
+        }
     }
 
     /// A context with a new id, for a request that no click caused.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ssh::SshError;
@@ -31,9 +32,9 @@ pub enum ClientError {
         #[source]
         err: io::Error,
     },
-    /// The SSH link failed.
+    /// The SSH link failed; shared, as it fails for every stream in it.
     #[error(transparent)]
-    Ssh(#[from] SshError),
+    Ssh(Arc<SshError>),
     /// The connection broke while a call was under way: whether it was done is unknown.
     #[error("the connection to the host-runner broke during \"{operation}\"")]
     Broken {
@@ -68,7 +69,9 @@ pub enum ClientError {
         limit_bytes: usize,
     },
     /// The agent speaks another version of the contract.
-    #[error("the host-runner speaks version {host} of the contract, this desktop {API_VERSION}; upgrade the older of the two")]
+    #[error(
+        "the host-runner speaks version {host} of the contract, this desktop {API_VERSION}; upgrade the older of the two"
+    )]
     VersionMismatch {
         /// The version that the agent speaks.
         host: String,
@@ -129,8 +132,10 @@ impl ClientError {
             }
             Self::Ssh(error) => error.to_api(),
             Self::Broken { .. } => ApiError::new(ErrorCode::Unreachable, message),
-            Self::DeadlineExceeded { deadline, .. } => ApiError::new(ErrorCode::TimedOut, message)
-                .with("deadline_ms", u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX)),
+            Self::DeadlineExceeded { deadline, .. } => ApiError::new(ErrorCode::TimedOut, message).with(
+                "deadline_ms",
+                u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            ),
             Self::BadAnswer { .. } | Self::AnswerTooLarge { .. } => {
                 ApiError::new(ErrorCode::ProtocolViolation, message)
             }
@@ -138,6 +143,12 @@ impl ClientError {
                 .with("desktop", API_VERSION)
                 .with("host", host.as_str()),
         }
+    }
+}
+
+impl From<SshError> for ClientError {
+    fn from(error: SshError) -> Self {
+        Self::Ssh(Arc::new(error))
     }
 }
 

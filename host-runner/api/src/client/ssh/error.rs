@@ -265,9 +265,12 @@ impl SshError {
                 error.with("user", user.as_str()).with("tried", tried.join(", "))
             }
             Self::AgentMissing { remedy, .. } => error.with("remedy", remedy.as_str()),
-            Self::DeadlineExceeded { address, deadline, .. } => error
-                .with("address", address.as_str())
-                .with("deadline_ms", u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX)),
+            Self::DeadlineExceeded {
+                address, deadline, ..
+            } => error.with("address", address.as_str()).with(
+                "deadline_ms",
+                u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            ),
             Self::Unreachable { address, .. }
             | Self::Protocol { address, .. }
             | Self::Closed { address, .. }
@@ -277,9 +280,10 @@ impl SshError {
 
     fn code(&self) -> ErrorCode {
         match self {
-            Self::ReadFile { .. } | Self::BadConfig { .. } | Self::BadKey { .. } | Self::SaveHostKey { .. } => {
-                ErrorCode::BadLocalFile
-            }
+            Self::ReadFile { .. }
+            | Self::BadConfig { .. }
+            | Self::BadKey { .. }
+            | Self::SaveHostKey { .. } => ErrorCode::BadLocalFile,
             Self::BadTarget { .. }
             | Self::Unreachable { .. }
             | Self::Protocol { .. }
