@@ -36,9 +36,12 @@ impl FromStr for EventCursor {
 
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let (epoch, sequence) = text.split_once('-').ok_or(BadCursor)?;
-        let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => digits.parse::<u64>().map_err(|_| BadCursor),
-            false => Err(BadCursor),
+        let number = |digits: &str| {
+            if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                digits.parse::<u64>().map_err(|_| BadCursor)
+            } else {
+                Err(BadCursor)
+            }
         };
         Ok(Self {
             epoch: number(epoch)?,

@@ -192,7 +192,7 @@ pub struct InstanceUsage {
 /// An instance as its machine sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, TS)]
 pub struct Instance {
-    /// UUIDv7, made by the caller that created it.
+    /// A `UUIDv7`, made by the caller that created it.
     pub id: Uuid,
     /// The spec's generation.
     pub generation: u32,

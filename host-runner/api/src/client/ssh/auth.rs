@@ -101,7 +101,7 @@ impl Login<'_> {
         match result {
             Ok(AuthResult::Success) => Ok(true),
             // A connection that ends during a login looks like a refusal without other methods.
-            Ok(AuthResult::Failure { .. }) if self.handle.is_closed() => Err(self.cut_off()),
+            _ if self.handle.is_closed() => Err(self.cut_off()),
             Ok(AuthResult::Failure {
                 remaining_methods,
                 partial_success,
@@ -110,7 +110,6 @@ impl Login<'_> {
                 self.one_factor_more |= partial_success;
                 Ok(false)
             }
-            Err(_) if self.handle.is_closed() => Err(self.cut_off()),
             Err(err) => Err(SshError::Protocol {
                 address: self.hop.address(),
                 err,

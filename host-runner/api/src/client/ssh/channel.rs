@@ -27,6 +27,9 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 /// How much of a command's stderr is kept, in bytes.
 const STDERR_BYTES_MAX: usize = 1024;
 
+/// Makes an error of a command's exit status and its stderr.
+pub(super) type MissingAgent = Box<dyn FnOnce(Option<u32>, &str) -> SshError + Send>;
+
 /// What a channel leads to.
 pub(super) enum Far {
     /// The agent's socket itself.
@@ -35,8 +38,8 @@ pub(super) enum Far {
     Command {
         /// Set when the first byte comes back: the command is there and works.
         works: Arc<OnceLock<()>>,
-        /// Makes the error for a command that ended without a byte, from its exit status and its stderr.
-        missing: Box<dyn FnOnce(Option<u32>, &str) -> SshError + Send>,
+        /// For a command that ended without a byte.
+        missing: MissingAgent,
     },
 }
 

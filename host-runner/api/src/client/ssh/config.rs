@@ -1,6 +1,6 @@
 //! The user's SSH configuration, as far as it says how to reach a host.
 //!
-//! Source: ssh_config(5). Known keywords: `Host`, `Match` (with `all`, `host`, `originalhost`, `user`, `localuser`), `Include`,
+//! Source: `ssh_config(5)`. Known keywords: `Host`, `Match` (with `all`, `host`, `originalhost`, `user`, `localuser`), `Include`,
 //! `HostName`, `User`, `Port`, `IdentityFile`, `IdentitiesOnly`, `IdentityAgent`, `ProxyJump`, `ProxyCommand`, `UserKnownHostsFile` and
 //! `HostKeyAlias`. Any other keyword is none of our business and is passed over.
 

@@ -32,7 +32,7 @@ impl KeyMaterial {
     }
 }
 
-/// Reads a key file: OpenSSH's format, PKCS#1, PKCS#8 or SEC1 in PEM, or PuTTY's. `None` where there is no such file.
+/// Reads a key file: OpenSSH's format, PKCS#1, PKCS#8 or SEC1 in PEM, or `PuTTY`'s. `None` where there is no such file.
 ///
 /// # Errors
 /// [`SshError::ReadFile`] and [`SshError::BadKey`].

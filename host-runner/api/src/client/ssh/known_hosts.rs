@@ -1,6 +1,6 @@
 //! Known host keys.
 //!
-//! Source: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": plain, hashed (HMAC-SHA1) and wildcard names, `[host]:port`, and the markers
+//! Source: `sshd(8)`, "`SSH_KNOWN_HOSTS` FILE FORMAT": plain, hashed (HMAC-SHA1) and wildcard names, `[host]:port`, and the markers
 //! `@cert-authority` and `@revoked`.
 
 use std::collections::BTreeSet;
@@ -214,11 +214,8 @@ pub(super) fn append(path: &Path, host: &str, port: u16, key: &PublicKey) -> io:
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
-    let mut line = String::new();
-    if !ends_with_newline(&mut file)? {
-        line.push('\n');
-    }
-    line.push_str(&format!("{} {}\n", written_name(host, port), key.join(" ")));
+    let break_before = if ends_with_newline(&mut file)? { "" } else { "\n" };
+    let line = format!("{break_before}{} {}\n", written_name(host, port), key.join(" "));
     file.write_all(line.as_bytes())?;
     file.sync_all()
 }

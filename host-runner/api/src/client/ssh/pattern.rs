@@ -1,4 +1,4 @@
-//! OpenSSH's patterns: `*` for any run, `?` for any one character, `!` in front of a whole pattern to exclude. Source: ssh_config(5),
+//! OpenSSH's patterns: `*` for any run, `?` for any one character, `!` in front of a whole pattern to exclude. Source: `ssh_config(5)`,
 //! "PATTERNS".
 
 /// Whether one pattern, without its `!`, matches all of `text`; letters' case does not matter.

@@ -64,7 +64,7 @@ pub(super) fn plan(target: &SshTarget, options: &SshOptions) -> Result<Vec<Hop>,
         port: target.port,
     };
     let mut hops = Vec::new();
-    way_to(&wanted, options, &mut hops)?;
+    way_to(&wanted, options, &mut hops, 0)?;
     if let Some(last) = hops.last_mut() {
         last.is_target = true;
         if let Some(path) = &target.identity_file {
@@ -77,13 +77,13 @@ pub(super) fn plan(target: &SshTarget, options: &SshOptions) -> Result<Vec<Hop>,
 }
 
 /// Adds the hops to `wanted`: those of its own `ProxyJump`, then itself.
-fn way_to(wanted: &Jump, options: &SshOptions, hops: &mut Vec<Hop>) -> Result<(), SshError> {
+fn way_to(wanted: &Jump, options: &SshOptions, hops: &mut Vec<Hop>, depth: usize) -> Result<(), SshError> {
     let settings = settings(wanted, options)?;
     let bad = |reason: &str| SshError::BadTarget {
         host: wanted.host.clone(),
         reason: reason.to_owned(),
     };
-    if hops.len() == HOPS_MAX {
+    if depth == HOPS_MAX {
         return Err(bad("more than 8 hops: does ProxyJump lead in a circle?"));
     }
     let jumps = match settings.proxy_jump.as_deref() {
@@ -117,16 +117,16 @@ fn way_to(wanted: &Jump, options: &SshOptions, hops: &mut Vec<Hop>) -> Result<()
     for (index, jump) in jumps.iter().enumerate() {
         // The first jump host is reached in its own way, the others through the one before.
         if index == 0 {
-            way_to(jump, options, hops)?;
+            way_to(jump, options, hops, depth + 1)?;
         } else {
             let settings = self::settings(jump, options)?;
             hops.push(hop(jump, &settings, options)?);
         }
-        if hops.len() > HOPS_MAX {
-            return Err(bad("more than 8 hops"));
-        }
     }
     hops.push(hop(wanted, &settings, options)?);
+    if hops.len() > HOPS_MAX {
+        return Err(bad("more than 8 hops"));
+    }
     Ok(())
 }
 
@@ -269,7 +269,7 @@ fn parse_jump(text: &str) -> Option<Jump> {
     })
 }
 
-/// The tokens of ssh_config(5), "TOKENS".
+/// The tokens of `ssh_config(5)`, "TOKENS".
 struct Tokens<'a> {
     host: &'a str,
     alias: &'a str,
