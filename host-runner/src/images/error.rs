@@ -1,7 +1,7 @@
 //! What can go wrong with an image.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::{ApiError, ErrorCode};
 
@@ -34,6 +34,9 @@ pub enum ImageError {
         /// What to do about it.
         remedy: String,
     },
+    /// Another image is being made, by this process or another.
+    #[error("another image is being made on this machine; try again when it is done")]
+    Busy,
     /// The disk that holds the images is full.
     #[error("no space left on the disk while writing {}", path.display())]
     DiskFull {
@@ -60,6 +63,29 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// A failed file operation; a full disk is told apart.
+    pub(super) fn io(operation: &'static str, path: &Path, err: io::Error) -> Self {
+        let path = path.to_owned();
+        match err.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, err },
+            _ => Self::Io { operation, path, err },
+        }
+    }
+
+    /// A damaged image, with the remedy that mends it.
+    pub(super) fn corrupt(name: &str, file: PathBuf, problem: String) -> Self {
+        let remedy = match name {
+            super::tiny::NAME => "make it again with `host-runner image build-tiny`".to_owned(),
+            _ => "import the image again".to_owned(),
+        };
+        Self::Corrupt {
+            name: name.to_owned(),
+            file,
+            problem,
+            remedy,
+        }
+    }
+
     /// The error as it crosses the wire.
     pub fn to_api(&self) -> ApiError {
         let message = self.to_string();
@@ -80,7 +106,7 @@ impl ImageError {
                 ApiError::new(ErrorCode::DiskFull, message).with("path", path.display().to_string())
             }
             Self::Io { err, .. } => ApiError::new(ErrorCode::Internal, format!("{message}: {err}")),
-            Self::Interrupted(_) => ApiError::new(ErrorCode::Internal, message),
+            Self::Busy | Self::Interrupted(_) => ApiError::new(ErrorCode::Internal, message),
         }
     }
 }

@@ -5,8 +5,13 @@
 //! crash leaves either the whole image or none.
 
 mod error;
+mod manifest;
+mod publish;
 mod store;
+#[cfg(test)]
+mod store_tests;
 pub mod tiny;
+mod verified;
 
 pub use error::ImageError;
 pub use store::{BootFiles, ImageStore};
