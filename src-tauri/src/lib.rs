@@ -1,3 +1,19 @@
 //! Millpond's desktop half: sessions with the machines, the live picture of the pool, and the commands of the window.
 
+pub mod activity;
+pub mod app;
+pub mod charts;
+pub mod cli;
+pub mod commands;
+pub mod console;
 pub mod contract;
+mod creations;
+pub mod error;
+pub mod history;
+#[cfg(feature = "dev-server")]
+pub mod http;
+pub mod instances;
+pub mod machines;
+pub mod pool;
+pub mod recorder;
+pub mod templates;

@@ -107,7 +107,10 @@ pub struct PoolPicture {
     pub instances: Vec<PlacedInstance>,
 }
 
-/// What changed from one version of the picture to a later one. Whoever holds another version than `from` reads the whole again.
+/// What changed from one version of the picture to a later one. Machines keep their order, new ones come last; instances are ordered
+/// by `created_at`, then `id`.
+///
+/// Whoever holds `to` or a later version ignores it; whoever holds another version than `from` reads the whole again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 pub struct PoolChange {
     /// The version that this applies to.
@@ -202,6 +205,9 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WindowEvent {
+    /// Read the pool and the activity list again: the first event of every subscription, and the one in place of events that a slow
+    /// window has missed.
+    ReadAgain,
     /// The pool changed.
     Pool {
         /// How.

@@ -2,7 +2,6 @@
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use api::{ErrorCode, Snapshot};
@@ -30,7 +29,9 @@ impl TypeVisitor for Declarations {
         // Only types that would have a file of their own are declared; a list or an option of one is written where it is used.
         if T::output_path().is_some() {
             let mut text = T::docs().unwrap_or_default();
-            writeln!(text, "export {}", T::decl(&self.config)).expect("a String takes everything");
+            text.push_str("export ");
+            text.push_str(&T::decl(&self.config));
+            text.push('\n');
             let clash = self.by_name.insert(T::ident(&self.config), text);
             assert_eq!(clash, None, "two types are called {}", T::ident(&self.config));
         }

@@ -740,7 +740,10 @@ machine: string,
 instance: Instance, };
 
 /**
- * What changed from one version of the picture to a later one. Whoever holds another version than `from` reads the whole again.
+ * What changed from one version of the picture to a later one. Machines keep their order, new ones come last; instances are ordered
+ * by `created_at`, then `id`.
+ *
+ * Whoever holds `to` or a later version ignores it; whoever holds another version than `from` reads the whole again.
  */
 export type PoolChange = { 
 /**
@@ -1032,7 +1035,7 @@ terms: Array<Term>, };
 /**
  * What is pushed to the window.
  */
-export type WindowEvent = { "kind": "pool", 
+export type WindowEvent = { "kind": "read_again" } | { "kind": "pool", 
 /**
  * How.
  */

@@ -1,0 +1,161 @@
+//! The desktop without its front: everything that a window needs, owned in one place, started and ended in order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use api::client::ClientError;
+use api::{Instance, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::contract::MachineAddress;
+use crate::creations::Creations;
+use crate::error::AppError;
+use crate::history::{History, HistoryError, SavedMachine};
+use crate::machines::{Answers, Dial, Machines};
+use crate::pool::Pool;
+use crate::recorder::Recorder;
+
+/// The desktop's running half.
+pub struct App {
+    pool: Arc<Pool>,
+    history: History,
+    recorder: Recorder,
+    machines: Machines,
+    creations: Creations,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Opens the memory in `data_dir` and starts a session with each machine; this computer is always one of them, and the first.
+    pub async fn start(data_dir: &Path, dial: Arc<dyn Dial>) -> Result<Arc<Self>, HistoryError> {
+        let history = History::open(data_dir).await?;
+        let saved = with_this_computer(&history).await?;
+        let pool = Arc::new(Pool::new());
+        let (recorder, recorder_task) = Recorder::new(history.clone(), Arc::clone(&pool));
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let app = Arc::new(Self {
+            machines: Machines::new(Arc::clone(&pool), recorder.clone(), dial),
+            pool: Arc::clone(&pool),
+            history,
+            recorder,
+            creations: Creations::default(),
+            tasks,
+            stop: stop.clone(),
+        });
+        app.tasks.spawn(recorder_task.run(stop.clone()));
+        app.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = pool.push_changes() => {}
+            }
+        });
+        for machine in saved {
+            app.machines.join(machine, Answers::default(), None);
+        }
+        Ok(app)
+    }
+
+    /// The live picture.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The desktop's memory.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The sessions with the machines.
+    pub fn machines(&self) -> &Machines {
+        &self.machines
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    pub(crate) fn creations(&self) -> &Creations {
+        &self.creations
+    }
+
+    /// Cancelled when the app ends.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Runs a task of a front's that ends by itself when [`stopping`](Self::stopping) is cancelled.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Ends all sessions and consoles, writes everything down, and closes the memory. Guests and agents go on.
+    pub async fn shut_down(&self) {
+        self.machines.shut_down().await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.history.close().await;
+    }
+
+    /// Names the machine in an agent's error.
+    pub(crate) fn agent_error(&self, machine: Uuid, err: ClientError) -> AppError {
+        AppError::Agent {
+            machine: self.machine_name(machine).unwrap_or_default(),
+            err,
+        }
+    }
+
+    /// The name that people know a machine by.
+    pub(crate) fn machine_name(&self, machine: Uuid) -> Option<String> {
+        self.pool
+            .read(|picture| picture.machine(machine).map(|machine| machine.name.clone()))
+    }
+
+    /// Shows an instance that a host has just said yes to, unless its events were faster.
+    pub(crate) async fn show_created(&self, machine: Uuid, instance: &Instance) {
+        let observed = self
+            .pool
+            .change(|picture| picture.show_created(machine, instance));
+        if let Some(name) = self.machine_name(machine) {
+            self.recorder.observed(&name, observed).await;
+        }
+    }
+}
+
+/// The machines that are remembered; this computer joins them at the first start.
+async fn with_this_computer(history: &History) -> Result<Vec<SavedMachine>, HistoryError> {
+    let mut saved = history.machines().await?;
+    let is_local = |machine: &SavedMachine| machine.address == MachineAddress::Local;
+    if let Some(position) = saved.iter().position(is_local) {
+        // First, whatever was remembered.
+        saved[..=position].rotate_right(1);
+        return Ok(saved);
+    }
+    let machine = SavedMachine {
+        id: Uuid::now_v7(),
+        name: this_computers_name(),
+        address: MachineAddress::Local,
+    };
+    history
+        .add_machine(&machine, Timestamp(jiff::Timestamp::now()))
+        .await?;
+    saved.insert(0, machine);
+    Ok(saved)
+}
+
+fn this_computers_name() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    let name: String = name.chars().filter(|character| !character.is_control()).collect();
+    if name.is_empty() {
+        "this-computer".to_owned()
+    } else {
+        name
+    }
+}

@@ -1,0 +1,217 @@
+//! Why a command was not done.
+
+use api::client::ClientError;
+use api::{ApiError, DetailValue, ErrorCode};
+use pool::Refusal;
+use uuid::Uuid;
+
+use crate::charts::ChartError;
+use crate::contract::Link;
+use crate::history::HistoryError;
+use crate::machines::LinkError;
+use crate::pool::SameMachine;
+
+/// Why a command was not done. [`AppError::to_api`] gives the code for the window.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A value in the command is out of its range.
+    #[error("{field} must be {min} to {max}, not {value}")]
+    OutOfRange {
+        /// The value's place in the command.
+        field: &'static str,
+        /// What was given.
+        value: u32,
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
+    /// A text in the command breaks a rule.
+    #[error("{field}: {rule}")]
+    InvalidText {
+        /// The text's place in the command.
+        field: &'static str,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// No machine of the pool has this identity.
+    #[error("no machine of this pool has the id {id}")]
+    UnknownMachine {
+        /// What was asked for.
+        id: Uuid,
+    },
+    /// There is no link to the machine now.
+    #[error("{machine} is not connected{}", reason(link))]
+    NotConnected {
+        /// The machine.
+        machine: String,
+        /// The state of its link.
+        link: Link,
+    },
+    /// The pool has the machine already.
+    #[error("{address} is in the pool already, as {name}")]
+    KnownMachine {
+        /// The address that was given.
+        address: String,
+        /// The name of the machine that is there.
+        name: String,
+    },
+    /// Another machine of the pool has the name.
+    #[error("another machine of the pool is called {name}")]
+    MachineNameTaken {
+        /// The name.
+        name: String,
+    },
+    /// This computer cannot leave the pool.
+    #[error("this computer is always part of the pool")]
+    ThisComputerStays,
+    /// No machine can take the instance.
+    #[error("no machine can take it: {}", told(refusals))]
+    NoMachineFits {
+        /// Each machine's name and first reason, in the pool's order.
+        refusals: Vec<(String, Refusal)>,
+    },
+    /// The link was not made.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The agent refused, or did not answer.
+    #[error("{machine} refused, or did not answer")]
+    Agent {
+        /// The machine.
+        machine: String,
+        /// What it said.
+        #[source]
+        err: ClientError,
+    },
+    /// The desktop's own memory failed.
+    #[error("the desktop's database failed")]
+    Storage(#[from] HistoryError),
+    /// A chart cannot be drawn.
+    #[error("the chart cannot be drawn")]
+    Chart(#[from] ChartError),
+    /// An answer cannot be written as JSON.
+    #[error("the answer cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl From<SameMachine> for AppError {
+    fn from(same: SameMachine) -> Self {
+        Self::Link(same.into())
+    }
+}
+
+fn reason(link: &Link) -> String {
+    match link {
+        Link::Connecting => ": the connection is being made".to_owned(),
+        Link::Connected { .. } => String::new(),
+        Link::Unreachable { error, .. } | Link::Refused { error } => format!(": {error}"),
+    }
+}
+
+fn told(refusals: &[(String, Refusal)]) -> String {
+    if refusals.is_empty() {
+        return "the pool has no machine".to_owned();
+    }
+    let told: Vec<String> = refusals
+        .iter()
+        .map(|(machine, refusal)| format!("{machine} {refusal}"))
+        .collect();
+    told.join("; ")
+}
+
+impl AppError {
+    /// The same error for the window: a code, the words with all their causes, and the facts.
+    pub fn to_api(&self) -> ApiError {
+        match self {
+            Self::Link(error) => error.to_api(),
+            Self::Agent { err, .. } => err.to_api(),
+            Self::OutOfRange {
+                field,
+                value,
+                min,
+                max,
+            } => self
+                .coded(ErrorCode::OutOfRange)
+                .with("field", *field)
+                .with("value", *value)
+                .with("min", *min)
+                .with("max", *max),
+            Self::InvalidText { field, rule } => self
+                .coded(ErrorCode::InvalidName)
+                .with("field", *field)
+                .with("rule", *rule),
+            Self::UnknownMachine { id } => self.coded(ErrorCode::MachineNotFound).with("id", id.to_string()),
+            Self::NotConnected { .. } => self.coded(ErrorCode::Unreachable),
+            Self::KnownMachine { address, name } => self
+                .coded(ErrorCode::MachineKnown)
+                .with("address", address.as_str())
+                .with("name", name.as_str()),
+            Self::MachineNameTaken { name } => self.coded(ErrorCode::NameTaken).with("name", name.as_str()),
+            Self::ThisComputerStays => self.coded(ErrorCode::WrongState).with("action", "remove"),
+            Self::NoMachineFits { refusals } => self.no_machine_fits(refusals),
+            Self::Storage(_) => self.coded(ErrorCode::Storage),
+            Self::Chart(_) | Self::Encode(_) => self.coded(ErrorCode::Internal),
+        }
+    }
+
+    /// The machine that it is about, where the error itself knows.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Self::NotConnected { machine, .. } | Self::Agent { machine, .. } => Some(machine),
+            Self::KnownMachine { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    fn coded(&self, code: ErrorCode) -> ApiError {
+        ApiError::new(code, with_causes(self))
+    }
+
+    /// The code and the numbers of the machine that comes first among those that can be reached: what a person would fix.
+    fn no_machine_fits(&self, refusals: &[(String, Refusal)]) -> ApiError {
+        let telling = refusals
+            .iter()
+            .map(|(_, refusal)| refusal)
+            .find(|refusal| **refusal != Refusal::Unreachable)
+            .unwrap_or(&Refusal::Unreachable);
+        let sizes = |code, needed: DetailValue, free: DetailValue| {
+            self.coded(code).with("needed_mib", needed).with("free_mib", free)
+        };
+        match telling {
+            Refusal::Unreachable => self.coded(ErrorCode::Unreachable),
+            Refusal::InsufficientMemory { needed_mib, free_mib } => sizes(
+                ErrorCode::InsufficientMemory,
+                (*needed_mib).into(),
+                (*free_mib).into(),
+            ),
+            Refusal::InsufficientDisk { needed_mib, free_mib } => sizes(
+                ErrorCode::InsufficientDisk,
+                (*needed_mib).into(),
+                (*free_mib).into(),
+            ),
+            Refusal::TooManyVcpus { needed, threads } => self
+                .coded(ErrorCode::TooManyVcpus)
+                .with("needed", *needed)
+                .with("threads", *threads),
+            Refusal::ImageMissing { image } => {
+                self.coded(ErrorCode::ImageNotFound).with("image", image.as_str())
+            }
+            Refusal::ImageCorrupt { image } => {
+                self.coded(ErrorCode::ImageCorrupt).with("image", image.as_str())
+            }
+            Refusal::NoEngine => self.coded(ErrorCode::NoEngine),
+        }
+    }
+}
+
+/// An error and all its causes on one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(": ");
+        message.push_str(&error.to_string());
+        cause = error.source();
+    }
+    message
+}

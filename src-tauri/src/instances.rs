@@ -1,0 +1,217 @@
+//! Creating and changing instances: what the desktop decides before, and between, the agents' answers.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use api::client::{ClientError, RequestContext};
+use api::{CreateInstance, EngineRequest, ErrorCode, Instance, InstanceSpec, StopInstance};
+use pool::{Preview, Request};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::contract::{InstanceAction, InstanceRequest};
+use crate::creations::Creation;
+use crate::error::AppError;
+use crate::pool::LivePicture;
+
+/// How often a create is sent to one machine when the connection breaks under it.
+const TRIES_MAX: u32 = 3;
+
+/// How often another name or machine is chosen when somebody else was faster.
+const CHOICES_MAX: u32 = 8;
+
+/// How long a create waits for a link that has just broken.
+const LINK_BACK: Duration = Duration::from_secs(5);
+
+/// Every machine's verdict, and the best.
+pub(crate) fn preview(app: &App, request: &InstanceRequest) -> Preview {
+    let machines = app.pool().read(LivePicture::placement);
+    pool::preview(&wanted(request), &machines)
+}
+
+fn wanted(request: &InstanceRequest) -> Request {
+    Request {
+        image: request.image.clone(),
+        vcpus: request.vcpus,
+        memory: request.memory_mib,
+        disk: request.disk_mib,
+        engine: None,
+    }
+}
+
+/// The first of `prefix-1`, `prefix-2`, … that is not taken. Pure.
+pub fn free_name<'a>(prefix: &str, taken: impl Iterator<Item = &'a str>) -> String {
+    let numbers: HashSet<u32> = taken
+        .filter_map(|name| name.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok())
+        .collect();
+    let free = (1..u32::MAX).find(|number| !numbers.contains(number));
+    format!("{prefix}-{}", free.unwrap_or(u32::MAX))
+}
+
+/// What other desktops took between the choice and the host's answer.
+#[derive(Debug, Default)]
+struct Lost {
+    names: Vec<String>,
+    machines: Vec<Uuid>,
+}
+
+/// Creates an instance on `machine`, or on the best where it is absent, and starts it.
+///
+/// Safe to repeat with the same id, even when no answer came the first time: the choice of name and machine is remembered. The hosts
+/// decide: where one refuses a free choice of the desktop's (the name, the machine), because somebody else was faster, the next is
+/// tried. After a call without an answer no other machine is tried, or there might be two.
+pub(crate) async fn create(
+    app: &App,
+    context: &RequestContext,
+    id: Uuid,
+    machine: Option<Uuid>,
+    request: &InstanceRequest,
+) -> Result<Instance, AppError> {
+    let mut lost = Lost::default();
+    let mut choice = 0;
+    loop {
+        choice += 1;
+        let creation = app.creations().remember(id, request, machine, |names| {
+            choose(app, id, machine, request, names, &lost)
+        })?;
+        app.recorder().expect(id, context.request_id());
+        let error = match put(app, context, &creation).await {
+            Ok(instance) => {
+                app.show_created(creation.machine, &instance).await;
+                app.creations().forget(id);
+                return Ok(instance);
+            }
+            Err(error) => error,
+        };
+        let AppError::Agent {
+            err: ClientError::Refused { error: refusal, .. },
+            ..
+        } = &error
+        else {
+            return Err(error);
+        };
+        app.creations().forget(id);
+        match refusal.code {
+            ErrorCode::NameTaken if request.name.is_none() => lost.names.push(creation.spec.name),
+            ErrorCode::InsufficientMemory | ErrorCode::InsufficientDisk if machine.is_none() => {
+                lost.machines.push(creation.machine);
+            }
+            _ => return Err(error),
+        }
+        if choice == CHOICES_MAX {
+            return Err(error);
+        }
+    }
+}
+
+/// Chooses the name and the machine, where the person left them open.
+fn choose(
+    app: &App,
+    id: Uuid,
+    machine: Option<Uuid>,
+    request: &InstanceRequest,
+    names_under_way: &[&str],
+    lost: &Lost,
+) -> Result<Creation, AppError> {
+    app.pool().read(|picture| {
+        // An instance of this id that is there already was created by an earlier try of the same click.
+        let existing = picture.instance(id);
+        let machine_chosen = match (machine, existing) {
+            (Some(machine), _) => machine,
+            (None, Some(placed)) => placed.machine,
+            (None, None) => best(picture, request, &lost.machines)?,
+        };
+        let name = match (&request.name, existing) {
+            (Some(name), _) => name.clone(),
+            (None, Some(placed)) => placed.instance.spec.name.clone(),
+            (None, None) => {
+                let taken = picture.instance_names().chain(names_under_way.iter().copied());
+                free_name(
+                    &request.name_prefix,
+                    taken.chain(lost.names.iter().map(String::as_str)),
+                )
+            }
+        };
+        Ok(Creation {
+            id,
+            machine: machine_chosen,
+            spec: InstanceSpec {
+                name,
+                image: request.image.clone(),
+                vcpus: request.vcpus,
+                memory_mib: request.memory_mib,
+                disk_mib: request.disk_mib,
+                engine: EngineRequest::Auto,
+                ports: request.ports.clone(),
+            },
+            request: request.clone(),
+            named: machine,
+        })
+    })
+}
+
+fn best(picture: &LivePicture, request: &InstanceRequest, lost: &[Uuid]) -> Result<Uuid, AppError> {
+    let machines: Vec<pool::Machine> = picture
+        .placement()
+        .into_iter()
+        .filter(|machine| !lost.contains(&machine.id))
+        .collect();
+    let answer = pool::preview(&wanted(request), &machines);
+    answer.best.ok_or_else(|| AppError::NoMachineFits {
+        refusals: machines
+            .into_iter()
+            .zip(answer.verdicts)
+            .filter_map(|(machine, verdict)| Some((machine.name, verdict.refusals.into_iter().next()?)))
+            .collect(),
+    })
+}
+
+/// Asks the machine, and again where the connection broke: the same create twice is one create.
+async fn put(app: &App, context: &RequestContext, creation: &Creation) -> Result<Instance, AppError> {
+    let create = CreateInstance {
+        generation: 1,
+        spec: creation.spec.clone(),
+        start: true,
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let wait = if tries == 1 { Duration::ZERO } else { LINK_BACK };
+        let client = app.machines().client_within(creation.machine, wait).await?;
+        match client.create(context, creation.id, &create).await {
+            Err(error) if error.is_link() && tries < TRIES_MAX => {
+                tracing::info!(instance = %creation.id, tries, %error, "the create is repeated");
+            }
+            answer => return answer.map_err(|err| app.agent_error(creation.machine, err)),
+        }
+    }
+}
+
+/// Does something to an instance; answers the instance as it is then, or nothing after a delete.
+pub(crate) async fn act(
+    app: &App,
+    context: &RequestContext,
+    machine: Uuid,
+    instance: Uuid,
+    action: InstanceAction,
+) -> Result<Option<Instance>, AppError> {
+    let client = app.machines().client(machine)?;
+    app.recorder().expect(instance, context.request_id());
+    let answer = match action {
+        InstanceAction::Start => client.start(context, instance).await.map(Some),
+        InstanceAction::Stop => client
+            .stop(context, instance, &StopInstance::graceful())
+            .await
+            .map(Some),
+        InstanceAction::ForceStop => client
+            .stop(context, instance, &StopInstance::force())
+            .await
+            .map(Some),
+        InstanceAction::Restart => client
+            .restart(context, instance, &StopInstance::graceful())
+            .await
+            .map(Some),
+        InstanceAction::Delete => client.delete(context, instance).await.map(|()| None),
+    };
+    answer.map_err(|err| app.agent_error(machine, err))
+}

@@ -1,0 +1,222 @@
+//! The agent on this computer: where its socket is, and starting it where nothing answers.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::client::{Client, LocalConnector};
+use api::{ApiError, ErrorCode};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// Names the agent's socket, in place of looking for it.
+pub const SOCKET_VARIABLE: &str = "MILLPOND_AGENT_SOCKET";
+
+/// Names the agent's program, in place of looking beside the app's own.
+pub const BINARY_VARIABLE: &str = "MILLPOND_AGENT_BINARY";
+
+/// How long a started agent may take until its socket answers.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long one try to open a socket may take: it is on this computer.
+const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// An agent that dies at once is not started again and again: this much time lies between two starts.
+const BETWEEN_STARTS: Duration = Duration::from_secs(30);
+
+/// Why this computer's agent does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalAgentError {
+    /// Nothing answers on any socket.
+    #[error(
+        "no host-runner answers on this computer (looked at {}); start one with `host-runner serve`",
+        list(looked_at)
+    )]
+    NotRunning {
+        /// Where was looked.
+        looked_at: Vec<PathBuf>,
+    },
+    /// The agent's program cannot be started.
+    #[error("cannot start {}", binary.display())]
+    Start {
+        /// The program.
+        binary: PathBuf,
+        /// Why.
+        #[source]
+        err: std::io::Error,
+    },
+    /// The agent was started and its socket stayed silent.
+    #[error("{} was started and does not answer; its log is {}", binary.display(), log.display())]
+    Silent {
+        /// The program.
+        binary: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// Agents of this kind do not run on this platform.
+    #[error("instances run on Linux machines; add one over SSH")]
+    OtherPlatform,
+}
+
+impl LocalAgentError {
+    /// The same error for programs and windows.
+    pub fn to_api(&self) -> ApiError {
+        let message = match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        };
+        let remedy = match self {
+            Self::NotRunning { .. } => "host-runner serve",
+            Self::Start { .. } | Self::Silent { .. } => "host-runner doctor",
+            Self::OtherPlatform => return ApiError::new(ErrorCode::Unreachable, message),
+        };
+        ApiError::new(ErrorCode::AgentMissing, message).with("remedy", remedy)
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
+/// Where this computer's agent may be.
+#[derive(Debug)]
+pub struct LocalAgent {
+    socket: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+    binary: Option<PathBuf>,
+    log: PathBuf,
+    last_start: Mutex<Option<Instant>>,
+}
+
+impl LocalAgent {
+    /// An agent at exactly this socket, which is never started from here.
+    pub fn at(socket: PathBuf) -> Self {
+        Self {
+            socket: Some(socket),
+            runtime_dir: None,
+            binary: None,
+            log: PathBuf::new(),
+            last_start: Mutex::default(),
+        }
+    }
+
+    /// What the environment says: [`SOCKET_VARIABLE`], [`BINARY_VARIABLE`] and `XDG_RUNTIME_DIR`, and a `host-runner` beside the
+    /// app's own program. A started agent logs to `log`.
+    pub fn from_environment(log: PathBuf) -> Self {
+        let path = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let beside = || {
+            let binary = std::env::current_exe().ok()?.with_file_name("host-runner");
+            binary.is_file().then_some(binary)
+        };
+        Self {
+            socket: path(SOCKET_VARIABLE),
+            runtime_dir: path("XDG_RUNTIME_DIR"),
+            binary: path(BINARY_VARIABLE).or_else(beside),
+            log,
+            last_start: Mutex::default(),
+        }
+    }
+
+    /// A client of the agent on this computer; starts the agent where its program is known and nothing answers.
+    pub async fn connect(&self) -> Result<Client, LocalAgentError> {
+        if cfg!(not(target_os = "linux")) {
+            return Err(LocalAgentError::OtherPlatform);
+        }
+        if let Some(socket) = self.answering().await {
+            return Ok(client(socket));
+        }
+        let not_running = || LocalAgentError::NotRunning {
+            looked_at: self.sockets(),
+        };
+        let binary = self.binary.as_ref().ok_or_else(not_running)?;
+        let mut last_start = self.last_start.lock().await;
+        if last_start.is_none_or(|last| last.elapsed() >= BETWEEN_STARTS) {
+            *last_start = Some(Instant::now());
+            self.start(binary)?;
+        }
+        let deadline = Instant::now() + START_DEADLINE;
+        while Instant::now() < deadline {
+            if let Some(socket) = self.answering().await {
+                return Ok(client(socket));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(LocalAgentError::Silent {
+            binary: binary.clone(),
+            log: self.log.clone(),
+        })
+    }
+
+    /// The places to look at, the first that answers wins.
+    fn sockets(&self) -> Vec<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return vec![socket.clone()];
+        }
+        let mut sockets = Vec::new();
+        if let Some(runtime_dir) = &self.runtime_dir {
+            sockets.push(runtime_dir.join("host-runner/api.sock"));
+        }
+        sockets.extend(private_temporary_socket());
+        sockets.push(PathBuf::from("/run/host-runner/api.sock"));
+        sockets
+    }
+
+    async fn answering(&self) -> Option<PathBuf> {
+        for socket in self.sockets() {
+            let opened = tokio::time::timeout(OPEN_DEADLINE, UnixStream::connect(&socket)).await;
+            if matches!(opened, Ok(Ok(_))) {
+                return Some(socket);
+            }
+        }
+        None
+    }
+
+    /// Starts the agent so that it outlives the app: in a process group of its own, which neither Ctrl-C in the app's terminal nor the
+    /// terminal's end reaches, with its output in a file.
+    fn start(&self, binary: &PathBuf) -> Result<(), LocalAgentError> {
+        let failed = |err| LocalAgentError::Start {
+            binary: binary.clone(),
+            err,
+        };
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(failed)?;
+        let errors = log.try_clone().map_err(failed)?;
+        let mut command = tokio::process::Command::new(binary);
+        command.arg("serve");
+        if let Some(socket) = &self.socket {
+            command.arg("--socket").arg(socket);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .kill_on_drop(false)
+            .process_group(0);
+        let agent = command.spawn().map_err(failed)?;
+        tracing::info!(binary = %binary.display(), pid = agent.id(), "started this computer's host-runner");
+        Ok(())
+    }
+}
+
+fn client(socket: PathBuf) -> Client {
+    Client::new(Arc::new(LocalConnector { socket }))
+}
+
+/// `/tmp/host-runner-UID/api.sock`, where the folder is the user's own: anybody may make folders in `/tmp`.
+fn private_temporary_socket() -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = rustix::process::getuid().as_raw();
+    let folder = PathBuf::from(format!("/tmp/host-runner-{uid}"));
+    let facts = std::fs::symlink_metadata(&folder).ok()?;
+    (facts.is_dir() && facts.uid() == uid).then(|| folder.join("api.sock"))
+}
