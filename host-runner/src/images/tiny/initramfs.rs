@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use super::modules::Module;
 
 /// The files of the guest that are not programs or modules, in the archive's order.
-const FILES: [(&str, u32, &str); 11] = [
+const FILES: [(&str, u32, &str); 12] = [
     ("etc/acpi/PWRF/00000080", 0o755, include_str!("root/power-button")),
     ("etc/data", 0o755, include_str!("root/data")),
     ("etc/group", 0o644, "root:x:0:\n"),
@@ -22,6 +22,7 @@ const FILES: [(&str, u32, &str); 11] = [
     ("etc/passwd", 0o644, "root::0:0:root:/root:/bin/sh\n"),
     ("etc/profile", 0o644, include_str!("root/profile")),
     ("etc/rc", 0o755, include_str!("root/rc")),
+    ("etc/stop", 0o755, include_str!("root/stop")),
     ("etc/udhcpc.script", 0o755, include_str!("root/udhcpc.script")),
 ];
 const FOLDERS: [&str; 16] = [
