@@ -1,0 +1,298 @@
+//! Admission: what this machine has promised, what it can still promise, and the words of a refusal. Pure.
+//!
+//! The checks are the pool's own ([`pool::unmet`]), so that what a desktop previews is what the machine decides.
+
+use api::{ApiError, ErrorCode, HostFacts, HostUsage, Image, InstanceSpec, Mib};
+use pool::{EngineKind, ImageAvailability, Machine, Readiness, Refusal, Request};
+
+use crate::host::HostSample;
+use crate::ledger::Record;
+
+/// The file system that holds the instances' disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Its size.
+    pub total: Mib,
+    /// What is free on it now.
+    pub available: Mib,
+    /// What the instances' disks occupy of it now: promised space that is no longer free.
+    pub occupied: Mib,
+    /// The most that the machine's owner offers to instances; `None` for all of it.
+    pub offered: Option<Mib>,
+}
+
+/// What is promised and what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Memory promised to instances that run, start, or have not yet stopped.
+    pub memory_promised: Mib,
+    /// Memory that can still be promised.
+    pub memory_free: Mib,
+    /// Disk promised to all instances.
+    pub disk_promised: Mib,
+    /// Disk that can still be promised.
+    pub disk_free: Mib,
+}
+
+/// Adds up the promises.
+pub fn room<'a>(records: impl Iterator<Item = &'a Record>, memory_offered: Mib, disk: DiskSpace) -> Room {
+    let (mut memory_promised, mut disk_promised) = (Mib::ZERO, Mib::ZERO);
+    for record in records {
+        memory_promised = memory_promised.saturating_add(record.memory_promised());
+        disk_promised = disk_promised.saturating_add(record.spec.disk_mib);
+    }
+    // Of what is free on the file system, the part that disks were promised and have not yet filled is spoken for.
+    let unfilled = disk_promised.saturating_sub(disk.occupied);
+    let by_space = disk.available.saturating_sub(unfilled);
+    let by_offer = disk.offered.unwrap_or(disk.total).saturating_sub(disk_promised);
+    Room {
+        memory_promised,
+        memory_free: memory_offered.saturating_sub(memory_promised),
+        disk_promised,
+        disk_free: by_space.min(by_offer),
+    }
+}
+
+/// The host's usage, from a sample and the promises.
+pub fn usage(sample: &HostSample, room: Room) -> HostUsage {
+    HostUsage {
+        sampled_at: sample.sampled_at,
+        cpu_percent: sample.cpu_percent,
+        memory_used_mib: sample.memory_used,
+        memory_promised_mib: room.memory_promised,
+        memory_free_mib: room.memory_free,
+        disk_total_mib: sample.disk_total,
+        disk_promised_mib: room.disk_promised,
+        disk_free_mib: room.disk_free,
+        uptime_s: sample.uptime_s,
+    }
+}
+
+/// What an instance asks of the machine, less what it already holds.
+pub fn request(spec: &InstanceSpec, memory_held: Mib, disk_held: Mib) -> Request {
+    Request {
+        image: spec.image.clone(),
+        vcpus: spec.vcpus,
+        memory: spec.memory_mib.saturating_sub(memory_held),
+        disk: spec.disk_mib.saturating_sub(disk_held),
+        engine: match spec.engine {
+            api::EngineRequest::Auto => None,
+            api::EngineRequest::Qemu => Some(EngineKind::Qemu),
+        },
+    }
+}
+
+/// Every reason why the machine cannot take the request; empty when it can.
+pub fn refusals(request: &Request, facts: &HostFacts, images: &[Image], room: Room) -> Vec<Refusal> {
+    let machine = Machine {
+        id: facts.id,
+        name: facts.hostname.clone(),
+        readiness: Readiness::Ready,
+        threads: facts.threads,
+        memory_offered: facts.memory_offered_mib,
+        memory_free: room.memory_free,
+        disk_free: room.disk_free,
+        cpu_load: 0.0,
+        images: images
+            .iter()
+            .map(|image| ImageAvailability {
+                name: image.name.clone(),
+                state: image.state,
+            })
+            .collect(),
+        engines: facts.engines.clone(),
+    };
+    pool::unmet(request, &machine)
+}
+
+/// A refusal as it crosses the wire: the first reason gives the code and the numbers, the message tells them all.
+///
+/// Returns `None` where there is no reason.
+pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
+    let first = refusals.first()?;
+    let told: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    let message = format!("this machine cannot run {name}: {}", told.join("; "));
+    Some(match first {
+        Refusal::Unreachable => ApiError::new(ErrorCode::Unreachable, message),
+        Refusal::InsufficientMemory { needed_mib, free_mib } => {
+            ApiError::new(ErrorCode::InsufficientMemory, message)
+                .with("needed_mib", *needed_mib)
+                .with("free_mib", *free_mib)
+        }
+        Refusal::InsufficientDisk { needed_mib, free_mib } => {
+            ApiError::new(ErrorCode::InsufficientDisk, message)
+                .with("needed_mib", *needed_mib)
+                .with("free_mib", *free_mib)
+        }
+        Refusal::TooManyVcpus { needed, threads } => ApiError::new(ErrorCode::TooManyVcpus, message)
+            .with("needed", *needed)
+            .with("threads", *threads),
+        Refusal::ImageMissing { image } => {
+            ApiError::new(ErrorCode::ImageNotFound, message).with("image", image.as_str())
+        }
+        Refusal::ImageCorrupt { image } => {
+            ApiError::new(ErrorCode::ImageCorrupt, message).with("image", image.as_str())
+        }
+        Refusal::NoEngine => ApiError::new(ErrorCode::NoEngine, message)
+            .with("remedy", "install qemu-system-x86 and start host-runner again"),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::ledger::{Intent, Launch, Live, Status};
+    use api::{EngineChoice, EngineRequest, Progress, RunState, Timestamp};
+    use uuid::Uuid;
+
+    pub(crate) fn usage() -> HostUsage {
+        HostUsage {
+            sampled_at: Timestamp::from_unix_ms(0).unwrap(),
+            cpu_percent: 0.0,
+            memory_used_mib: Mib::ZERO,
+            memory_promised_mib: Mib::ZERO,
+            memory_free_mib: Mib::ZERO,
+            disk_total_mib: Mib::ZERO,
+            disk_promised_mib: Mib::ZERO,
+            disk_free_mib: Mib::ZERO,
+            uptime_s: 0,
+        }
+    }
+
+    pub(crate) fn record(memory: u32, disk: u32) -> Record {
+        Record {
+            id: Uuid::now_v7(),
+            generation: 1,
+            spec: InstanceSpec {
+                name: "tiny-1".into(),
+                image: "tiny-linux".into(),
+                vcpus: 1,
+                memory_mib: Mib(memory),
+                disk_mib: Mib(disk),
+                engine: EngineRequest::Auto,
+                ports: Vec::new(),
+            },
+            intent: Intent::at_rest(),
+            launch: None,
+            status: Status {
+                state: RunState::Stopped,
+                failure: None,
+            },
+            created_at: Timestamp::from_unix_ms(0).unwrap(),
+            live: Live::default(),
+        }
+    }
+
+    pub(crate) fn launch(run: u32, ended: bool) -> Launch {
+        Launch {
+            run,
+            boot_id: "boot-1".into(),
+            engine: EngineChoice {
+                kind: EngineKind::Qemu,
+                accelerated: false,
+                reason: "no hardware virtualization".into(),
+            },
+            ports: Vec::new(),
+            started_at: None,
+            progress: Progress::PoweredOn,
+            boot_ms: None,
+            ended,
+        }
+    }
+
+    const SPACE: DiskSpace = DiskSpace {
+        total: Mib(10_000),
+        available: Mib(6_000),
+        occupied: Mib::ZERO,
+        offered: None,
+    };
+
+    #[test]
+    fn a_stopped_instance_holds_disk_and_no_memory() {
+        let stopped = record(512, 1_000);
+        let room = room([&stopped].into_iter(), Mib(4_096), SPACE);
+        assert_eq!((room.memory_promised, room.memory_free), (Mib::ZERO, Mib(4_096)));
+        assert_eq!((room.disk_promised, room.disk_free), (Mib(1_000), Mib(5_000)));
+    }
+
+    #[test]
+    fn a_guest_that_was_told_to_stop_holds_its_memory_until_it_is_gone() {
+        let mut stopping = record(512, 0);
+        stopping.launch = Some(launch(1, false));
+        assert_eq!(stopping.memory_promised(), Mib(512));
+        stopping.launch = Some(launch(1, true));
+        assert_eq!(stopping.memory_promised(), Mib::ZERO);
+    }
+
+    #[test]
+    fn disk_that_was_promised_and_filled_is_not_counted_twice() {
+        let space = DiskSpace {
+            available: Mib(5_200),
+            occupied: Mib(800),
+            ..SPACE
+        };
+        let held = record(16, 1_000);
+        assert_eq!(room([&held].into_iter(), Mib::ZERO, space).disk_free, Mib(5_000));
+    }
+
+    #[test]
+    fn an_offer_caps_what_the_file_system_has() {
+        let space = DiskSpace {
+            offered: Some(Mib(1_500)),
+            ..SPACE
+        };
+        let held = record(16, 1_000);
+        assert_eq!(room([&held].into_iter(), Mib::ZERO, space).disk_free, Mib(500));
+    }
+
+    #[test]
+    fn every_refusal_has_its_own_code_and_its_numbers() {
+        let all = [
+            (Refusal::Unreachable, ErrorCode::Unreachable, 0),
+            (
+                Refusal::InsufficientMemory {
+                    needed_mib: Mib(4096),
+                    free_mib: Mib(2560),
+                },
+                ErrorCode::InsufficientMemory,
+                2,
+            ),
+            (
+                Refusal::InsufficientDisk {
+                    needed_mib: Mib(2),
+                    free_mib: Mib(1),
+                },
+                ErrorCode::InsufficientDisk,
+                2,
+            ),
+            (
+                Refusal::TooManyVcpus {
+                    needed: 8,
+                    threads: 2,
+                },
+                ErrorCode::TooManyVcpus,
+                2,
+            ),
+            (Refusal::ImageMissing { image: "x".into() }, ErrorCode::ImageNotFound, 1),
+            (Refusal::ImageCorrupt { image: "x".into() }, ErrorCode::ImageCorrupt, 1),
+            (Refusal::NoEngine, ErrorCode::NoEngine, 1),
+        ];
+        for (refusal, code, facts) in all {
+            let error = to_api("web", std::slice::from_ref(&refusal)).unwrap();
+            assert_eq!((error.code, error.details.len()), (code, facts), "{refusal:?}");
+        }
+        assert_eq!(to_api("web", &[]), None);
+    }
+
+    #[test]
+    fn the_message_names_the_numbers() {
+        let refusal = Refusal::InsufficientMemory {
+            needed_mib: Mib(4096),
+            free_mib: Mib(2560),
+        };
+        assert_eq!(
+            to_api("web", &[refusal]).unwrap().message,
+            "this machine cannot run web: needs 4 GiB of memory, 2.5 GiB free"
+        );
+    }
+}

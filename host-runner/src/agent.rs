@@ -1,0 +1,219 @@
+//! The agent as a whole: everything is made, wired, and ended in order here.
+
+mod lock;
+mod socket;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Mib;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::engines::Engine;
+use crate::engines::qemu::Qemu;
+use crate::events::EventLog;
+use crate::host::{HostError, HostProbe, HostProbeSettings};
+use crate::images::{ImageError, ImageStore};
+use crate::instance_files::{FileError, InstanceFiles};
+use crate::instances::Instances;
+use crate::ledger::{Ledger, LedgerError};
+use crate::paths::{PathError, Places};
+use crate::reconcile::{Reconciler, World};
+use crate::registry::Registry;
+use crate::rest;
+use crate::usage::{Usage, sample_forever};
+
+pub use lock::LockError;
+pub use socket::SocketError;
+
+/// How long the tasks may take to end the step that they are in.
+const TASKS_DEADLINE: Duration = Duration::from_secs(10);
+/// Where the kernel tells this boot from all others.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What the agent is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where things are kept.
+    pub places: Places,
+    /// The most memory that is offered to instances; `None` leaves it to the probe.
+    pub offer_memory: Option<Mib>,
+    /// The most disk that is offered to instances; `None` for all there is.
+    pub offer_disk: Option<Mib>,
+}
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A directory cannot be used.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Another agent is at work, or the lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The socket cannot be bound.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The image store cannot be opened.
+    #[error(transparent)]
+    Images(#[from] ImageError),
+    /// The instances' folders cannot be made.
+    #[error(transparent)]
+    Files(#[from] FileError),
+    /// The machine cannot be looked at.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A file of the kernel's cannot be read, or signals cannot be caught.
+    #[error("cannot {operation}")]
+    System {
+        /// What was attempted.
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        err: std::io::Error,
+    },
+}
+
+/// Runs the agent until SIGTERM or SIGINT. Guests keep running after it.
+pub async fn run(settings: Settings) -> Result<(), AgentError> {
+    let stop = CancellationToken::new();
+    let signals = cancel_on_signal(stop.clone())?;
+    let places = &settings.places;
+    places.make()?;
+    // Both: two agents must share neither a ledger nor a socket.
+    let _locks = (
+        lock::take(&places.state_dir.join("agent.lock"))?,
+        lock::take(&lock::beside_socket(&places.socket))?,
+    );
+    let listener = socket::bind(&places.socket)?;
+    let (router, running) = start(&settings, &stop).await?;
+    tracing::info!(socket = %places.socket.display(), state = %places.state_dir.display(), "listening");
+    rest::serve(listener, router, stop.clone()).await;
+    tracing::info!("ending; guests keep running");
+    running.end().await;
+    signals.abort();
+    socket::remove(&places.socket);
+    Ok(())
+}
+
+/// What has to end in order.
+struct Running {
+    reconciler: Arc<Reconciler>,
+    registry: Arc<Registry>,
+    sampler: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    async fn end(self) {
+        let tasks = async {
+            self.reconciler.ended().await;
+            if let Err(error) = self.sampler.await {
+                tracing::warn!(%error, "the sampler did not end well");
+            }
+        };
+        if tokio::time::timeout(TASKS_DEADLINE, tasks).await.is_err() {
+            tracing::warn!("some tasks did not end; what they were doing is taken up at the next start");
+        }
+        self.registry.close().await;
+    }
+}
+
+async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::Router, Running), AgentError> {
+    let places = &settings.places;
+    let files = InstanceFiles::open(&places.state_dir, &places.runtime_dir)?;
+    let images = Arc::new(ImageStore::open(&places.state_dir)?);
+    let probe = HostProbe::new(HostProbeSettings {
+        state_dir: places.state_dir.clone(),
+        runtime_dir: places.runtime_dir.clone(),
+        offer_memory: settings.offer_memory,
+    });
+    let facts = probe.facts(&images).await?;
+    let events = Arc::new(EventLog::new(epoch()));
+    let ledger = Ledger::open(&places.state_dir).await?;
+    let registry = Arc::new(Registry::load(ledger, Arc::clone(&events)).await?);
+    let known: Vec<Uuid> = registry.read(|records| records.keys().copied().collect()).await;
+    files.sweep(|id| known.contains(&id))?;
+    let engine: Arc<dyn Engine> = Arc::new(Qemu::new(files.clone(), &facts.hardware_virtualization));
+    let world = World {
+        registry: Arc::clone(&registry),
+        engine,
+        images: Arc::clone(&images),
+        files: files.clone(),
+        boot_id: boot_id()?,
+    };
+    let reconciler = Arc::new(Reconciler::new(world, stop.clone()));
+    let instances = Arc::new(Instances {
+        registry: Arc::clone(&registry),
+        reconciler: Arc::clone(&reconciler),
+        images: Arc::clone(&images),
+        facts,
+        files,
+        offer_disk: settings.offer_disk,
+    });
+    for id in known {
+        reconciler.wake(id);
+    }
+    let usage = Arc::new(Usage::new(&places.state_dir)?);
+    let sampler = tokio::spawn(sample_forever(
+        Arc::clone(&usage),
+        Arc::clone(&instances),
+        Arc::clone(&events),
+        stop.clone(),
+    ));
+    let router = rest::router(rest::Api {
+        instances,
+        images,
+        events,
+        usage,
+        cancel: stop.clone(),
+    });
+    let running = Running {
+        reconciler,
+        registry,
+        sampler,
+    };
+    Ok((router, running))
+}
+
+/// A number that tells this run of the agent from all others: 64 of a version 4 UUID's random bits would do, and a `UUIDv7`'s last
+/// half is what the workspace's `uuid` offers.
+fn epoch() -> u64 {
+    Uuid::now_v7().as_u64_pair().1
+}
+
+fn boot_id() -> Result<String, AgentError> {
+    let text = std::fs::read_to_string(BOOT_ID).map_err(|err| AgentError::System {
+        operation: "read the kernel's boot id",
+        err,
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+fn cancel_on_signal(stop: CancellationToken) -> Result<tokio::task::AbortHandle, AgentError> {
+    let catch = |kind| {
+        signal(kind).map_err(|err| AgentError::System {
+            operation: "catch signals",
+            err,
+        })
+    };
+    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        }
+        stop.cancel();
+    });
+    Ok(task.abort_handle())
+}
+
+/// The agent's socket as other programs of this machine find it.
+pub fn socket_of(places: &Places) -> PathBuf {
+    places.socket.clone()
+}

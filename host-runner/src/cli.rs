@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use api::Mib;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::paths::{PathError, Places, Surroundings};
+
+/// The agent of a Millpond machine: admits, runs and reports guests.
+///
+/// It listens on a Unix socket, never on a network port: whoever may log in to the machine may manage it.
+#[derive(Debug, Parser)]
+#[command(name = "host-runner", version, max_term_width = 100)]
+pub struct Cli {
+    /// What applies to all commands.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Where the ledger, images and disks are kept
+    ///
+    /// Default: /var/lib/millpond as root, else $XDG_STATE_HOME/millpond or ~/.local/state/millpond.
+    #[arg(long, global = true, env = "HOST_RUNNER_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Where the sockets of the agent and of running guests are
+    ///
+    /// Default: /run/host-runner as root, else $XDG_RUNTIME_DIR/host-runner or /tmp/host-runner-UID.
+    #[arg(long, global = true, env = "HOST_RUNNER_RUNTIME_DIR", value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+
+    /// The agent's socket
+    ///
+    /// Default: api.sock in the runtime directory. As root it belongs to the group `millpond`, where there is one.
+    #[arg(long, global = true, env = "HOST_RUNNER_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// How log lines are written (to stderr); RUST_LOG sets how many
+    #[arg(long, global = true, env = "HOST_RUNNER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub log_format: LogFormat,
+}
+
+impl Common {
+    /// The directories and the socket.
+    pub fn places(&self) -> Result<Places, PathError> {
+        Places::resolve(
+            self.state_dir.clone(),
+            self.runtime_dir.clone(),
+            self.socket.clone(),
+            &Surroundings::of_process(),
+        )
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent until SIGTERM; guests keep running after it
+    Serve(Serve),
+    /// Join stdin and stdout to the agent's socket
+    ///
+    /// What a desktop uses over SSH where the server forbids socket forwarding.
+    Connect,
+    /// Say what this machine can do and what it lacks, each with the remedy
+    Doctor(Doctor),
+    /// Make and list images
+    Image {
+        /// Which.
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Print the REST interface as an OpenAPI document
+    Openapi,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Offer at most this much memory to instances, in MiB
+    ///
+    /// Default: all but what the machine keeps for itself, a tenth and at least 512 MiB.
+    #[arg(long, env = "HOST_RUNNER_OFFER_MEMORY_MIB", value_name = "MIB", value_parser = mib)]
+    pub offer_memory_mib: Option<Mib>,
+
+    /// Offer at most this much disk to instances, in MiB
+    ///
+    /// Default: what is free on the state directory's file system.
+    #[arg(long, env = "HOST_RUNNER_OFFER_DISK_MIB", value_name = "MIB", value_parser = mib)]
+    pub offer_disk_mib: Option<Mib>,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Make the image tiny-linux from Debian packages
+    BuildTiny,
+    /// List the images of this machine
+    List,
+}
+
+fn mib(text: &str) -> Result<Mib, String> {
+    text.parse()
+        .map(Mib)
+        .map_err(|_| "a whole number of MiB is expected".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,33 @@
+//! `image build-tiny` and `image list`.
+
+use std::process::ExitCode;
+
+use super::CommandError;
+use crate::cli::Common;
+use crate::images::{ImageStore, tiny};
+
+/// Makes the image tiny-linux.
+pub async fn build_tiny(common: &Common) -> Result<ExitCode, CommandError> {
+    let store = ImageStore::open(&common.places()?.state_dir)?;
+    Ok(tiny::run_command(&store, &mut std::io::stdout()).await)
+}
+
+/// Lists the images.
+pub async fn list(common: &Common) -> Result<ExitCode, CommandError> {
+    let store = ImageStore::open(&common.places()?.state_dir)?;
+    let images = store.list().await?;
+    if images.is_empty() {
+        super::print("no images; `host-runner image build-tiny` makes one")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    for image in images {
+        let state = match image.state {
+            api::ImageState::Ready => "ready".to_owned(),
+            api::ImageState::Corrupt => format!("damaged: {}", image.problem.unwrap_or_default()),
+        };
+        text.push_str(&format!("{:<20} {:>9}  {state}\n", image.name, image.size_mib.to_string()));
+    }
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}

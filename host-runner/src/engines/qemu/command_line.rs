@@ -1,0 +1,195 @@
+//! QEMU's command line. Pure.
+//!
+//! Sockets are named relative to the guest's runtime folder, which is QEMU's working directory: no path of the machine's can then
+//! hold a comma that QEMU would read as the next option.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use api::PublishedPort;
+
+use crate::engines::LaunchOrder;
+
+/// The control socket, in the runtime folder.
+pub const QMP_SOCKET: &str = "qmp.sock";
+/// The serial console's socket, in the runtime folder.
+pub const CONSOLE_SOCKET: &str = "console.sock";
+
+/// How guest code is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// By the CPU.
+    Kvm,
+    /// By QEMU's translator.
+    Tcg,
+}
+
+/// All arguments of QEMU for one guest.
+pub fn arguments(order: &LaunchOrder, accelerator: Accelerator) -> Vec<OsString> {
+    let mut line = Line(Vec::new());
+    // The machine: nothing that was not asked for, and no files of the user's.
+    line.flag("-nodefaults").flag("-no-user-config");
+    line.pair("-name", format!("guest={}", order.name));
+    line.pair("-uuid", order.id.to_string());
+    line.pair("-machine", "q35,usb=off,vmport=off,hpet=off");
+    let (accel, cpu) = match accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg,thread=multi", "max"),
+    };
+    line.pair("-accel", accel).pair("-cpu", cpu);
+    line.pair("-smp", order.vcpus.to_string());
+    line.pair("-m", format!("size={}M", order.memory.0));
+    line.pair("-display", "none").pair("-rtc", "base=utc");
+    // Held until the agent listens to the console. A guest that powers itself off leaves QEMU waiting, so that the agent can tell
+    // a power-off from a crash even when it was not there at the time.
+    line.flag("-S").pair("-action", "shutdown=pause");
+    // A guest that breaks out of QEMU finds no other program to start and no other user to become.
+    line.pair(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    );
+    line.pair(
+        "-chardev",
+        format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
+    );
+    line.pair("-mon", "chardev=qmp,mode=control");
+    line.pair(
+        "-chardev",
+        format!("socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off"),
+    );
+    line.pair("-serial", "chardev:console");
+    boot(&mut line, order);
+    line.pair("-netdev", network(&order.ports));
+    // Without an option ROM: nothing boots from the network, and the ROM is another package.
+    line.pair("-device", "virtio-net-pci,netdev=net,romfile=");
+    line.pair("-object", "rng-builtin,id=rng").pair("-device", "virtio-rng-pci,rng=rng");
+    if let Some(path) = &order.disk {
+        disk(&mut line, path);
+    }
+    line.0
+}
+
+fn boot(line: &mut Line, order: &LaunchOrder) {
+    line.pair("-kernel", order.boot.kernel.as_os_str());
+    if let Some(initrd) = &order.boot.initrd {
+        line.pair("-initrd", initrd.as_os_str());
+    }
+    let command_line = format!("{} millpond.name={}", order.boot.command_line, order.name);
+    line.pair("-append", command_line.trim_start());
+}
+
+fn network(ports: &[PublishedPort]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("user,id=net");
+    for PublishedPort { guest, host } in ports {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+    }
+    text
+}
+
+fn disk(line: &mut Line, path: &Path) {
+    // JSON, where a comma in the path is only a comma. Blocks that the guest discards or zeroes go back to the machine.
+    let node = serde_json::json!({
+        "driver": "raw", "node-name": "disk", "discard": "unmap", "detect-zeroes": "unmap",
+        "file": { "driver": "file", "filename": path.to_string_lossy(), "discard": "unmap" },
+    });
+    line.pair("-blockdev", node.to_string());
+    line.pair("-device", "virtio-blk-pci,drive=disk");
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn flag(&mut self, flag: &str) -> &mut Self {
+        self.0.push(flag.into());
+        self
+    }
+
+    fn pair(&mut self, flag: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.push(flag.into());
+        self.0.push(value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::BootFiles;
+    use api::Mib;
+    use std::path::PathBuf;
+    use uuid::Uuid;
+
+    fn order() -> LaunchOrder {
+        LaunchOrder {
+            id: Uuid::from_u128(7),
+            name: "tiny-1".into(),
+            vcpus: 2,
+            memory: Mib(128),
+            boot: BootFiles {
+                kernel: "/images/vmlinuz".into(),
+                initrd: Some("/images/initrd".into()),
+                command_line: "console=ttyS0 quiet".into(),
+                memory_min: Mib(64),
+                digest: "00".into(),
+            },
+            disk: None,
+            ports: Vec::new(),
+        }
+    }
+
+    fn values(order: &LaunchOrder, accelerator: Accelerator, flag: &str) -> Vec<String> {
+        let line = arguments(order, accelerator);
+        line.windows(2)
+            .filter(|pair| pair[0] == flag)
+            .map(|pair| pair[1].to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_guest_is_told_its_name_after_the_images_own_command_line() {
+        assert_eq!(
+            values(&order(), Accelerator::Tcg, "-append"),
+            ["console=ttyS0 quiet millpond.name=tiny-1"]
+        );
+    }
+
+    #[test]
+    fn the_cpu_runs_the_guest_only_where_it_can() {
+        assert_eq!(values(&order(), Accelerator::Kvm, "-accel"), ["kvm"]);
+        assert_eq!(values(&order(), Accelerator::Tcg, "-accel"), ["tcg,thread=multi"]);
+    }
+
+    #[test]
+    fn ports_are_published_on_loopback_alone() {
+        let mut order = order();
+        order.ports = vec![
+            PublishedPort { guest: 80, host: 8080 },
+            PublishedPort { guest: 22, host: 2222 },
+        ];
+        assert_eq!(
+            values(&order, Accelerator::Tcg, "-netdev"),
+            ["user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:2222-:22"]
+        );
+    }
+
+    #[test]
+    fn a_disks_path_may_hold_what_qemu_would_take_for_options() {
+        let mut order = order();
+        order.disk = Some(PathBuf::from("/state/a,b=\"c\"/disk.raw"));
+        let nodes = values(&order, Accelerator::Tcg, "-blockdev");
+        let node: serde_json::Value = serde_json::from_str(&nodes[0]).unwrap();
+        assert_eq!(node["file"]["filename"], "/state/a,b=\"c\"/disk.raw");
+    }
+
+    #[test]
+    fn every_guest_is_sandboxed_held_and_says_who_it_is() {
+        assert_eq!(values(&order(), Accelerator::Tcg, "-uuid"), [Uuid::from_u128(7).to_string()]);
+        assert!(values(&order(), Accelerator::Tcg, "-sandbox")[0].starts_with("on,"));
+        let line = arguments(&order(), Accelerator::Tcg);
+        for flag in ["-S", "-nodefaults", "-no-user-config"] {
+            assert!(line.iter().any(|argument| argument == flag), "{flag}");
+        }
+    }
+}

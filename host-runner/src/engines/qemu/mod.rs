@@ -1,0 +1,389 @@
+//! QEMU: one process for each guest, controlled over QMP alone.
+
+mod command_line;
+mod process;
+mod qmp;
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::{EngineChoice, EngineKind, HardwareVirtualization, PortRequest, PublishedPort};
+use async_trait::async_trait;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use self::command_line::{Accelerator, CONSOLE_SOCKET, QMP_SOCKET};
+use self::process::Process;
+use self::qmp::Qmp;
+use super::{Engine, EngineError, Guest, LaunchOrder};
+use crate::instance_files::{InstanceFiles, private_dir};
+use crate::reconcile::GuestStatus;
+
+/// How long QEMU may take from its process to its control socket.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a starting QEMU is looked at.
+const START_POLL: Duration = Duration::from_millis(20);
+/// How long a connection to the console may take.
+const CONSOLE_DEADLINE: Duration = Duration::from_secs(3);
+/// The longest path that a Unix socket can have, in bytes; the kernel's structure ends it with a zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The engine.
+#[derive(Debug)]
+pub struct Qemu {
+    files: InstanceFiles,
+    accelerated: bool,
+    reason: String,
+}
+
+impl Qemu {
+    /// QEMU on this machine.
+    pub fn new(files: InstanceFiles, hardware: &HardwareVirtualization) -> Self {
+        Self {
+            files,
+            accelerated: hardware.available,
+            reason: hardware.reason.clone(),
+        }
+    }
+
+    fn stderr(&self, id: Uuid) -> PathBuf {
+        self.files.runtime_dir(id).join("stderr")
+    }
+
+    /// Waits until the new process answers, or tells why it ended.
+    async fn greet(&self, order: &LaunchOrder, process: &mut Process) -> Result<Qmp, EngineError> {
+        let socket = self.files.runtime_dir(order.id).join(QMP_SOCKET);
+        let started = Instant::now();
+        loop {
+            if process.has_ended() {
+                return Err(self.died(order, process));
+            }
+            match Qmp::connect(&socket).await {
+                Ok((qmp, _)) => return Ok(qmp),
+                Err(EngineError::Control { .. }) if started.elapsed() < START_DEADLINE => {}
+                Err(_) if process.has_ended() => return Err(self.died(order, process)),
+                Err(error) => return Err(error),
+            }
+            sleep(START_POLL).await;
+        }
+    }
+
+    fn died(&self, order: &LaunchOrder, process: &mut Process) -> EngineError {
+        let log = self.last_words(order.id);
+        if let Some(port) = refused_forward(&log, &order.ports) {
+            return EngineError::PortTaken { port };
+        }
+        EngineError::Died {
+            ending: process.ending(),
+            log,
+        }
+    }
+}
+
+/// The published port that QEMU's log says it could not take.
+fn refused_forward(log: &str, ports: &[PublishedPort]) -> Option<u16> {
+    let complaint = log.lines().find(|line| line.contains("set up host forwarding rule"))?;
+    ports
+        .iter()
+        .map(|port| port.host)
+        .find(|host| complaint.contains(&format!(":{host}-")))
+}
+
+#[async_trait]
+impl Engine for Qemu {
+    fn choice(&self) -> EngineChoice {
+        EngineChoice {
+            kind: EngineKind::Qemu,
+            accelerated: self.accelerated,
+            reason: self.reason.clone(),
+        }
+    }
+
+    fn choose_ports(&self, wanted: &[PortRequest]) -> Result<Vec<PublishedPort>, EngineError> {
+        // The listeners are kept until all ports are chosen, so that none is chosen twice. Between here and QEMU another program
+        // can still take one; QEMU then says so, and the launch is tried again with other ports.
+        let mut held = Vec::with_capacity(wanted.len());
+        let mut published = Vec::with_capacity(wanted.len());
+        for request in wanted {
+            let asked = request.host.unwrap_or(0);
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, asked)).map_err(|err| match err.kind() {
+                io::ErrorKind::AddrInUse => EngineError::PortTaken { port: asked },
+                _ => EngineError::Port { port: asked, err },
+            })?;
+            let address = listener
+                .local_addr()
+                .map_err(|err| EngineError::Port { port: asked, err })?;
+            published.push(PublishedPort {
+                guest: request.guest,
+                host: address.port(),
+            });
+            held.push(listener);
+        }
+        Ok(published)
+    }
+
+    async fn find(&self, id: Uuid) -> Result<Option<Box<dyn Guest>>, EngineError> {
+        let lock = self.files.lock(id);
+        if !process::is_locked(&lock)? {
+            return Ok(None);
+        }
+        let socket = self.files.runtime_dir(id).join(QMP_SOCKET);
+        let guest = match Qmp::connect(&socket).await {
+            Ok((qmp, pid)) => {
+                // The descriptor first, the question second: the process that answers is then the one that is held.
+                let process = Process::open(pid).map_err(|_| EngineError::Hidden { path: lock.clone() })?;
+                identify(&qmp, &socket, id).await?;
+                QemuGuest::new(&self.files, id, process, Some(qmp))
+            }
+            Err(error) => {
+                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "a guest is alive and does not answer");
+                let pid = process::named_pid(&lock)
+                    .filter(|pid| process::runs_instance(*pid, id))
+                    .ok_or_else(|| EngineError::Hidden { path: lock.clone() })?;
+                let process = Process::open(pid).map_err(|_| EngineError::Hidden { path: lock.clone() })?;
+                if !process::runs_instance(pid, id) {
+                    return Err(EngineError::Hidden { path: lock });
+                }
+                QemuGuest::new(&self.files, id, process, None)
+            }
+        };
+        tracing::info!(instance = %id, pid = guest.pid(), "found a live guest");
+        Ok(Some(Box::new(guest)))
+    }
+
+    fn was_spawned(&self, id: Uuid) -> bool {
+        process::named_pid(&self.files.lock(id)).is_some()
+    }
+
+    fn prepare(&self, id: Uuid) -> Result<(), EngineError> {
+        process::forget_pid(&self.files.lock(id))
+    }
+
+    async fn launch(&self, order: &LaunchOrder) -> Result<Box<dyn Guest>, EngineError> {
+        let folder = self.files.runtime_dir(order.id);
+        private_dir(&folder)?;
+        let accelerator = if self.accelerated { Accelerator::Kvm } else { Accelerator::Tcg };
+        let arguments = command_line::arguments(order, accelerator);
+        let mut process = process::spawn(
+            &arguments,
+            &folder,
+            &self.files.lock(order.id),
+            &self.stderr(order.id),
+        )?;
+        tracing::info!(instance = %order.id, pid = process.pid(), "QEMU started");
+        match self.greet(order, &mut process).await {
+            Ok(qmp) => Ok(Box::new(QemuGuest::new(&self.files, order.id, process, Some(qmp)))),
+            Err(error) => {
+                // Half a start is none: what does not answer is not left running.
+                if let Err(error) = process.kill() {
+                    tracing::warn!(instance = %order.id, %error, "cannot kill a QEMU that did not start");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn last_words(&self, id: Uuid) -> String {
+        process::tail(&self.stderr(id))
+    }
+}
+
+async fn identify(qmp: &Qmp, socket: &Path, id: Uuid) -> Result<(), EngineError> {
+    let found = qmp.uuid().await?;
+    if Uuid::parse_str(&found).is_ok_and(|found| found == id) {
+        return Ok(());
+    }
+    Err(EngineError::Foreign {
+        path: socket.to_owned(),
+        expected: id,
+        found,
+    })
+}
+
+#[derive(Debug)]
+struct QemuGuest {
+    id: Uuid,
+    process: Process,
+    qmp: Option<Qmp>,
+    qmp_path: PathBuf,
+    console_path: PathBuf,
+}
+
+impl QemuGuest {
+    fn new(files: &InstanceFiles, id: Uuid, process: Process, qmp: Option<Qmp>) -> Self {
+        let folder = files.runtime_dir(id);
+        Self {
+            id,
+            process,
+            qmp,
+            qmp_path: folder.join(QMP_SOCKET),
+            console_path: folder.join(CONSOLE_SOCKET),
+        }
+    }
+
+    /// The connection, made again where it was lost.
+    async fn qmp(&mut self) -> Result<&Qmp, EngineError> {
+        if !self.qmp.as_ref().is_some_and(Qmp::is_open) {
+            // The old connection has to be gone before QEMU serves a new one.
+            self.qmp = None;
+            let (qmp, _) = Qmp::connect(&self.qmp_path).await?;
+            identify(&qmp, &self.qmp_path, self.id).await?;
+            self.qmp = Some(qmp);
+        }
+        self.qmp.as_ref().ok_or_else(|| EngineError::Control {
+            operation: "connect",
+            err: io::ErrorKind::NotConnected.into(),
+        })
+    }
+
+    /// An answer that came too late would be taken for that of the next command: the connection is given up with the command.
+    fn checked<T>(&mut self, answer: Result<T, EngineError>) -> Result<T, EngineError> {
+        if matches!(answer, Err(EngineError::TimedOut { .. })) {
+            self.qmp = None;
+        }
+        answer
+    }
+}
+
+#[async_trait]
+impl Guest for QemuGuest {
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    async fn status(&mut self) -> Option<GuestStatus> {
+        if self.process.has_ended() {
+            return None;
+        }
+        let answer = match self.qmp().await {
+            Ok(qmp) => qmp.status().await,
+            Err(error) => Err(error),
+        };
+        match self.checked(answer) {
+            Ok(status) => Some(status),
+            Err(_) if self.process.has_ended() => None,
+            Err(error) => {
+                tracing::warn!(instance = %self.id, error = &error as &dyn std::error::Error, "a guest does not answer");
+                Some(GuestStatus::Silent)
+            }
+        }
+    }
+
+    async fn changed(&mut self) {
+        match &self.qmp {
+            Some(qmp) if qmp.is_open() => tokio::select! {
+                () = self.process.ended() => {}
+                () = qmp.rang() => {}
+            },
+            // Without a connection only the end of the process is heard; the next look connects again.
+            _ => self.process.ended().await,
+        }
+    }
+
+    async fn console(&self) -> Result<UnixStream, EngineError> {
+        match timeout(CONSOLE_DEADLINE, UnixStream::connect(&self.console_path)).await {
+            Ok(stream) => stream.map_err(|err| EngineError::Control {
+                operation: "connect to the console",
+                err,
+            }),
+            Err(_) => Err(EngineError::TimedOut {
+                operation: "open the console",
+                deadline_ms: u32::try_from(CONSOLE_DEADLINE.as_millis()).unwrap_or(u32::MAX),
+            }),
+        }
+    }
+
+    async fn power_on(&mut self) -> Result<(), EngineError> {
+        let answer = self.qmp().await?.cont().await;
+        self.checked(answer)
+    }
+
+    async fn press_power(&mut self) -> Result<(), EngineError> {
+        let answer = self.qmp().await?.press_power().await;
+        self.checked(answer)
+    }
+
+    async fn quit(&mut self) -> Result<(), EngineError> {
+        let answer = self.qmp().await?.quit().await;
+        self.checked(answer)
+    }
+
+    fn kill(&mut self) -> Result<(), EngineError> {
+        self.process.kill().map_err(|err| EngineError::Control {
+            operation: "kill QEMU",
+            err,
+        })
+    }
+
+    fn ending(&mut self) -> String {
+        self.process.ending()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::ErrorCode;
+
+    fn qemu(dir: &Path) -> Qemu {
+        let files = InstanceFiles::open(&dir.join("state"), &dir.join("run")).unwrap();
+        Qemu::new(
+            files,
+            &HardwareVirtualization {
+                available: false,
+                reason: "no vmx or svm".into(),
+            },
+        )
+    }
+
+    #[test]
+    fn chosen_ports_are_free_and_differ() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = [80, 22].map(|guest| PortRequest { guest, host: None });
+        let published = qemu(dir.path()).choose_ports(&wanted).unwrap();
+        assert_eq!(published.len(), 2);
+        assert_ne!(published[0].host, published[1].host);
+        for port in published {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port.host)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_fixed_port_in_use_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let host = taken.local_addr().unwrap().port();
+        let wanted = [PortRequest {
+            guest: 80,
+            host: Some(host),
+        }];
+        let error = qemu(dir.path()).choose_ports(&wanted).unwrap_err().to_api();
+        assert_eq!(error.code, ErrorCode::PortTaken);
+        assert_eq!(error.details["port"], u32::from(host).into());
+    }
+
+    #[test]
+    fn qemus_complaint_about_a_port_is_understood() {
+        let ports = [
+            PublishedPort { guest: 80, host: 8080 },
+            PublishedPort { guest: 22, host: 2222 },
+        ];
+        let log = "qemu-system-x86_64: -netdev user,id=net,hostfwd=…: Could not set up host forwarding rule 'tcp:127.0.0.1:2222-:22'";
+        assert_eq!(refused_forward(log, &ports), Some(2222));
+        assert_eq!(refused_forward("something else", &ports), None);
+    }
+
+    #[tokio::test]
+    async fn an_instance_without_a_process_has_no_guest() {
+        let dir = tempfile::tempdir().unwrap();
+        let qemu = qemu(dir.path());
+        let id = Uuid::now_v7();
+        assert!(qemu.find(id).await.unwrap().is_none());
+        qemu.files.make(id, api::Mib::ZERO).unwrap();
+        assert!(qemu.find(id).await.unwrap().is_none());
+        assert!(!qemu.was_spawned(id));
+    }
+}

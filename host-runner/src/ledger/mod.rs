@@ -1,0 +1,250 @@
+//! The ledger: what this machine has promised, in SQLite.
+//!
+//! WAL mode with full synchronisation: what a request was answered with survives a power cut. One connection, since the agent is
+//! the only writer and reads from memory.
+
+mod record;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::{ApiError, ErrorCode, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use uuid::Uuid;
+
+pub use record::{Intent, Launch, Live, Record, Status};
+
+/// `SQLITE_FULL`: the file system has no room.
+const SQLITE_FULL: i32 = 13;
+/// `SQLITE_IOERR`, the low byte of all its kinds; on a full disk some of them take the place of `SQLITE_FULL`.
+const SQLITE_IOERR: i32 = 10;
+
+/// Why the ledger could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database cannot be opened.
+    #[error("cannot open the ledger {}", path.display())]
+    Open {
+        /// The database's file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        err: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the ledger {} to the present schema", path.display())]
+    Migrate {
+        /// The database's file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        err: sqlx::migrate::MigrateError,
+    },
+    /// The file system that holds the ledger is full.
+    #[error("the disk that holds {} is full", path.display())]
+    Full {
+        /// The database's file.
+        path: PathBuf,
+    },
+    /// A statement failed.
+    #[error("cannot {operation} in the ledger")]
+    Statement {
+        /// What was attempted.
+        operation: &'static str,
+        /// What SQLite said.
+        #[source]
+        err: sqlx::Error,
+    },
+    /// A row does not read as what this version writes.
+    #[error("the ledger's row {id} has a bad {column}")]
+    BadRow {
+        /// The row's id.
+        id: String,
+        /// The column at fault.
+        column: &'static str,
+    },
+}
+
+impl LedgerError {
+    /// The error as it crosses the wire.
+    pub fn to_api(&self) -> ApiError {
+        match self {
+            Self::Full { path } => ApiError::new(
+                ErrorCode::DiskFull,
+                format!("{self}; free some space and try again"),
+            )
+            .with("path", path.display().to_string()),
+            Self::Open { .. } | Self::Migrate { .. } | Self::Statement { .. } | Self::BadRow { .. } => {
+                ApiError::new(ErrorCode::Internal, self.to_string())
+            }
+        }
+    }
+}
+
+/// The open ledger.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// Opens `ledger.sqlite` in the state directory, makes it where it is missing, and brings its schema up to date.
+    pub async fn open(state_dir: &Path) -> Result<Self, LedgerError> {
+        let path = state_dir.join("ledger.sqlite");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options)
+            .await
+            .map_err(|err| Self::opened_or(&path, err))?;
+        sqlx::migrate!("./migrations")
+            .run(&pool)
+            .await
+            .map_err(|err| LedgerError::Migrate {
+                path: path.clone(),
+                err,
+            })?;
+        Ok(Self { pool, path })
+    }
+
+    fn opened_or(path: &Path, err: sqlx::Error) -> LedgerError {
+        let path = path.to_owned();
+        if is_full(&err, &path) {
+            LedgerError::Full { path }
+        } else {
+            LedgerError::Open { path, err }
+        }
+    }
+
+    /// Every instance, oldest first.
+    pub async fn load(&self) -> Result<Vec<Record>, LedgerError> {
+        let rows = sqlx::query(
+            "SELECT id, generation, created_at_ms, spec, intent, launch, status FROM instances ORDER BY created_at_ms, id",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|err| self.failed("read the instances", err))?;
+        rows.iter().map(read_row).collect()
+    }
+
+    /// Writes an instance, new or changed, in one transaction.
+    pub async fn save(&self, record: &Record) -> Result<(), LedgerError> {
+        let operation = "write an instance";
+        let launch = record
+            .launch
+            .as_ref()
+            .map(|launch| encode(launch, operation))
+            .transpose()?;
+        sqlx::query(
+            "INSERT INTO instances (id, name, generation, created_at_ms, spec, intent, launch, status)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, generation = excluded.generation, spec = excluded.spec,
+                 intent = excluded.intent, launch = excluded.launch, status = excluded.status",
+        )
+        .bind(record.id.to_string())
+        .bind(&record.spec.name)
+        .bind(i64::from(record.generation))
+        .bind(record.created_at.unix_ms())
+        .bind(encode(&record.spec, operation)?)
+        .bind(encode(&record.intent, operation)?)
+        .bind(launch)
+        .bind(encode(&record.status, operation)?)
+        .execute(&self.pool)
+        .await
+        .map_err(|err| self.failed(operation, err))?;
+        Ok(())
+    }
+
+    /// Removes an instance; no such row is no error.
+    pub async fn remove(&self, id: Uuid) -> Result<(), LedgerError> {
+        sqlx::query("DELETE FROM instances WHERE id = ?")
+            .bind(id.to_string())
+            .execute(&self.pool)
+            .await
+            .map_err(|err| self.failed("remove an instance", err))?;
+        Ok(())
+    }
+
+    /// Closes the database, so that the write-ahead log is folded in.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    fn failed(&self, operation: &'static str, err: sqlx::Error) -> LedgerError {
+        if is_full(&err, &self.path) {
+            LedgerError::Full {
+                path: self.path.clone(),
+            }
+        } else {
+            LedgerError::Statement { operation, err }
+        }
+    }
+}
+
+fn is_full(err: &sqlx::Error, path: &Path) -> bool {
+    if let sqlx::Error::Io(io) = err {
+        return io.kind() == io::ErrorKind::StorageFull;
+    }
+    let code = err
+        .as_database_error()
+        .and_then(|database| database.code())
+        .and_then(|code| code.parse::<i32>().ok());
+    match code.map(|code| code & 0xff) {
+        Some(SQLITE_FULL) => true,
+        Some(SQLITE_IOERR) => no_room_beside(path),
+        _ => false,
+    }
+}
+
+fn no_room_beside(path: &Path) -> bool {
+    let dir = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(dir).is_ok_and(|stats| stats.f_bavail == 0)
+}
+
+fn encode<T: Serialize>(value: &T, operation: &'static str) -> Result<String, LedgerError> {
+    serde_json::to_string(value).map_err(|err| LedgerError::Statement {
+        operation,
+        err: sqlx::Error::Encode(Box::new(err)),
+    })
+}
+
+fn read_row(row: &SqliteRow) -> Result<Record, LedgerError> {
+    let id_text: String = row.try_get("id").unwrap_or_default();
+    let bad = |column: &'static str| LedgerError::BadRow {
+        id: id_text.clone(),
+        column,
+    };
+    let generation: i64 = row.try_get("generation").map_err(|_| bad("generation"))?;
+    let created_at_ms: i64 = row.try_get("created_at_ms").map_err(|_| bad("created_at_ms"))?;
+    let launch: Option<String> = row.try_get("launch").map_err(|_| bad("launch"))?;
+    Ok(Record {
+        id: Uuid::parse_str(&id_text).map_err(|_| bad("id"))?,
+        generation: u32::try_from(generation).map_err(|_| bad("generation"))?,
+        spec: decode(row, "spec").ok_or_else(|| bad("spec"))?,
+        intent: decode(row, "intent").ok_or_else(|| bad("intent"))?,
+        launch: launch
+            .map(|text| serde_json::from_str(&text).map_err(|_| bad("launch")))
+            .transpose()?,
+        status: decode(row, "status").ok_or_else(|| bad("status"))?,
+        created_at: Timestamp::from_unix_ms(created_at_ms).ok_or_else(|| bad("created_at_ms"))?,
+        live: Live::default(),
+    })
+}
+
+fn decode<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Option<T> {
+    let text: String = row.try_get(column).ok()?;
+    serde_json::from_str(&text).ok()
+}

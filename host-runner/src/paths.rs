@@ -1,0 +1,259 @@
+//! Where the agent keeps its state, its sockets and its own socket.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::engines::qemu::SOCKET_PATH_BYTES_MAX;
+
+/// The longest path below the runtime directory: `/instances/UUID/console.sock`.
+const BELOW_RUNTIME_BYTES: usize = "/instances/".len() + 36 + "/console.sock".len();
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// Neither an option nor the environment says where it is.
+    #[error("there is no home directory to keep state in; give --state-dir")]
+    NoHome,
+    /// A socket's path does not fit into the kernel's structure.
+    #[error("{what} {} is too long: a Unix socket's path has at most {max} bytes, and this needs {needed}; give a shorter one",
+        path.display())]
+    TooLong {
+        /// `the socket` or `the runtime directory`.
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// How many bytes the longest socket's path would have.
+        needed: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A directory belongs to somebody else or is open to others.
+    #[error("{} {problem}; remove it, or give --runtime-dir", path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A file operation failed.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was attempted.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+}
+
+/// The three places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// What lasts: the ledger, images, disks.
+    pub state_dir: PathBuf,
+    /// What is gone with a reboot: guests' sockets and logs.
+    pub runtime_dir: PathBuf,
+    /// The agent's socket.
+    pub socket: PathBuf,
+}
+
+/// What the defaults depend on.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The effective user.
+    pub uid: u32,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `XDG_STATE_HOME`.
+    pub xdg_state: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`.
+    pub xdg_runtime: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// Those of this process. Relative paths count as unset, as the XDG specification says.
+    pub fn of_process() -> Self {
+        let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            home: dir("HOME"),
+            xdg_state: dir("XDG_STATE_HOME"),
+            xdg_runtime: dir("XDG_RUNTIME_DIR"),
+        }
+    }
+
+    fn state_dir(&self) -> Result<PathBuf, PathError> {
+        if self.uid == 0 {
+            return Ok("/var/lib/millpond".into());
+        }
+        let base = self
+            .xdg_state
+            .clone()
+            .or_else(|| self.home.as_ref().map(|home| home.join(".local/state")))
+            .ok_or(PathError::NoHome)?;
+        Ok(base.join("millpond"))
+    }
+
+    fn runtime_dir(&self) -> PathBuf {
+        if self.uid == 0 {
+            return "/run/host-runner".into();
+        }
+        match &self.xdg_runtime {
+            Some(dir) => dir.join("host-runner"),
+            None => format!("/tmp/host-runner-{}", self.uid).into(),
+        }
+    }
+}
+
+impl Places {
+    /// What was given, and the defaults for the rest. Nothing is made yet.
+    pub fn resolve(
+        state_dir: Option<PathBuf>,
+        runtime_dir: Option<PathBuf>,
+        socket: Option<PathBuf>,
+        surroundings: &Surroundings,
+    ) -> Result<Self, PathError> {
+        let state_dir = match state_dir {
+            Some(dir) => dir,
+            None => surroundings.state_dir()?,
+        };
+        let runtime_dir = runtime_dir.unwrap_or_else(|| surroundings.runtime_dir());
+        let socket = socket.unwrap_or_else(|| runtime_dir.join("api.sock"));
+        Ok(Self {
+            state_dir: absolute(&state_dir)?,
+            runtime_dir: absolute(&runtime_dir)?,
+            socket: absolute(&socket)?,
+        })
+    }
+
+    /// Refuses what the kernel would cut off.
+    pub fn check_lengths(&self) -> Result<(), PathError> {
+        fits("the socket", &self.socket, 0)?;
+        fits("the runtime directory", &self.runtime_dir, BELOW_RUNTIME_BYTES)
+    }
+
+    /// Makes the directories. The runtime directory has to be ours alone: who can write to it can pose as a guest.
+    pub fn make(&self) -> Result<(), PathError> {
+        self.check_lengths()?;
+        make_dir(&self.state_dir, 0o700)?;
+        // As root, members of the group `millpond` have to get through to the socket; what guests need is closed further down.
+        let open_to_group = rustix::process::geteuid().is_root();
+        make_dir(&self.runtime_dir, if open_to_group { 0o755 } else { 0o700 })?;
+        let metadata = std::fs::symlink_metadata(&self.runtime_dir).map_err(io_failed("look at", &self.runtime_dir))?;
+        let problem = if !metadata.is_dir() {
+            Some("is not a directory")
+        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+            Some("belongs to another user")
+        } else if metadata.permissions().mode() & 0o022 != 0 {
+            Some("can be written to by others")
+        } else {
+            None
+        };
+        problem.map_or(Ok(()), |problem| {
+            Err(PathError::NotOurs {
+                path: self.runtime_dir.clone(),
+                problem,
+            })
+        })
+    }
+}
+
+fn fits(what: &'static str, path: &Path, below: usize) -> Result<(), PathError> {
+    let needed = path.as_os_str().as_bytes().len() + below;
+    if needed <= SOCKET_PATH_BYTES_MAX {
+        return Ok(());
+    }
+    Err(PathError::TooLong {
+        what,
+        path: path.to_owned(),
+        needed,
+        max: SOCKET_PATH_BYTES_MAX,
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, PathError> {
+    std::path::absolute(path).map_err(io_failed("resolve", path))
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), PathError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(io_failed("make", path))
+}
+
+/// Turns what the system said into a [`PathError`].
+pub(crate) fn io_failed<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> PathError + 'a {
+    move |err| PathError::Io {
+        operation,
+        path: path.to_owned(),
+        err,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> Surroundings {
+        Surroundings {
+            uid: 1000,
+            home: Some("/home/ada".into()),
+            ..Surroundings::default()
+        }
+    }
+
+    fn resolved(surroundings: &Surroundings) -> Places {
+        Places::resolve(None, None, None, surroundings).unwrap()
+    }
+
+    #[test]
+    fn root_and_users_have_their_own_places() {
+        let root = resolved(&Surroundings::default());
+        assert_eq!(root.state_dir, Path::new("/var/lib/millpond"));
+        assert_eq!(root.socket, Path::new("/run/host-runner/api.sock"));
+        let plain = resolved(&user());
+        assert_eq!(plain.state_dir, Path::new("/home/ada/.local/state/millpond"));
+        assert_eq!(plain.runtime_dir, Path::new("/tmp/host-runner-1000"));
+        let xdg = resolved(&Surroundings {
+            xdg_state: Some("/s".into()),
+            xdg_runtime: Some("/run/user/1000".into()),
+            ..user()
+        });
+        assert_eq!(xdg.state_dir, Path::new("/s/millpond"));
+        assert_eq!(xdg.socket, Path::new("/run/user/1000/host-runner/api.sock"));
+    }
+
+    #[test]
+    fn paths_that_the_kernel_would_cut_off_are_refused() {
+        let at = |length: usize| Places::resolve(Some("/s".into()), Some(format!("/{}", "r".repeat(length - 1)).into()), Some("/s/api.sock".into()), &user()).unwrap();
+        let longest = SOCKET_PATH_BYTES_MAX - BELOW_RUNTIME_BYTES;
+        at(longest).check_lengths().unwrap();
+        let error = at(longest + 1).check_lengths().unwrap_err().to_string();
+        assert!(error.contains("at most 107 bytes, and this needs 108"), "{error}");
+    }
+
+    #[test]
+    fn a_runtime_directory_that_others_can_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let places = Places::resolve(Some(dir.path().join("s")), Some(open), None, &user()).unwrap();
+        assert!(matches!(places.make(), Err(PathError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn a_link_in_the_runtime_directorys_place_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let places = Places::resolve(Some(dir.path().join("s")), Some(link), None, &user()).unwrap();
+        assert!(matches!(places.make(), Err(PathError::NotOurs { .. })));
+    }
+}

@@ -1,0 +1,447 @@
+//! The task that owns one instance: it sees, asks [`decide`](super::decide()), and does the one step that it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, ErrorCode, Failure, Progress, RunState, StopInstance, Timestamp};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Consoles, Decision, Guest as Sight, GuestStatus, LastLaunch, Seen, Step, StopSoFar, World, decide};
+use crate::console::replay::Replay;
+use crate::console::{ConsoleHub, Sighting};
+use crate::engines::{EngineError, Guest, LaunchOrder};
+use crate::ledger::{Launch, Record};
+
+/// How often a launch is tried with other ports when the chosen ones were taken in between.
+const PORT_TRIES: usize = 5;
+/// How long to wait after a step that could not be done.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Whether the instance still needs its task.
+enum Pass {
+    LookAgain(Duration),
+    Gone,
+}
+
+/// One instance's task.
+#[derive(Debug)]
+pub struct Owner {
+    id: Uuid,
+    world: Arc<World>,
+    bell: Arc<Notify>,
+    consoles: Arc<Consoles>,
+    guest: Option<Box<dyn Guest>>,
+    hub: Option<Arc<ConsoleHub>>,
+    /// What the console shows; what was shown before does not ring again.
+    sightings: Option<watch::Receiver<Sighting>>,
+    stop: StopSoFar,
+    /// When this task set the guest's vCPUs running; absent for a guest that an earlier agent powered on.
+    powered_on: Option<Instant>,
+    /// How the last guest ended, until somebody asks.
+    guest_ending: Option<String>,
+    /// The zero of this task's clock.
+    born: Instant,
+}
+
+impl Owner {
+    /// A task that has seen nothing yet.
+    pub fn new(id: Uuid, world: Arc<World>, bell: Arc<Notify>, consoles: Arc<Consoles>) -> Self {
+        Self {
+            id,
+            world,
+            bell,
+            consoles,
+            guest: None,
+            hub: None,
+            sightings: None,
+            stop: StopSoFar::default(),
+            powered_on: None,
+            guest_ending: None,
+            born: Instant::now(),
+        }
+    }
+
+    /// Runs until the instance is removed, or until `cancel`: then it ends between two passes and leaves the guest alone.
+    #[tracing::instrument(name = "instance", skip_all, fields(id = %self.id))]
+    pub async fn run(mut self, cancel: &CancellationToken) {
+        while !cancel.is_cancelled() {
+            let Pass::LookAgain(after) = self.pass().await else { return };
+            if after.is_zero() {
+                // Other tasks get their turn between two steps.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = self.bell.notified() => {}
+                () = changed(self.guest.as_mut()) => {}
+                () = progressed(self.sightings.as_mut()) => {}
+                () = tokio::time::sleep(after) => {}
+            }
+        }
+    }
+
+    async fn pass(&mut self) -> Pass {
+        let Some(record) = self.world.registry.get(self.id).await else { return Pass::Gone };
+        let (seen, record) = match self.look(record).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                // Nothing certain is known of the guest, so nothing is done to it: least of all is it started twice.
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot tell whether the guest lives");
+                return Pass::LookAgain(RETRY);
+            }
+        };
+        let decision = decide(&record.intent, &seen, self.born.elapsed());
+        self.show(&record, &seen, decision).await;
+        if decision.step == Step::Rest {
+            return Pass::LookAgain(decision.look_again);
+        }
+        tracing::debug!(step = ?decision.step, state = ?decision.state, "acting");
+        match self.act(decision.step, &record).await {
+            Ok(pass) => pass,
+            Err(error) => {
+                tracing::warn!(step = ?decision.step, code = ?error.code, %error, "a step failed");
+                Pass::LookAgain(RETRY)
+            }
+        }
+    }
+
+    /// Reads reality. What is gone is noted as gone, so that its promises end.
+    async fn look(&mut self, record: Record) -> Result<(Seen, Record), EngineError> {
+        let status = match &mut self.guest {
+            Some(guest) => guest.status().await,
+            None => match self.world.engine.find(self.id).await? {
+                Some(guest) => self.guest.insert(guest).status().await,
+                None => None,
+            },
+        };
+        let mut record = record;
+        match status {
+            Some(status) => self.listen(status, &record).await,
+            None => {
+                let ended = self.forget_guest();
+                if ended || record.may_be_alive() {
+                    self.world.registry.note(self.id, note_end).await;
+                    note_end(&mut record);
+                }
+            }
+        }
+        let launch = record.launch.as_ref().map(|launch| LastLaunch {
+            run: launch.run,
+            same_boot: launch.boot_id == self.world.boot_id,
+            spawned: self.world.engine.was_spawned(self.id),
+        });
+        let seen = Seen {
+            files_ready: self.world.files.are_ready(self.id),
+            guest: status.map_or(Sight::Absent, Sight::Alive),
+            launch,
+            failed: record.status.failure.is_some(),
+            stop: self.stop,
+        };
+        Ok((seen, record))
+    }
+
+    /// Drops what belonged to a guest that is gone; the words of how it ended are kept by whoever asks next.
+    fn forget_guest(&mut self) -> bool {
+        self.consoles.remove(self.id);
+        self.hub = None;
+        self.sightings = None;
+        self.stop = StopSoFar::default();
+        self.powered_on = None;
+        match self.guest.take() {
+            None => false,
+            Some(mut guest) => {
+                let ending = guest.ending();
+                tracing::info!(pid = guest.pid(), ending, "the guest is gone");
+                self.guest_ending = Some(ending);
+                true
+            }
+        }
+    }
+
+    /// Listens to the guest's console, where nobody does yet.
+    async fn listen(&mut self, status: GuestStatus, record: &Record) {
+        if self.hub.as_ref().is_some_and(|hub| !hub.has_ended()) {
+            return;
+        }
+        let Some(guest) = &self.guest else { return };
+        let folder = self.world.files.runtime_dir(self.id);
+        let replay = if status == GuestStatus::Held {
+            Replay::start(&folder)
+        } else {
+            Replay::resume(&folder)
+        };
+        let stream = guest.console().await;
+        match (stream, replay) {
+            (Ok(stream), Ok(replay)) => {
+                let progress = record.launch.as_ref().map_or(Progress::PoweredOn, |launch| launch.progress);
+                let hub = Arc::new(ConsoleHub::start(stream, replay, progress));
+                self.sightings = Some(hub.sightings());
+                self.consoles.put(self.id, Arc::clone(&hub));
+                self.hub = Some(hub);
+            }
+            (Err(error), _) => tracing::warn!(%error, "the guest's console cannot be reached"),
+            (_, Err(error)) => tracing::warn!(%error, "the console's past cannot be opened"),
+        }
+    }
+
+    /// Notes what people are shown.
+    async fn show(&mut self, record: &Record, seen: &Seen, decision: Decision) {
+        let alive = matches!(seen.guest, Sight::Alive(_));
+        let pid = self.guest.as_ref().map(|guest| guest.pid());
+        let sighting = self.sightings.as_mut().map(|sightings| *sightings.borrow_and_update());
+        let boot_ms = sighting.and_then(|sighting| self.boot_ms(sighting));
+        let shown = |record: &mut Record| {
+            record.status.state = decision.state;
+            if decision.state != RunState::Failed {
+                record.status.failure = None;
+            }
+            record.live.pid = pid;
+            if !alive {
+                record.live.usage = None;
+            }
+            if let (Some(launch), Some(sighting)) = (&mut record.launch, sighting) {
+                launch.progress = launch.progress.max(sighting.progress);
+                launch.boot_ms = launch.boot_ms.or(boot_ms);
+            }
+        };
+        // A failure is noted by its own step, with its reason.
+        if decision.step == Step::NoteFailure {
+            return;
+        }
+        let mut after = record.clone();
+        shown(&mut after);
+        if after != *record {
+            self.world.registry.note(self.id, &shown).await;
+        }
+    }
+
+    fn boot_ms(&self, sighting: Sighting) -> Option<u32> {
+        let powered_on = self.powered_on.filter(|_| sighting.progress == Progress::Ready)?;
+        u32::try_from(sighting.at.saturating_duration_since(powered_on).as_millis()).ok()
+    }
+
+    async fn act(&mut self, step: Step, record: &Record) -> Result<Pass, ApiError> {
+        let now = self.born.elapsed();
+        match step {
+            Step::Rest => {}
+            Step::MakeFiles => self.make_files(record).await?,
+            Step::Launch => self.launch(record).await?,
+            Step::PowerOn => self.power_on().await?,
+            Step::PressPower => {
+                self.stop.asked_at.get_or_insert(now);
+                self.stop.pressed_at = Some(now);
+                if let Some(guest) = &mut self.guest {
+                    guest.press_power().await.map_err(|error| error.to_api())?;
+                }
+            }
+            Step::Quit => {
+                self.stop.quit_at.get_or_insert(now);
+                if let Some(guest) = &mut self.guest {
+                    guest.quit().await.map_err(|error| error.to_api())?;
+                }
+            }
+            Step::Kill => {
+                self.stop.killed_at = Some(now);
+                if let Some(guest) = &mut self.guest {
+                    guest.kill().map_err(|error| error.to_api())?;
+                }
+            }
+            Step::NotePowerOff => self.note_power_off(record).await?,
+            Step::NoteFailure => {
+                let error = self.unexpected_end();
+                self.fail(record, &error).await;
+            }
+            Step::Remove => return self.remove().await,
+        }
+        Ok(Pass::LookAgain(Duration::ZERO))
+    }
+
+    async fn make_files(&mut self, record: &Record) -> Result<(), ApiError> {
+        if let Err(error) = self.world.files.make(self.id, record.spec.disk_mib) {
+            self.fail(record, &error.to_api()).await;
+        }
+        Ok(())
+    }
+
+    async fn launch(&mut self, record: &Record) -> Result<(), ApiError> {
+        match self.try_launch(record).await {
+            Ok(guest) => {
+                self.guest = Some(guest);
+                self.stop = StopSoFar::default();
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(record, &error).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn try_launch(&mut self, record: &Record) -> Result<Box<dyn Guest>, ApiError> {
+        let engine = &self.world.engine;
+        let boot = self
+            .world
+            .images
+            .resolve(&record.spec.image)
+            .await
+            .map_err(|error| error.to_api())?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let ports = engine
+                .choose_ports(&record.spec.ports)
+                .map_err(|error| error.to_api())?;
+            let order = LaunchOrder {
+                id: self.id,
+                name: record.spec.name.clone(),
+                vcpus: record.spec.vcpus,
+                memory: record.spec.memory_mib,
+                boot: boot.clone(),
+                disk: (record.spec.disk_mib > api::Mib::ZERO).then(|| self.world.files.disk(self.id)),
+                ports,
+            };
+            // Forgotten first, written down second, made third: whatever the agent dies between, the next pass can tell.
+            engine.prepare(self.id).map_err(|error| error.to_api())?;
+            self.write_down_launch(record.intent.run, &order).await?;
+            match engine.launch(&order).await {
+                Ok(guest) => return Ok(guest),
+                Err(EngineError::PortTaken { port }) if tries < PORT_TRIES && was_chosen(record, port) => {
+                    tracing::info!(port, "a chosen port was taken in between; choosing again");
+                }
+                Err(error) => return Err(error.to_api()),
+            }
+        }
+    }
+
+    async fn write_down_launch(&self, run: u32, order: &LaunchOrder) -> Result<(), ApiError> {
+        let launch = Launch {
+            run,
+            boot_id: self.world.boot_id.clone(),
+            engine: self.world.engine.choice(),
+            ports: order.ports.clone(),
+            started_at: None,
+            progress: Progress::PoweredOn,
+            boot_ms: None,
+            ended: false,
+        };
+        self.world
+            .registry
+            .change(self.id, |record| record.launch = Some(launch))
+            .await
+            .map_err(|error| error.to_api())
+    }
+
+    async fn power_on(&mut self) -> Result<(), ApiError> {
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let at = Instant::now();
+        guest.power_on().await.map_err(|error| error.to_api())?;
+        self.powered_on = Some(at);
+        let started_at = Timestamp(jiff::Timestamp::now());
+        self.world
+            .registry
+            .note(self.id, |record| {
+                if let Some(launch) = &mut record.launch {
+                    launch.started_at = Some(started_at);
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn note_power_off(&self, record: &Record) -> Result<(), ApiError> {
+        let run = record.intent.run;
+        tracing::info!("the guest powered itself off");
+        self.world
+            .registry
+            .change(self.id, |record| {
+                // A start that was asked for in the meantime stands.
+                if record.intent.run == run {
+                    record.intent.wanted_running = false;
+                    record.intent.stop = StopInstance::graceful();
+                }
+            })
+            .await
+            .map_err(|error| error.to_api())
+    }
+
+    fn unexpected_end(&mut self) -> ApiError {
+        let ending = self.guest_ending.take().unwrap_or_else(|| "nobody saw how".to_owned());
+        let log = self.world.engine.last_words(self.id);
+        let said = log.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+        ApiError::new(
+            ErrorCode::EngineFailed,
+            format!("QEMU ended unexpectedly ({ending}){said}"),
+        )
+        .with("engine", "qemu")
+        .with("log", log)
+    }
+
+    /// Gives up on the present power-on: the reason is kept, and nothing is tried again before somebody asks.
+    async fn fail(&self, record: &Record, error: &ApiError) {
+        tracing::warn!(code = ?error.code, %error, "the instance failed");
+        let log = match error.details.get("log") {
+            Some(api::DetailValue::Text(log)) => log.clone(),
+            _ => String::new(),
+        };
+        let failure = Failure {
+            code: error.code,
+            message: error.message.clone(),
+            log,
+            at: Timestamp(jiff::Timestamp::now()),
+        };
+        let run = record.intent.run;
+        self.world
+            .registry
+            .note(self.id, |record| {
+                // A start that was asked for in the meantime is another try, and not yet a failed one.
+                if record.intent.run == run {
+                    record.intent.wanted_running = false;
+                    record.status.state = RunState::Failed;
+                    record.status.failure = Some(failure);
+                }
+                note_end(record);
+            })
+            .await;
+    }
+
+    async fn remove(&mut self) -> Result<Pass, ApiError> {
+        self.world.files.remove(self.id).map_err(|error| error.to_api())?;
+        self.world
+            .registry
+            .remove(self.id)
+            .await
+            .map_err(|error| error.to_api())?;
+        Ok(Pass::Gone)
+    }
+}
+
+/// Whether the machine chose this port, and may choose another.
+fn was_chosen(record: &Record, port: u16) -> bool {
+    record.spec.ports.iter().all(|request| request.host != Some(port))
+}
+
+fn note_end(record: &mut Record) {
+    if let Some(launch) = &mut record.launch {
+        launch.ended = true;
+    }
+    record.live = crate::ledger::Live::default();
+}
+
+async fn changed(guest: Option<&mut Box<dyn Guest>>) {
+    match guest {
+        Some(guest) => guest.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn progressed(sightings: Option<&mut watch::Receiver<Sighting>>) {
+    let Some(sightings) = sightings else { return std::future::pending().await };
+    if sightings.changed().await.is_err() {
+        // The console has ended. Its guest most likely too, which is heard elsewhere.
+        std::future::pending().await
+    }
+}
