@@ -1,0 +1,108 @@
+import { useEffect } from 'react';
+
+import { Activity } from '../features/activity/Activity';
+import { Console } from '../features/console/Console';
+import { InstancePanel } from '../features/instances/InstancePanel';
+import { AddMachine } from '../features/machines/AddMachine';
+import { MachinePanel } from '../features/machines/MachinePanel';
+import { PoolMap } from '../features/map/PoolMap';
+import { Palette } from '../features/palette/Palette';
+import { DragCard } from '../features/placement/DragCard';
+import { DragVoice } from '../features/placement/DragVoice';
+import { WhyPanel } from '../features/placement/WhyPanel';
+import { Shelf } from '../features/shelf/Shelf';
+import { NewInstance } from '../features/start/NewInstance';
+import { TopLine } from '../features/top/TopLine';
+import { Welcome } from '../features/welcome/Welcome';
+import { useWords } from '../i18n/useWords';
+import { Announcer } from '../primitives/Announcer';
+import { useSession } from '../session';
+import styles from './App.module.css';
+import { Toasts } from './Toasts';
+
+/** The window, put together. Features meet here and nowhere else. */
+export function App() {
+  const session = useSession();
+  const wide = session.view(({ selection }) => selection.kind === 'instance' && selection.tab === 'console');
+  const read = session.pool((state) => state.read);
+  const announced = session.view((state) => state.announced);
+  usePaletteKey();
+
+  useEffect(() => {
+    if (!read) return;
+    // After the frame that shows it, so that "drawn" is what a person would call drawn.
+    const frame = requestAnimationFrame(() => session.platform.drawn());
+    return () => cancelAnimationFrame(frame);
+  }, [read, session.platform]);
+
+  return (
+    <div className={styles.app} data-wide={wide}>
+      <TopLine />
+      <Shelf />
+      <PoolMap />
+      <SidePanel />
+      <Activity />
+      <DragCard />
+      <DragVoice />
+      <Dialogs />
+      <Toasts />
+      <Announcer text={announced.text} turn={announced.turn} />
+    </div>
+  );
+}
+
+function SidePanel() {
+  const session = useSession();
+  const words = useWords();
+  const selection = session.view((state) => state.selection);
+  const dragging = session.drag((state) => state.lifted !== undefined);
+  return (
+    <aside className={styles.side} aria-label={words.t('side.region')}>
+      {/* Covered, not taken away: a console stays open beneath a drag. */}
+      <div className={styles.content} hidden={dragging}>
+        {selection.kind === 'pool' && <Welcome />}
+        {selection.kind === 'machine' && <MachinePanel key={selection.id} id={selection.id} />}
+        {selection.kind === 'instance' && (
+          <InstancePanel
+            key={selection.id}
+            id={selection.id}
+            tab={selection.tab}
+            console={(machine, instance) => <Console machine={machine} instance={instance} />}
+          />
+        )}
+      </div>
+      {dragging && <WhyPanel />}
+    </aside>
+  );
+}
+
+function Dialogs() {
+  const session = useSession();
+  const dialog = session.view((state) => state.dialog);
+  switch (dialog?.kind) {
+    case 'add_machine':
+      return <AddMachine />;
+    case 'palette':
+      return <Palette />;
+    case 'new_instance':
+      return <NewInstance template={dialog.template} />;
+    case undefined:
+      return null;
+  }
+}
+
+/** Ctrl K, and Cmd K on a Mac, from anywhere but a console, where it belongs to the guest. */
+function usePaletteKey() {
+  const session = useSession();
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key.toLowerCase() !== 'k' || !(event.ctrlKey || event.metaKey) || event.altKey) return;
+      if (event.target instanceof Element && event.target.closest('[data-testid="console"]')) return;
+      event.preventDefault();
+      session.dragging.cancel();
+      session.view.getState().openDialog({ kind: 'palette' });
+    };
+    document.addEventListener('keydown', onKey);
+    return () => document.removeEventListener('keydown', onKey);
+  }, [session]);
+}

@@ -1,0 +1,86 @@
+import { useEffect, useState } from 'react';
+
+import { errorWords } from '../domain/errors';
+import { useWords } from '../i18n/useWords';
+import { Button, IconButton } from '../primitives/Button';
+import { Icon } from '../primitives/Icon';
+import { useSession } from '../session';
+import type { Toast } from '../session/toasts';
+import styles from './Toasts.module.css';
+
+/** What just happened, and what went wrong. */
+export function Toasts() {
+  const session = useSession();
+  const words = useWords();
+  const toasts = session.toasts((state) => state.toasts);
+  return (
+    <section className={styles.toasts} aria-label={words.t('toast.region')}>
+      {toasts.map((toast) => (
+        <Card key={toast.id} toast={toast} />
+      ))}
+    </section>
+  );
+}
+
+function Card({ toast }: { toast: Toast }) {
+  const session = useSession();
+  const words = useWords();
+  const [held, setHeld] = useState(false);
+  const { dismiss } = session.toasts.getState();
+  const { body, act } = toast;
+
+  // A notice with a deadline of its own (an undo) leaves in time; others stay while they are being read.
+  const waits = held && act === undefined;
+  useEffect(() => {
+    if (waits) return;
+    const timer = setTimeout(() => dismiss(toast.id), toast.ms);
+    return () => clearTimeout(timer);
+  }, [waits, dismiss, toast.id, toast.ms]);
+
+  return (
+    <div
+      className={styles.toast}
+      data-kind={body.kind}
+      role={body.kind === 'said' ? 'status' : 'alert'}
+      onPointerEnter={() => setHeld(true)}
+      onPointerLeave={() => setHeld(false)}
+    >
+      {body.kind !== 'said' && <Icon name="warning" />}
+      <Words toast={toast} />
+      {act && (
+        <Button kind="quiet" onClick={act.run}>
+          {words.say(act.label)}
+        </Button>
+      )}
+      <IconButton icon="close" label={words.t('toast.dismiss')} onClick={() => dismiss(toast.id)} />
+      {act && <i className={styles.time} style={{ animationDuration: `${String(toast.ms)}ms` }} />}
+    </div>
+  );
+}
+
+function Words({ toast: { body } }: { toast: Toast }) {
+  const words = useWords();
+  switch (body.kind) {
+    case 'said':
+      return <p>{words.say(body.message)}</p>;
+    case 'refused':
+      return (
+        <div>
+          <b>{words.say(body.title)}</b>
+          {body.reasons.map((reason) => (
+            <p key={reason.key}>{words.say(reason)}</p>
+          ))}
+        </div>
+      );
+    case 'error': {
+      const { cause, remedy } = errorWords(body.error, words);
+      return (
+        <div>
+          <b>{body.machine === null ? cause : `${body.machine}: ${cause}`}</b>
+          {remedy !== undefined && <p>{remedy}</p>}
+          <code>{words.t('toast.request', { id: body.requestId })}</code>
+        </div>
+      );
+    }
+  }
+}

@@ -1,0 +1,26 @@
+import type { MachineAddress, PoolMachine, Template } from '../api/generated/contract';
+import type { Words } from '../i18n/useWords';
+
+/** A machine's name for people; this computer is called that in every language. */
+export function nameOfMachine(machine: Pick<PoolMachine, 'name' | 'address'>, thisComputer: string): string {
+  return machine.address.kind === 'local' ? thisComputer : machine.name;
+}
+
+/** How a machine is reached, as one would type it: "admin@atlas:2222". */
+export function targetOf(address: Extract<MachineAddress, { kind: 'ssh' }>): string {
+  const user = address.user === null ? '' : `${address.user}@`;
+  const port = address.port === null ? '' : `:${String(address.port)}`;
+  return `${user}${address.host}${port}`;
+}
+
+/** A template's title; a template that the catalogue does not know is called by its id. */
+export function titleOfTemplate(template: Pick<Template, 'id'>, words: Pick<Words, 'find'>): string {
+  return words.find(`template.${template.id}.title`) ?? template.id;
+}
+
+const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** Whether a host accepts this as an instance's name (RFC 1123, a host name's label). */
+export function isInstanceName(name: string): boolean {
+  return NAME.test(name);
+}

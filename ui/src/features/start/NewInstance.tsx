@@ -1,0 +1,153 @@
+import { useEffect, useState } from 'react';
+
+import type { InstanceRequest, PoolMachine, Preview, Template } from '../../api/generated/contract';
+import { nameOfMachine } from '../../domain/naming';
+import { standingOf, verdictText } from '../../domain/verdict';
+import { useWords } from '../../i18n/useWords';
+import { Button } from '../../primitives/Button';
+import { Dialog } from '../../primitives/Dialog';
+import { Choice, Field } from '../../primitives/Field';
+import { useSession } from '../../session';
+import { imagesOf, initialForm, prefixOf, problemOf, requestFrom, type StartForm } from './form';
+import styles from './NewInstance.module.css';
+
+/** The same as a drag, with every number open to choice; each machine answers as one types. */
+export function NewInstance({ template }: { template: Template | undefined }) {
+  const session = useSession();
+  const words = useWords();
+  const machines = session.pool((state) => state.pool.machines);
+  const images = imagesOf(machines.values());
+  const [form, setForm] = useState(() => initialForm(template, images));
+  const [machine, setMachine] = useState<string | null>(null);
+  const request = requestFrom(form, template);
+  const preview = usePreview(request);
+  const close = () => session.view.getState().openDialog(undefined);
+  const refused = preview?.verdicts.find((verdict) => verdict.machine === machine)?.refusals.length ?? 0;
+  const ready = request !== undefined && refused === 0 && (machine !== null || preview?.best !== null);
+
+  const set = (field: keyof StartForm) => (value: string) => setForm((now) => ({ ...now, [field]: value }));
+  const problem = (field: keyof StartForm) => {
+    const found = problemOf(field, form);
+    return found && words.say(found);
+  };
+  const submit = async () => {
+    if (!request || !ready) return;
+    if (await session.instances.create(request, machine)) close();
+  };
+  return (
+    <Dialog
+      title={words.t('start.title')}
+      line={words.t('start.line')}
+      closeLabel={words.t('dialog.close')}
+      onClose={close}
+    >
+      <form
+        className={styles.form}
+        onSubmit={(event) => {
+          event.preventDefault();
+          void submit();
+        }}
+      >
+        <Choice
+          label={words.t('start.image')}
+          value={form.image}
+          onValue={set('image')}
+          options={images.map((image) => ({ value: image.name, label: image.title }))}
+        />
+        <Field
+          label={words.t('start.name')}
+          value={form.name}
+          onValue={set('name')}
+          problem={problem('name')}
+          hint={words.t('start.name.hint', { prefix: template?.name_prefix ?? prefixOf(form.image) })}
+        />
+        <div className={styles.numbers}>
+          <Field inputMode="numeric" label={words.t('start.vcpus')} value={form.vcpus} onValue={set('vcpus')} problem={problem('vcpus')} />
+          <Field inputMode="numeric" label={words.t('start.memory')} value={form.memory} onValue={set('memory')} problem={problem('memory')} />
+          <Field
+            inputMode="numeric"
+            label={words.t('start.disk')}
+            value={form.disk}
+            onValue={set('disk')}
+            problem={problem('disk')}
+            hint={words.t('start.disk.hint')}
+          />
+        </div>
+        <Machines machines={machines} preview={preview} request={request} chosen={machine} onChoose={setMachine} />
+        <div className={styles.end}>
+          <Button kind="quiet" onClick={close}>
+            {words.t('add.cancel')}
+          </Button>
+          <Button kind="primary" icon="play" type="submit" why={ready ? undefined : words.t('map.water.none')}>
+            {words.t('start.submit')}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+/** Every machine's answer to the form as it stands; the last one while a new one is asked for. */
+function usePreview(request: InstanceRequest | undefined): Preview | undefined {
+  const { platform } = useSession();
+  const [preview, setPreview] = useState<Preview | undefined>(undefined);
+  const asked = request && JSON.stringify(request);
+  useEffect(() => {
+    if (asked === undefined) return;
+    let wanted = true;
+    platform.call('placement_preview', { request: JSON.parse(asked) as InstanceRequest }).then(
+      (answer) => {
+        if (wanted) setPreview(answer);
+      },
+      // The start itself will say what is wrong; typing is not the moment for it.
+      () => undefined,
+    );
+    return () => {
+      wanted = false;
+    };
+  }, [platform, asked]);
+  return preview;
+}
+
+interface MachinesProps {
+  machines: ReadonlyMap<string, PoolMachine>;
+  preview: Preview | undefined;
+  request: InstanceRequest | undefined;
+  chosen: string | null;
+  onChoose: (machine: string | null) => void;
+}
+
+function Machines({ machines, preview, request, chosen, onChoose }: MachinesProps) {
+  const words = useWords();
+  const nameOf = (id: string) => {
+    const machine = machines.get(id);
+    return machine ? nameOfMachine(machine, words.t('machine.this_computer')) : id;
+  };
+  const best = preview?.best ?? null;
+  return (
+    <fieldset className={styles.machines}>
+      <legend>{words.t('start.machine')}</legend>
+      <label className={styles.machine}>
+        <input type="radio" name="machine" checked={chosen === null} onChange={() => onChoose(null)} />
+        <b>{best === null ? words.t('start.best') : words.t('start.best.is', { machine: nameOf(best) })}</b>
+      </label>
+      {preview?.verdicts.map((verdict) => {
+        const free = machines.get(verdict.machine)?.usage?.memory_free_mib ?? 0;
+        const left = Math.max(0, free - (request?.memory_mib ?? 0));
+        const name = nameOf(verdict.machine);
+        return (
+          <label key={verdict.machine} className={styles.machine} data-standing={standingOf(verdict, best)}>
+            <input
+              type="radio"
+              name="machine"
+              checked={chosen === verdict.machine}
+              onChange={() => onChoose(verdict.machine)}
+            />
+            <b>{name}</b>
+            <small>{words.say(verdictText(verdict, best, name, left))}</small>
+          </label>
+        );
+      })}
+    </fieldset>
+  );
+}

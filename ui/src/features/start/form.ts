@@ -1,0 +1,76 @@
+import type { Image, InstanceRequest, PoolMachine, Template } from '../../api/generated/contract';
+import { isInstanceName } from '../../domain/naming';
+import type { Message } from '../../domain/message';
+
+/** The form as typed. */
+export interface StartForm {
+  readonly image: string;
+  readonly name: string;
+  readonly vcpus: string;
+  readonly memory: string;
+  readonly disk: string;
+}
+
+type NumberField = 'vcpus' | 'memory' | 'disk';
+
+/** What a host accepts at all (`InstanceSpec` of the contract); what one machine can hold is its verdict's business. */
+export const LIMITS: Readonly<Record<NumberField, { readonly min: number; readonly max: number }>> = {
+  vcpus: { min: 1, max: 64 },
+  memory: { min: 16, max: 16_777_216 },
+  disk: { min: 0, max: 67_108_864 },
+};
+
+/** The form's beginning: a template's numbers, or modest ones. */
+export function initialForm(template: Template | undefined, images: readonly Image[]): StartForm {
+  return {
+    image: template?.image ?? images[0]?.name ?? '',
+    name: '',
+    vcpus: String(template?.vcpus ?? 1),
+    memory: String(template?.memory_mib ?? 128),
+    disk: String(template?.disk_mib ?? 0),
+  };
+}
+
+/** Every image that some machine holds, by name. */
+export function imagesOf(machines: Iterable<PoolMachine>): readonly Image[] {
+  const byName = new Map<string, Image>();
+  for (const machine of machines) for (const image of machine.images) byName.set(image.name, image);
+  return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** What is wrong with a field; undefined where nothing is. */
+export function problemOf(field: keyof StartForm, form: StartForm): Message | undefined {
+  switch (field) {
+    case 'image':
+      return form.image === '' ? { key: 'start.no_image' } : undefined;
+    case 'name':
+      return form.name === '' || isInstanceName(form.name) ? undefined : { key: 'start.name.bad' };
+    default: {
+      const { min, max } = LIMITS[field];
+      const value = Number(form[field]);
+      const good = /^\d+$/.test(form[field]) && value >= min && value <= max;
+      return good ? undefined : { key: 'start.number.bad', values: { min, max } };
+    }
+  }
+}
+
+/** The request that the form stands for; undefined while something in it is wrong. */
+export function requestFrom(form: StartForm, template: Template | undefined): InstanceRequest | undefined {
+  const fields = Object.keys(form) as (keyof StartForm)[];
+  if (fields.some((field) => problemOf(field, form) !== undefined)) return undefined;
+  return {
+    name: form.name === '' ? null : form.name,
+    name_prefix: template?.name_prefix ?? prefixOf(form.image),
+    image: form.image,
+    vcpus: Number(form.vcpus),
+    memory_mib: Number(form.memory),
+    disk_mib: Number(form.disk),
+    ports: template?.ports ?? [],
+  };
+}
+
+/** An image's name as the beginning of a host name: `tiny-linux` gives `tiny`. */
+export function prefixOf(image: string): string {
+  const word = image.toLowerCase().split(/[^a-z0-9]/)[0] ?? '';
+  return word === '' ? 'instance' : word.slice(0, 32);
+}

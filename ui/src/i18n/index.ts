@@ -1,0 +1,46 @@
+import i18next, { type i18n } from 'i18next';
+import { initReactI18next } from 'react-i18next';
+
+import { formatMib } from '../domain/format';
+import { en } from './en';
+import { zhCN } from './zh-CN';
+
+/** The window's languages, each named in itself. */
+export const LANGUAGES = [
+  { tag: 'en', name: 'English' },
+  { tag: 'zh-CN', name: '简体中文' },
+] as const;
+
+export type LanguageTag = (typeof LANGUAGES)[number]['tag'];
+
+/** The language for a choice and, where there is none, for the system's preferences. */
+export function resolveLanguage(chosen: string | null, preferred: readonly string[]): LanguageTag {
+  for (const tag of chosen === null ? preferred : [chosen]) {
+    if (tag.toLowerCase().startsWith('zh')) return 'zh-CN';
+    if (tag.toLowerCase().startsWith('en')) return 'en';
+  }
+  return 'en';
+}
+
+/** Starts the catalogues. Everything is bundled: no word waits for a network. */
+export async function startWords(language: LanguageTag): Promise<i18n> {
+  await i18next.use(initReactI18next).init({
+    lng: language,
+    fallbackLng: 'en',
+    resources: { en: { translation: en }, 'zh-CN': { translation: zhCN } },
+    keySeparator: false,
+    nsSeparator: false,
+    // React escapes what it renders; escaping twice would show entities.
+    interpolation: { escapeValue: false },
+    returnNull: false,
+  });
+  i18next.services.formatter?.add('mib', (value: unknown, tag) => formatMib(Number(value), tag));
+  document.documentElement.lang = language;
+  return i18next;
+}
+
+/** Changes the language of the running window. */
+export async function speak(language: LanguageTag): Promise<void> {
+  await i18next.changeLanguage(language);
+  document.documentElement.lang = language;
+}

@@ -1,0 +1,4 @@
+import { choosePlatform } from './platform';
+import { openWindow } from './app/openWindow';
+
+await openWindow(await choosePlatform());

@@ -1,0 +1,73 @@
+import type { CommandResults, WindowEvent } from '../api/generated/contract';
+import {
+  refusalFrom,
+  type CommandArgs,
+  type CommandName,
+  type ConsoleListener,
+  type ConsoleStream,
+  type EventListener,
+  type Platform,
+} from './platform';
+
+/** Keys typed before the console is open; more than anybody types in that time. */
+const EARLY_KEYS_MAX = 4096;
+
+/** The window in a browser, served by the development server over the same command router. */
+export function httpPlatform(): Platform {
+  return { call, subscribe, openConsole, drawn: () => undefined };
+}
+
+async function call<Name extends CommandName>(
+  name: Name,
+  args: CommandArgs<Name>,
+): Promise<CommandResults[Name]> {
+  const requestId = crypto.randomUUID();
+  let answer: unknown;
+  try {
+    const response = await fetch('/api/call', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-request-id': requestId },
+      body: JSON.stringify({ request_id: requestId, command: { name, args } }),
+    });
+    answer = await response.json();
+    if (response.ok) return answer as CommandResults[Name];
+  } catch (thrown) {
+    throw refusalFrom(thrown, requestId);
+  }
+  throw refusalFrom(answer, requestId);
+}
+
+function subscribe(listener: EventListener): () => void {
+  const source = new EventSource('/api/events');
+  source.onopen = () => listener.onOpen();
+  source.onmessage = (message: MessageEvent<string>) => listener.onEvent(JSON.parse(message.data) as WindowEvent);
+  source.onerror = () => listener.onLost();
+  return () => source.close();
+}
+
+function openConsole(machine: string, instance: string, listener: ConsoleListener): ConsoleStream {
+  const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
+  const socket = new WebSocket(`${scheme}://${location.host}/api/console/${machine}/${instance}`);
+  socket.binaryType = 'arraybuffer';
+  let early = '';
+  socket.onopen = () => {
+    if (early !== '') socket.send(early);
+    early = '';
+  };
+  socket.onmessage = (message: MessageEvent<ArrayBuffer | string>) =>
+    listener.onData(
+      typeof message.data === 'string' ? new TextEncoder().encode(message.data) : new Uint8Array(message.data),
+    );
+  socket.onclose = () => listener.onClose();
+  return {
+    write: (text) => {
+      if (socket.readyState === WebSocket.OPEN) socket.send(text);
+      else if (early.length + text.length <= EARLY_KEYS_MAX) early += text;
+    },
+    close: () => {
+      socket.onclose = null;
+      socket.onmessage = null;
+      socket.close();
+    },
+  };
+}
