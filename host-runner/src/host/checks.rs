@@ -12,8 +12,8 @@ pub(super) const QEMU: &str = "qemu";
 const QEMU_MIN: (u32, u32) = (5, 2);
 /// Below this a disk fills with the first instance.
 const SPACE_COMFORTABLE: Mib = Mib(2_048);
-/// An address of a Unix socket has 107 bytes; below the runtime folder come an instance's id and a socket's name.
-const RUNTIME_PATH_BYTES_MAX: usize = 107 - 55;
+/// A Unix socket's path has at most 107 bytes; below the runtime folder comes `/instances/UUID/console.sock`.
+const RUNTIME_PATH_BYTES_MAX: usize = 107 - 60;
 
 /// Everything that `doctor` reports, the most important first.
 pub(super) fn capabilities(seen: &Seen) -> Vec<Capability> {

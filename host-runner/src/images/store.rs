@@ -188,11 +188,11 @@ impl ImageStore {
         })
     }
 
-    /// What the image was made from, when it is complete; `None` when there is none or it is damaged.
-    pub(super) fn made_from(&self, name: &str) -> Option<String> {
+    /// What the image was made from and when, when it is complete; `None` when there is none or it is damaged.
+    pub(super) fn made_from(&self, name: &str) -> Option<(String, Timestamp)> {
         let held = self.held(name).ok()?;
         self.check_blobs(&held.manifest).ok()?;
-        Some(held.manifest.made_from)
+        Some((held.manifest.made_from, held.written_at))
     }
 
     fn held(&self, name: &str) -> Result<Held, ImageError> {
@@ -260,7 +260,7 @@ fn unreadable(name: &str, problem: &str, remedy: &str) -> Image {
     }
 }
 
-fn timestamp(time: SystemTime) -> Timestamp {
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp(jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
 }
 
