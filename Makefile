@@ -1,0 +1,81 @@
+# Everything that a newcomer or CI does here. `make` alone lists the commands.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+# rustup's programs and the server programs of Debian are not on everybody's path.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Of `make bench`: one suite, or all.
+SUITE ?= all
+# Of `make lab`: what to run on the lab host.
+CMD ?= $(TARGET)/debug/host-runner --state-dir /tmp/state --runtime-dir /tmp/run doctor
+
+.PHONY: help setup run demo test check lab bench clean
+
+help: ## This list
+	grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: ## Install what the app and its tests need, without building anything
+	tests/setup.sh test
+
+run: ## Open the app; without a display, `make demo`
+	tests/setup.sh run
+	if [ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then
+		echo 'There is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set): running `make demo` instead.'
+		exec $(MAKE) --no-print-directory demo
+	fi
+	$(CARGO) build --locked -p host-runner -p millpond --bins
+	$(TARGET)/debug/host-runner image build-tiny
+	exec $(TARGET)/debug/millpond
+
+demo: ## The main job by itself in the real window, without a display; pictures in target/demo
+	tests/setup.sh demo
+	$(CARGO) build --locked -p host-runner -p millpond -p tests --bins
+	exec $(TARGET)/debug/demo
+
+test: ## All checks and tests, as CI runs them
+	tests/setup.sh test
+	$(MAKE) --no-print-directory check
+	# All targets at once: the agent and the window that the tests start come from the same build as the tests.
+	$(CARGO) build --locked --workspace --all-targets
+	echo '== window: unit tests'
+	npm --prefix ui run --silent test
+	if [ -f tests/e2e/package-lock.json ]; then
+		echo '== window in a browser, against the real backend'
+		(cd tests/e2e && npx playwright test)
+	fi
+	echo '== Rust: unit and integration tests, and the drift of generated files'
+	$(CARGO) nextest run --locked --workspace --no-fail-fast
+
+check: ## Formatting, lints and types, without running anything
+	echo '== formatting'
+	$(CARGO) fmt --all --check
+	echo '== lints'
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	echo '== window: types and lints'
+	npm --prefix ui run --silent typecheck
+	npm --prefix ui run --silent lint
+
+lab: ## A command on a lab host with hardware virtualization, emulated: make lab CMD='…'
+	tests/setup.sh test
+	$(CARGO) build --locked -p host-runner --bins
+	exec tests/lab/run-in-lab -- $(CMD)
+
+bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app]
+	tests/setup.sh test
+	case '$(SUITE)' in
+		all) suites=(app) ;;
+		app) suites=('$(SUITE)') ;;
+		*) echo 'make bench: no suite $(SUITE); there are: app, all' >&2; exit 2 ;;
+	esac
+	$(CARGO) build --locked --release -p host-runner -p millpond -p tests --bins --examples
+	for suite in "$${suites[@]}"; do $(TARGET)/release/bench-$$suite; done
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf ui/dist ui/node_modules tests/e2e/node_modules

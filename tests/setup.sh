@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Installs what is missing for a command of the Makefile, and says what it installs before it does. Quick when nothing is missing.
+#
+#   tests/setup.sh run|demo|test
+#
+#   run   what the app and guests on this computer need
+#   demo  and what shows the window without a display, and a throw-away SSH server
+#   test  and what the tests need
+#
+# Debian and Ubuntu: packages through apt-get, with sudo unless root. Elsewhere it names the packages that are missing and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
+
+readonly RUST_MIN=90 NODE_MIN=18
+goal=${1:-run}
+case $goal in run | demo | test) ;; *) sed -n '2,11p' "$0" >&2; exit 2 ;; esac
+
+say() { printf 'setup: %s\n' "$*"; }
+stop() { printf 'setup: %s\n' "$@" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+is_debian() { has apt-get && has dpkg-query; }
+
+# --- Packages ---------------------------------------------------------------------------------------------------------------
+# A package is missing when what it is wanted for is missing: who has the program from elsewhere keeps it.
+
+node_is_recent() {
+  has node && has npm && [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge "$NODE_MIN" ]
+}
+
+# Prints the missing packages by Debian's names, one a line.
+missing_packages() {
+  has cc && has make || echo build-essential
+  has pkg-config || echo pkg-config
+  pkg-config --exists webkit2gtk-4.1 2>/dev/null || echo libwebkit2gtk-4.1-dev
+  has qemu-system-x86_64 || echo qemu-system-x86
+  has qemu-img || echo qemu-utils
+  [ -x /bin/busybox ] || echo busybox-static
+  has xz || echo xz-utils
+  has zstd || echo zstd
+  has curl || has cargo || printf '%s\n' curl ca-certificates
+  if ! node_is_recent; then
+    # The packages of NodeSource hold npm as well.
+    has node || echo nodejs
+    has npm || echo npm
+  fi
+  [ "$goal" = run ] && return
+  has WebKitWebDriver || echo webkit2gtk-driver
+  has Xvfb || echo xvfb
+  has xauth || echo xauth
+  has sshd || echo openssh-server
+  has ssh-keygen || echo openssh-client
+  has ip || echo iproute2
+  [ -d /usr/share/fonts/opentype/noto ] || fc-list 2>/dev/null | grep -qi cjk || echo fonts-noto-cjk
+  [ "$goal" = demo ] && return
+  has xdotool || echo xdotool
+  has chromium || has chromium-browser || has google-chrome || echo chromium
+  has cpio || echo cpio
+  has depmod || echo kmod
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+refresh_lists_if_empty() {
+  # A fresh container has no lists at all; a list of another day is good enough until something is not found.
+  compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null && return
+  say 'apt has no package lists yet: apt-get update'
+  as_root apt-get -q update
+}
+
+install_packages() {
+  local packages=("$@")
+  [ "$(id -u)" -eq 0 ] || has sudo || stop "missing packages: ${packages[*]}" \
+    "run as root: apt-get install --no-install-recommends ${packages[*]}"
+  say "installing with apt-get: ${packages[*]}"
+  case " ${packages[*]} " in *' openssh-server '*)
+    say 'note: the package openssh-server also starts an SSH server on port 22; only its program is needed here, and to switch' \
+      'the server off is: sudo systemctl disable --now ssh' ;;
+  esac
+  refresh_lists_if_empty
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${packages[@]}")
+  as_root "${install[@]}" </dev/null && return
+  say 'apt-get failed: once more with fresh package lists'
+  as_root apt-get -q update
+  as_root "${install[@]}" </dev/null
+}
+
+packages=$(missing_packages)
+if [ -n "$packages" ]; then
+  mapfile -t packages <<<"$packages"
+  is_debian || stop "this is no Debian or Ubuntu, and these packages (by Debian's names) are missing: ${packages[*]}" \
+    'install them with your package manager and start again'
+  if [[ " ${packages[*]} " == *' chromium '* ]] && grep -q '^ID=ubuntu' /etc/os-release; then
+    stop "Ubuntu's chromium is a snap, which is not installed from here: sudo snap install chromium"
+  fi
+  install_packages "${packages[@]}"
+fi
+node_is_recent || stop "Node.js $NODE_MIN or newer with npm is needed; this is $(node --version 2>/dev/null || echo none)" \
+  'a newer one: https://nodejs.org/en/download'
+
+# --- Rust -------------------------------------------------------------------------------------------------------------------
+
+rust_is_recent() {
+  local version
+  version=$(cargo --version 2>/dev/null) || return 1
+  [[ $version =~ ^cargo\ ([0-9]+)\.([0-9]+) ]] && ((BASH_REMATCH[1] > 1 || BASH_REMATCH[2] >= RUST_MIN))
+}
+
+install_rust() {
+  local installer
+  if has rustup; then
+    say "installing Rust's stable toolchain with rustup"
+    rustup toolchain install stable --profile minimal --component rustfmt --component clippy
+    rustup default stable
+    return
+  fi
+  say "installing Rust into ~/.cargo and ~/.rustup with the installer of https://rustup.rs (the distribution's is older than 1.$RUST_MIN)"
+  installer=$(mktemp)
+  curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs
+  sh "$installer" -y --no-modify-path --profile minimal --component rustfmt --component clippy
+  rm -f "$installer"
+}
+
+rust_is_recent || install_rust
+rust_is_recent || stop "Rust 1.$RUST_MIN or newer is needed; this is $(cargo --version 2>/dev/null || echo none)"
+
+if [ "$goal" = test ]; then
+  cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 || {
+    say 'installing rustfmt and clippy with rustup'
+    rustup component add rustfmt clippy
+  }
+  has cargo-nextest || {
+    say 'installing the test runner: cargo install cargo-nextest --locked (some minutes, once)'
+    cargo install cargo-nextest --locked
+  }
+fi
+
+# --- npm --------------------------------------------------------------------------------------------------------------------
+
+install_modules() {
+  local folder=$1
+  [ -f "$folder/package-lock.json" ] || return 0
+  [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ] && return
+  say "installing the npm packages of $folder"
+  # Playwright drives the Chromium that is installed; it need not fetch one.
+  (cd "$folder" && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund)
+  touch "$folder/node_modules/.package-lock.json"
+}
+
+install_modules ui
+[ "$goal" != test ] || install_modules tests/e2e
+
+# Tiny Linux is made from a package that apt has to know.
+! is_debian || refresh_lists_if_empty
