@@ -1,1 +1,14 @@
-//! Integration tests.
+//! The product's parts together: real SSH servers, real agents, real guests.
+
+#![expect(
+    clippy::expect_used,
+    reason = "what sets a test up outside of its function fails as loudly as the test itself"
+)]
+
+mod admission_race;
+mod agent_over_ssh;
+mod dependencies;
+mod lab;
+mod ssh_host_keys;
+mod ssh_link;
+mod ssh_login;

@@ -1,1 +1,23 @@
-//! Test support.
+//! What the tests of the whole product are made of: machines in network namespaces, real SSH servers, real agents.
+//!
+//! Everything here ends what it started when it is dropped.
+
+mod agent;
+mod desktop;
+mod machine;
+mod process;
+mod ssh_agent;
+mod ssh_keys;
+mod ssh_server;
+mod trouble;
+mod wait;
+
+pub use agent::{AgentOptions, AgentProcess, host_runner, tiny_image_state};
+pub use desktop::Desktop;
+pub use machine::Machine;
+pub use process::{Place, Process, run};
+pub use ssh_agent::SshAgent;
+pub use ssh_keys::{KeyKind, SshKey};
+pub use ssh_server::{PASSWORD, SshServer, SshServerOptions, USER};
+pub use trouble::Trouble;
+pub use wait::{wait_until, wait_until_async};

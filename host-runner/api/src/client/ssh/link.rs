@@ -19,7 +19,7 @@ use super::{CloseReason, SshError, SshOptions, auth, dial};
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(4);
 const KEEPALIVE_UNANSWERED_MAX: usize = 2;
 /// The backstop where even the questions cannot be sent, as the send buffer is full.
-const INACTIVITY_MAX: Duration = Duration::from_secs(14);
+const INACTIVITY_MAX: Duration = Duration::from_secs(13);
 
 /// Host key types, most wanted first. SHA-1 signatures (`ssh-rsa`) are not among them. Source: RFC 8332.
 const HOST_KEY_TYPES: [Algorithm; 6] = [
