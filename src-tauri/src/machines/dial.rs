@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::client::ssh::{self, SshError, SshOptions, SshTarget};
 use api::client::{Client, ClientError};
@@ -73,12 +72,6 @@ pub enum LinkError {
     /// The link below ended.
     #[error("{0}")]
     Closed(ApiError),
-    /// The agent, which samples its machine every two seconds, has said nothing for too long.
-    #[error("the host-runner has said nothing for {} s", silence.as_secs())]
-    Silent {
-        /// For how long.
-        silence: Duration,
-    },
     /// The agent drops its events faster than they can be read.
     #[error("the host-runner dropped its events {times} times in a row")]
     EventsKeepGettingLost {
@@ -94,9 +87,7 @@ impl LinkError {
             Self::Ssh(err) => err.needs_a_person(),
             Self::Client(err) => err.needs_a_person(),
             Self::SameMachine(_) => true,
-            Self::Local(_) | Self::Closed(_) | Self::Silent { .. } | Self::EventsKeepGettingLost { .. } => {
-                false
-            }
+            Self::Local(_) | Self::Closed(_) | Self::EventsKeepGettingLost { .. } => false,
         }
     }
 
@@ -110,10 +101,6 @@ impl LinkError {
                 ApiError::new(ErrorCode::MachineKnown, self.to_string()).with("name", same.name.as_str())
             }
             Self::Closed(error) => error.clone(),
-            Self::Silent { silence } => ApiError::new(ErrorCode::TimedOut, self.to_string()).with(
-                "deadline_ms",
-                u32::try_from(silence.as_millis()).unwrap_or(u32::MAX),
-            ),
             Self::EventsKeepGettingLost { .. } => ApiError::new(ErrorCode::EventsLost, self.to_string()),
         }
     }

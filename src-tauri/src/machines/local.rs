@@ -1,13 +1,14 @@
 //! The agent on this computer: where its socket is, and starting it where nothing answers.
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::client::{Client, LocalConnector};
 use api::{ApiError, ErrorCode};
 use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -19,6 +20,9 @@ pub const BINARY_VARIABLE: &str = "MILLPOND_AGENT_BINARY";
 
 /// How long a started agent may take until its socket answers.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a started agent's socket is looked at.
+const START_POLL: Duration = Duration::from_millis(50);
 
 /// How long one try to open a socket may take: it is on this computer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
@@ -47,6 +51,16 @@ pub enum LocalAgentError {
         #[source]
         err: std::io::Error,
     },
+    /// The agent was started and ended at once.
+    #[error("{} was started and ended at once ({status}); its log is {}", binary.display(), log.display())]
+    Ended {
+        /// The program.
+        binary: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its log.
+        log: PathBuf,
+    },
     /// The agent was started and its socket stayed silent.
     #[error("{} was started and does not answer; its log is {}", binary.display(), log.display())]
     Silent {
@@ -69,7 +83,7 @@ impl LocalAgentError {
         };
         let remedy = match self {
             Self::NotRunning { .. } => "host-runner serve",
-            Self::Start { .. } | Self::Silent { .. } => "host-runner doctor",
+            Self::Start { .. } | Self::Ended { .. } | Self::Silent { .. } => "host-runner doctor",
             Self::OtherPlatform => return ApiError::new(ErrorCode::Unreachable, message),
         };
         ApiError::new(ErrorCode::AgentMissing, message).with("remedy", remedy)
@@ -104,7 +118,8 @@ impl LocalAgent {
     }
 
     /// What the environment says: [`SOCKET_VARIABLE`], [`BINARY_VARIABLE`] and `XDG_RUNTIME_DIR`, and a `host-runner` beside the
-    /// app's own program. A started agent logs to `log`.
+    /// app's own program, which is left alone where the socket is named: that agent is somebody's already. A started agent logs to
+    /// `log`.
     pub fn from_environment(log: PathBuf) -> Self {
         let path = |name| {
             std::env::var_os(name)
@@ -115,10 +130,12 @@ impl LocalAgent {
             let binary = std::env::current_exe().ok()?.with_file_name("host-runner");
             binary.is_file().then_some(binary)
         };
+        let socket = path(SOCKET_VARIABLE);
+        let beside = || if socket.is_none() { beside() } else { None };
         Self {
-            socket: path(SOCKET_VARIABLE),
-            runtime_dir: path("XDG_RUNTIME_DIR"),
             binary: path(BINARY_VARIABLE).or_else(beside),
+            socket,
+            runtime_dir: path("XDG_RUNTIME_DIR"),
             log,
             last_start: Mutex::default(),
         }
@@ -137,16 +154,24 @@ impl LocalAgent {
         };
         let binary = self.binary.as_ref().ok_or_else(not_running)?;
         let mut last_start = self.last_start.lock().await;
-        if last_start.is_none_or(|last| last.elapsed() >= BETWEEN_STARTS) {
-            *last_start = Some(Instant::now());
-            self.start(binary)?;
+        if last_start.is_some_and(|last| last.elapsed() < BETWEEN_STARTS) {
+            return Err(not_running());
         }
+        *last_start = Some(Instant::now());
+        let mut agent = self.start(binary)?;
         let deadline = Instant::now() + START_DEADLINE;
         while Instant::now() < deadline {
             if let Some(socket) = self.answering().await {
                 return Ok(client(socket));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Ok(Some(status)) = agent.try_wait() {
+                return Err(LocalAgentError::Ended {
+                    binary: binary.clone(),
+                    status,
+                    log: self.log.clone(),
+                });
+            }
+            tokio::time::sleep(START_POLL).await;
         }
         Err(LocalAgentError::Silent {
             binary: binary.clone(),
@@ -180,9 +205,9 @@ impl LocalAgent {
 
     /// Starts the agent so that it outlives the app: in a process group of its own, which neither Ctrl-C in the app's terminal nor the
     /// terminal's end reaches, with its output in a file.
-    fn start(&self, binary: &PathBuf) -> Result<(), LocalAgentError> {
+    fn start(&self, binary: &Path) -> Result<Child, LocalAgentError> {
         let failed = |err| LocalAgentError::Start {
-            binary: binary.clone(),
+            binary: binary.to_owned(),
             err,
         };
         let log = std::fs::OpenOptions::new()
@@ -191,7 +216,7 @@ impl LocalAgent {
             .open(&self.log)
             .map_err(failed)?;
         let errors = log.try_clone().map_err(failed)?;
-        let mut command = tokio::process::Command::new(binary);
+        let mut command = Command::new(binary);
         command.arg("serve");
         if let Some(socket) = &self.socket {
             command.arg("--socket").arg(socket);
@@ -204,7 +229,7 @@ impl LocalAgent {
             .process_group(0);
         let agent = command.spawn().map_err(failed)?;
         tracing::info!(binary = %binary.display(), pid = agent.id(), "started this computer's host-runner");
-        Ok(())
+        Ok(agent)
     }
 }
 

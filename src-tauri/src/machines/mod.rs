@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub use dial::{Answers, Connection, Dial, LinkError, RealDial};
 pub use local::{BINARY_VARIABLE, LocalAgent, LocalAgentError, SOCKET_VARIABLE};
 pub use session::{GOOD_LINK, Input, Next, Phase, Session};
-pub use task::{Established, SILENCE_MAX};
+pub use task::Established;
 
 use crate::contract::{Link, PoolMachine};
 use crate::error::AppError;

@@ -1,7 +1,6 @@
 //! The task that owns the session with one machine.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::client::{Backoff, BrokenConnection, Client, ClientError, RequestContext};
 use api::{ErrorCode, Event, EventBody, EventCursor, Snapshot, Timestamp};
@@ -14,9 +13,6 @@ use crate::contract::{ActivityKind, Link, MachineAddress};
 use crate::history::SavedMachine;
 use crate::pool::Pool;
 use crate::recorder::Recorder;
-
-/// How long an agent may say nothing: it samples its machine every two seconds.
-pub const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// How often events may get lost in a row before the link is given up for a while.
 const EVENTS_LOST_MAX: u32 = 3;
@@ -183,16 +179,10 @@ impl SessionTask {
         loop {
             let error = match client.events(&RequestContext::generate(), *cursor).await {
                 Ok(mut events) => loop {
-                    match tokio::time::timeout(SILENCE_MAX, events.next()).await {
-                        Err(_) => return LinkError::Silent { silence: SILENCE_MAX },
-                        Ok(None) => {
-                            return LinkError::Client(ClientError::Broken {
-                                operation: "follow the events",
-                                err: BrokenConnection::Ended,
-                            });
-                        }
-                        Ok(Some(Err(error))) => break error,
-                        Ok(Some(Ok(event))) => {
+                    match events.next().await {
+                        None => break ended(),
+                        Some(Err(error)) => break error,
+                        Some(Ok(event)) => {
                             lost = 0;
                             *cursor = event.cursor;
                             self.apply(event).await;
@@ -256,6 +246,13 @@ pub(super) async fn establish(
     let connection = shared.dial.dial(address, answers).await?;
     let snapshot = connection.client.snapshot(&RequestContext::generate()).await?;
     Ok(Established { connection, snapshot })
+}
+
+fn ended() -> ClientError {
+    ClientError::Broken {
+        operation: "follow the events",
+        err: BrokenConnection::Ended,
+    }
 }
 
 fn down(error: &LinkError) -> Input {

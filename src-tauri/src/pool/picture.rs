@@ -140,7 +140,8 @@ impl LivePicture {
         self.machines().map(placement_of).collect()
     }
 
-    /// Puts a machine at the end of the picture; one that is there already is replaced.
+    /// Puts a machine at the end of the picture; one that is there already is replaced. The identity of a machine that left is never
+    /// used again: whoever adds the same machine anew gives it another.
     pub fn add_machine(&mut self, machine: PoolMachine) {
         let id = machine.id;
         match self.seen_mut(id) {
@@ -150,7 +151,6 @@ impl LivePicture {
                 witnessed: false,
             }),
         }
-        self.pending.removed_machines.remove(&id);
         self.touch_machine(id, true);
     }
 

@@ -1,3 +1,14 @@
 //! What the desktop's Rust half promises, without a window.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod agent;
+mod app;
+mod desk;
+mod pool;
+mod session;
 mod typescript;

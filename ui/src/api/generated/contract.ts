@@ -531,7 +531,7 @@ export type ImageState = "ready" | "corrupt";
  */
 export type Instance = { 
 /**
- * UUIDv7, made by the caller that created it.
+ * A `UUIDv7`, made by the caller that created it.
  */
 id: string, 
 /**
