@@ -3,29 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::client::ssh::{CloseReason, SshSession, connect};
+use api::client::ssh::{CloseReason, SshOptions, SshSession, connect};
 use api::client::{Client, ConsoleStream, RequestContext};
 use api::{
-    CreateInstance, EngineRequest, EventBody, Instance, InstanceSpec, Mib, Progress, RunState, StopInstance,
+    CreateInstance, EngineRequest, ErrorCode, EventBody, Instance, InstanceSpec, Mib, Progress, RunState,
+    StopInstance,
 };
 use futures::StreamExt;
 use support::{
-    AgentOptions, AgentProcess, Desktop, KeyKind, Machine, Place, SshKey, SshServer, SshServerOptions,
-    wait_until_async,
+    AgentOptions, AgentProcess, Desktop, KeyKind, Machine, Place, Process, SshKey, SshServer,
+    SshServerOptions, USER, wait_until_async,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 /// Emulated guests share two cores with all other tests.
 const BOOT_DEADLINE: Duration = Duration::from_secs(180);
+/// What sshd logs when it runs a command.
+const COMMAND: &str = "Starting session: command";
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 struct Scene {
     client: Client,
     context: RequestContext,
     session: SshSession,
-    // Dropped in this order: the agent ends its guests, then the machine goes.
-    _server: SshServer,
+    // Dropped in this order: the machine goes last, and ends what still runs there.
+    server: SshServer,
     agent: AgentProcess,
     machine: Machine,
     desktop: Desktop,
@@ -58,7 +61,7 @@ async fn scene(sshd_config: &str) -> Scene {
         client,
         context: RequestContext::new("integration"),
         session,
-        _server: server,
+        server,
         agent,
         machine,
         desktop,
@@ -198,11 +201,7 @@ async fn an_instance_lives_its_whole_life(scene: &Scene) {
     let reading = async {
         while let Some(event) = events.next().await {
             match event.expect("an event").body {
-                EventBody::InstanceChanged { instance } if instance.id == id => {
-                    if states.last() != Some(&instance.state) {
-                        states.push(instance.state);
-                    }
-                }
+                EventBody::InstanceChanged { instance } if instance.id == id => states.push(instance.state),
                 EventBody::InstanceDeleted { id: deleted } if deleted == id => return,
                 _ => {}
             }
@@ -219,12 +218,16 @@ async fn an_instance_lives_its_whole_life(scene: &Scene) {
 
 #[tokio::test]
 async fn an_instance_lives_its_whole_life_through_the_socket() {
-    an_instance_lives_its_whole_life(&scene("").await).await;
+    let scene = scene("").await;
+    an_instance_lives_its_whole_life(&scene).await;
+    assert!(!scene.server.log().contains(COMMAND), "{}", scene.server.log());
 }
 
 #[tokio::test]
 async fn an_instance_lives_its_whole_life_where_socket_forwarding_is_forbidden() {
-    an_instance_lives_its_whole_life(&scene("AllowStreamLocalForwarding no").await).await;
+    let scene = scene("AllowStreamLocalForwarding no").await;
+    an_instance_lives_its_whole_life(&scene).await;
+    assert!(scene.server.log().contains(COMMAND), "{}", scene.server.log());
 }
 
 #[tokio::test]
@@ -277,4 +280,45 @@ async fn a_guest_outlives_its_agent_and_answers_the_next_one() {
     assert_eq!(after.started_at, before.started_at, "the same run of the guest");
     let mut console = scene.client.console(&scene.context, id).await.expect("a console");
     log_in_and_compute(&mut console).await;
+}
+
+#[tokio::test]
+async fn a_plain_users_agent_is_reached_through_its_command() {
+    let desktop = Desktop::new().expect("a desktop");
+    let key = SshKey::make(&desktop.ssh_path("id_ed25519"), KeyKind::Ed25519, "").expect("a key");
+    let machine = Machine::new().expect("a machine");
+    let program = support::host_runner().expect("a built agent");
+    machine.install(&program).expect("installed");
+    let options = SshServerOptions {
+        authorized: vec![key.public],
+        ..SshServerOptions::default()
+    };
+    let server = SshServer::start(Place::Machine(&machine), &options).expect("an SSH server");
+    desktop
+        .know(&machine.address().to_string(), &server)
+        .expect("known");
+    let options = SshOptions {
+        local_user: USER.into(),
+        ..desktop.options()
+    };
+    let target = Desktop::target(machine.address().to_string());
+    let session = connect(&target, &options).await.expect("connected");
+    let client = Client::new(Arc::new(session));
+    let context = RequestContext::new("integration");
+
+    let error = client.host(&context).await.expect_err("no agent yet");
+    assert_eq!(error.to_api().code, ErrorCode::AgentMissing, "{error}");
+
+    let mut command = machine.command("su");
+    command.args(["-", USER, "-c", "exec host-runner serve"]);
+    let log = machine.folder().join("agent.log");
+    let mut agent = Process::start("host-runner", &mut command, &log).expect("started");
+    let up = wait_until_async("the agent answers", CALL_DEADLINE, async || {
+        client.host(&context).await.ok()
+    });
+    let host = up
+        .await
+        .unwrap_or_else(|err| panic!("{err}\n{}\n{}", agent.log(), server.log()));
+    assert!(!host.privileged);
+    agent.kill();
 }

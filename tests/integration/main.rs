@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "what sets a test up outside of its function fails as loudly as the test itself"
 )]
 
