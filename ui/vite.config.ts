@@ -11,6 +11,8 @@ export default defineConfig(({ mode }) => ({
   base: './',
   build: {
     target: 'es2022',
+    // Every engine that the window runs in preloads modules itself; the substitute would fetch, which the policy forbids.
+    modulePreload: { polyfill: false },
     outDir: mode === 'testing' ? 'dist-testing' : 'dist',
     emptyOutDir: true,
     chunkSizeWarningLimit: 900,

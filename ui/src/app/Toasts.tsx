@@ -48,7 +48,7 @@ function Card({ toast }: { toast: Toast }) {
       {body.kind !== 'said' && <Icon name="warning" />}
       <Words toast={toast} />
       {act && (
-        <Button kind="quiet" onClick={act.run}>
+        <Button onClick={act.run}>
           {words.say(act.label)}
         </Button>
       )}

@@ -27,8 +27,8 @@ export function formatMib(mib: Mib, locale = 'en'): string {
 export function formatPart(part: Mib, whole: Mib, locale = 'en'): { part: string; whole: string } {
   const unit = unitOf(whole);
   const inWholesUnit = scaled(part, unit);
-  // "0 of 24 GiB" would be a lie for a promise of 64 MiB.
-  const fits = part === 0 || inWholesUnit >= 0.1;
+  // "0.1 of 24 GiB" says less than "128 MiB of 24 GiB".
+  const fits = part === 0 || inWholesUnit >= 1;
   return {
     part: fits ? number(inWholesUnit, locale) : formatMib(part, locale),
     whole: formatMib(whole, locale),

@@ -6,6 +6,18 @@ export function nameOfMachine(machine: Pick<PoolMachine, 'name' | 'address'>, th
   return machine.address.kind === 'local' ? thisComputer : machine.name;
 }
 
+/** What a machine is called in sentences: this computer is written small within one. */
+export function machineNamer(words: Pick<Words, 't'>) {
+  return {
+    /** Standing alone. */
+    title: (machine: Pick<PoolMachine, 'name' | 'address'>) =>
+      nameOfMachine(machine, words.t('machine.this_computer')),
+    /** Within a sentence. */
+    within: (machine: Pick<PoolMachine, 'name' | 'address'>) =>
+      nameOfMachine(machine, words.t('machine.this_computer.within')),
+  };
+}
+
 /** How a machine is reached, as one would type it: "admin@atlas:2222". */
 export function targetOf(address: Extract<MachineAddress, { kind: 'ssh' }>): string {
   const user = address.user === null ? '' : `${address.user}@`;

@@ -8,6 +8,8 @@ export interface Scale {
   readonly heightMin: number;
   readonly gap: number;
   readonly block: BlockMinimum;
+  /** Whether the glass has room for marks, in CSS pixels from its right; 0 for none. */
+  readonly marks: number;
 }
 
 /** The least that a block is drawn with, so that a small instance can still be seen and hit. */
@@ -16,13 +18,45 @@ export interface BlockMinimum {
   readonly height: number;
 }
 
+function roomy(vesselWidth: number, heightMax: number): Scale {
+  return { name: 'roomy', vesselWidth, heightMax, heightMin: 72, gap: 22, block: { width: 58, height: 25 }, marks: 0 };
+}
+
 const SCALES: readonly (readonly [machinesMax: number, scale: Scale])[] = [
-  [2, { name: 'hero', vesselWidth: 300, heightMax: 340, heightMin: 150, gap: 36, block: { width: 88, height: 34 } }],
-  [12, { name: 'roomy', vesselWidth: 190, heightMax: 230, heightMin: 84, gap: 24, block: { width: 64, height: 26 } }],
-  [40, { name: 'snug', vesselWidth: 132, heightMax: 150, heightMin: 56, gap: 18, block: { width: 40, height: 20 } }],
+  [2, {
+    name: 'hero',
+    vesselWidth: 316,
+    heightMax: 360,
+    heightMin: 150,
+    gap: 36,
+    block: { width: 82, height: 34 },
+    marks: 44,
+  }],
+  [5, roomy(190, 230)],
+  [12, roomy(146, 186)],
+  [
+    40,
+    {
+      name: 'snug',
+      vesselWidth: 132,
+      heightMax: 150,
+      heightMin: 56,
+      gap: 18,
+      block: { width: 40, height: 20 },
+      marks: 0,
+    },
+  ],
   [
     Number.POSITIVE_INFINITY,
-    { name: 'dense', vesselWidth: 84, heightMax: 92, heightMin: 36, gap: 12, block: { width: 15, height: 11 } },
+    {
+      name: 'dense',
+      vesselWidth: 92,
+      heightMax: 92,
+      heightMin: 36,
+      gap: 12,
+      block: { width: 15, height: 11 },
+      marks: 0,
+    },
   ],
 ];
 

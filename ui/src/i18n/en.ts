@@ -43,10 +43,8 @@ export const en = {
 
   'template.tiny-linux.title': 'Tiny Linux',
   'template.tiny-linux.line': 'Boots in seconds',
-  'template.tiny-linux-web.title': 'Tiny web server',
-  'template.tiny-linux-web.line': 'A page on port 80',
-  'template.tiny-linux-roomy.title': 'Tiny Linux, roomy',
-  'template.tiny-linux-roomy.line': 'More memory and a disk',
+  'template.tiny-linux-large.title': 'Roomy Linux',
+  'template.tiny-linux-large.line': 'The same with more room',
 
   'map.region': 'Pool map',
   'map.title': 'This pool',
@@ -177,6 +175,8 @@ export const en = {
   'instance.cpu.of_one': '{{share}} of 1 vCPU',
   'instance.cpu.of_other': '{{share}} of {{count}} vCPUs',
   'instance.failed': 'Why it failed',
+  'failure.engine': 'The guest’s engine ended',
+  'failure.other': 'It does not run as it should',
   'instance.failed.log': 'The end of the engine’s log',
   'instance.ready_in': 'Ready in {{duration}}',
   'instance.elapsed': '{{duration}} so far',
@@ -232,6 +232,7 @@ export const en = {
   'console.leave.button': 'Leave',
 
   'machine.this_computer': 'This computer',
+  'machine.this_computer.within': 'this computer',
   'machine.panel': 'Machine',
   'machine.facts': 'What it is',
   'machine.os': 'System',

@@ -42,10 +42,8 @@ export const zhCN: Catalogue = {
 
   'template.tiny-linux.title': 'Tiny Linux',
   'template.tiny-linux.line': '几秒即可启动',
-  'template.tiny-linux-web.title': 'Tiny 网页服务器',
-  'template.tiny-linux-web.line': '80 端口上的网页',
-  'template.tiny-linux-roomy.title': 'Tiny Linux（宽裕）',
-  'template.tiny-linux-roomy.line': '更多内存，另有磁盘',
+  'template.tiny-linux-large.title': '宽裕的 Linux',
+  'template.tiny-linux-large.line': '同样的系统，更多空间',
 
   'map.region': '资源池图',
   'map.title': '本资源池',
@@ -176,6 +174,8 @@ export const zhCN: Catalogue = {
   'instance.cpu.of_one': '1 个 vCPU 的 {{share}}',
   'instance.cpu.of_other': '{{count}} 个 vCPU 的 {{share}}',
   'instance.failed': '失败原因',
+  'failure.engine': '实例的引擎已退出',
+  'failure.other': '没有按预期运行',
   'instance.failed.log': '引擎日志的末尾',
   'instance.ready_in': '{{duration}}后就绪',
   'instance.elapsed': '已用 {{duration}}',
@@ -231,6 +231,7 @@ export const zhCN: Catalogue = {
   'console.leave.button': '离开',
 
   'machine.this_computer': '本机',
+  'machine.this_computer.within': '本机',
   'machine.panel': '机器',
   'machine.facts': '基本信息',
   'machine.os': '系统',

@@ -3,6 +3,7 @@ import {
   refusalFrom,
   type CommandArgs,
   type CommandName,
+  type CommandRefused,
   type ConsoleListener,
   type ConsoleStream,
   type EventListener,
@@ -46,22 +47,27 @@ function subscribe(listener: EventListener): () => void {
 }
 
 function openConsole(machine: string, instance: string, listener: ConsoleListener): ConsoleStream {
+  const requestId = crypto.randomUUID();
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
-  const socket = new WebSocket(`${scheme}://${location.host}/api/console/${machine}/${instance}`);
+  const path = `/api/console/${machine}/${instance}?request_id=${requestId}`;
+  const socket = new WebSocket(`${scheme}://${location.host}${path}`);
   socket.binaryType = 'arraybuffer';
+  const encoder = new TextEncoder();
   let early = '';
+  let refusal: CommandRefused | undefined;
   socket.onopen = () => {
-    if (early !== '') socket.send(early);
+    if (early !== '') socket.send(encoder.encode(early));
     early = '';
   };
-  socket.onmessage = (message: MessageEvent<ArrayBuffer | string>) =>
-    listener.onData(
-      typeof message.data === 'string' ? new TextEncoder().encode(message.data) : new Uint8Array(message.data),
-    );
-  socket.onclose = () => listener.onClose();
+  socket.onmessage = (message: MessageEvent<ArrayBuffer | string>) => {
+    // The only text is the reason why the console was not opened.
+    if (typeof message.data === 'string') refusal = refusalFrom(JSON.parse(message.data), requestId);
+    else listener.onData(new Uint8Array(message.data));
+  };
+  socket.onclose = () => listener.onClose(refusal);
   return {
     write: (text) => {
-      if (socket.readyState === WebSocket.OPEN) socket.send(text);
+      if (socket.readyState === WebSocket.OPEN) socket.send(encoder.encode(text));
       else if (early.length + text.length <= EARLY_KEYS_MAX) early += text;
     },
     close: () => {

@@ -9,8 +9,8 @@ export type CommandArgs<Name extends CommandName> = Extract<Command, { name: Nam
 /** Bytes and news from an open console. */
 export interface ConsoleListener {
   readonly onData: (bytes: Uint8Array) => void;
-  /** The stream ended; nothing follows. */
-  readonly onClose: () => void;
+  /** The stream ended, or with a reason could not be opened; nothing follows. */
+  readonly onClose: (refusal?: CommandRefused) => void;
 }
 
 /** An open console. */

@@ -5,14 +5,12 @@ import {
   refusalFrom,
   type CommandArgs,
   type CommandName,
+  type CommandRefused,
   type ConsoleListener,
   type ConsoleStream,
   type EventListener,
   type Platform,
 } from './platform';
-
-/** What arrives on a console's channel: bytes, or word that it closed. */
-type ConsoleNews = ArrayBuffer | number[] | { readonly closed: true };
 
 /** The window inside the app. */
 export function tauriPlatform(): Platform {
@@ -52,30 +50,34 @@ function subscribe(listener: EventListener): () => void {
 }
 
 function openConsole(machine: string, instance: string, listener: ConsoleListener): ConsoleStream {
+  const requestId = crypto.randomUUID();
   let closed = false;
-  const end = () => {
+  const end = (refusal?: CommandRefused) => {
     if (closed) return;
     closed = true;
-    listener.onClose();
+    listener.onClose(refusal);
   };
-  const channel = new Channel<ConsoleNews>((news) => {
+  const channel = new Channel<ArrayBuffer | number[]>((piece) => {
     if (closed) return;
-    if (news instanceof ArrayBuffer) listener.onData(new Uint8Array(news));
-    else if (Array.isArray(news)) listener.onData(Uint8Array.from(news));
-    else end();
+    const bytes = piece instanceof ArrayBuffer ? new Uint8Array(piece) : Uint8Array.from(piece);
+    // An empty piece is the last one.
+    if (bytes.length === 0) end();
+    else listener.onData(bytes);
   });
-  const opened = invoke<number>('console_open', { machine, instance, channel });
-  opened.catch(end);
+  const opened = invoke<number>('console_open', { machine, instance, requestId, channel });
+  opened.catch((thrown: unknown) => end(refusalFrom(thrown, requestId)));
+  const encoder = new TextEncoder();
   // Keys go through one chain: two invokes may overtake each other.
   let sent: Promise<unknown> = opened;
   return {
     write: (text) => {
-      sent = sent.then(async () => invoke('console_write', { id: await opened, data: text })).catch(end);
+      const data = Array.from(encoder.encode(text));
+      sent = sent.then(async () => invoke('console_write', { console: await opened, data })).catch(() => end());
     },
     close: () => {
       closed = true;
       void opened.then(
-        (id) => invoke('console_close', { id }),
+        (console) => invoke('console_close', { console }),
         () => undefined,
       );
     },

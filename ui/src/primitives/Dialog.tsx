@@ -40,7 +40,7 @@ export function Dialog({ title, line, closeLabel, onClose, children, alarm = fal
 
   return (
     // Escape is the keyboard's way to do what a press on the backdrop does.
-    // eslint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-noninteractive-element-interactions
+    // eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions
     <dialog
       ref={dialog}
       className={styles.dialog}

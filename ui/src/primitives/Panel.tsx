@@ -11,13 +11,15 @@ interface PanelProps {
   line: ReactNode;
   closeLabel: string;
   onClose: () => void;
+  /** Exactly as high as the side panel, for content that scrolls by itself. */
+  fill?: boolean;
   children: ReactNode;
 }
 
 /** The side panel's content about one thing. */
-export function Panel({ region, title, line, closeLabel, onClose, children }: PanelProps) {
+export function Panel({ region, title, line, closeLabel, onClose, fill = false, children }: PanelProps) {
   return (
-    <section className={styles.panel} aria-label={region}>
+    <section className={styles.panel} data-fill={fill} aria-label={region}>
       <header className={styles.head}>
         <div>
           <h2>{title}</h2>

@@ -44,7 +44,7 @@ export function startSession(platform: Platform, settings: Settings): Session {
   const instances = instanceActions({ platform, toasts, view, drag });
   const nameOf = (id: string) => {
     const machine = feed.store.getState().pool.machines.get(id);
-    return machine ? nameOfMachine(machine, i18next.t('machine.this_computer')) : id;
+    return machine ? nameOfMachine(machine, i18next.t('machine.this_computer.within')) : id;
   };
   const readAll = () => {
     void feed.reread();

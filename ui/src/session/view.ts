@@ -45,6 +45,6 @@ export function viewStore(): ViewStore {
 
 /** What a template asks for when it is dropped. */
 export function requestOf(template: Template): InstanceRequest {
-  const { id: _, ...request } = template;
-  return { ...request, name: null };
+  const { image, name_prefix, vcpus, memory_mib, disk_mib, ports } = template;
+  return { name: null, name_prefix, image, vcpus, memory_mib, disk_mib, ports };
 }

@@ -2,10 +2,9 @@ import type { ReactNode } from 'react';
 
 import type { Instance, PoolMachine } from '../../api/generated/contract';
 import { ACTIONS, blocked, consoleBlocked } from '../../domain/actions';
-import { errorWords } from '../../domain/errors';
 import { formatMib, formatMoment, formatShare } from '../../domain/format';
 import { phaseOf } from '../../domain/lifecycle';
-import { nameOfMachine } from '../../domain/naming';
+import { machineNamer } from '../../domain/naming';
 import { findInstance } from '../../domain/pool';
 import { useWords } from '../../i18n/useWords';
 import { Badge } from '../../primitives/Badge';
@@ -40,9 +39,9 @@ export function InstancePanel({ id, tab, console }: InstancePanelProps) {
       </Panel>
     );
   }
-  const name = nameOfMachine(machine, words.t('machine.this_computer'));
+  const name = machineNamer(words).within(machine);
   return (
-    <Panel {...chrome} title={instance.spec.name} line={<StateLine instance={instance} machine={name} />}>
+    <Panel {...chrome} fill={tab === 'console'} title={instance.spec.name} line={<StateLine instance={instance} machine={name} />}>
       <Tabs
         label={words.t('instance.panel')}
         chosen={tab}
@@ -112,12 +111,11 @@ function FailureNotice({ instance }: { instance: Instance }) {
   const words = useWords();
   const { failure } = instance;
   if (!failure) return null;
-  const { remedy } = errorWords({ code: failure.code, message: failure.message, details: {} }, words);
   return (
     <Section title={words.t('instance.failed')}>
       <Notice tone="no">
-        {failure.message}
-        {remedy !== undefined && remedy !== failure.message && <p>{remedy}</p>}
+        <b>{words.t(`failure.${failure.code === 'engine_failed' ? 'engine' : 'other'}`)}</b>
+        <p>{failure.message}</p>
       </Notice>
       {failure.log !== '' && <Log label={words.t('instance.failed.log')} text={failure.log} />}
     </Section>

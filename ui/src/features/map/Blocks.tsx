@@ -34,7 +34,7 @@ export const Blocks = memo(function Blocks(props: BlocksProps) {
       afloat: holdsMemory(phaseOf(instance)),
     }));
     // The rim and the glass are not room; nor is the margin where the marks stand.
-    const room = { width: scale.vesselWidth - 2 * inset - 3, height: height - 2 * inset };
+    const room = { width: scale.vesselWidth - 2 * inset - 3 - scale.marks, height: height - 2 * inset };
     const blocks = layBlocks(floating, room, offered, scale.block);
     return new Map(blocks.map((block) => [block.id, block]));
   }, [instances, offered, height, scale, inset]);
@@ -92,7 +92,8 @@ interface BlockProps extends Omit<PlacedBlock, 'id'> {
 }
 
 /** Narrower or lower than this, a block has no room for words. */
-const WORDS_PX_MIN = { width: 38, height: 15 } as const;
+const WORDS_PX_MIN = { width: 34, height: 12 } as const;
+const LOAD_PX_MIN = 76;
 const SECOND_LINE_PX_MIN = { width: 84, height: 44 } as const;
 
 const Block = memo(function Block(props: BlockProps) {
@@ -146,7 +147,7 @@ const Block = memo(function Block(props: BlockProps) {
         </span>
       )}
       {phase === 'failed' && <Icon name="warning" size={roomForWords ? 14 : 10} />}
-      {load && roomForWords && <LoadMark load={load} />}
+      {load && roomForWords && width >= LOAD_PX_MIN && <LoadMark load={load} />}
     </button>
   );
 });

@@ -2,7 +2,7 @@ import { memo, useMemo } from 'react';
 
 import type { PoolMachine } from '../../api/generated/contract';
 import { formatMib, formatPart } from '../../domain/format';
-import { nameOfMachine, titleOfTemplate } from '../../domain/naming';
+import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { NO_INSTANCES } from '../../domain/pool';
 import { linkText, standingOf, verdictText } from '../../domain/verdict';
 import { marks, vesselHeight, waterLevel, type Scale } from '../../domain/vessel';
@@ -38,7 +38,7 @@ export const Vessel = memo(function Vessel({ id, scale, largest }: VesselProps) 
   const promised = machine.usage?.memory_promised_mib ?? 0;
   const height = vesselHeight(offered, largest, scale);
   const level = waterLevel(promised, offered);
-  const name = nameOfMachine(machine, words.t('machine.this_computer'));
+  const name = machineNamer(words).title(machine);
   return (
     <li
       className={styles.vessel}
@@ -51,16 +51,18 @@ export const Vessel = memo(function Vessel({ id, scale, largest }: VesselProps) 
       data-scale={scale.name}
     >
       <div className={styles.tank} style={{ height }}>
-        <div className={styles.water} data-dry={level === 0} style={{ height: `${String(level * 100)}%` }}>
-          <Surface />
+        <div className={styles.inside}>
+          <div className={styles.water} data-dry={level === 0} style={{ height: `${String(level * 100)}%` }}>
+            <Surface />
+          </div>
+          <After machine={machine} />
         </div>
-        <After machine={machine} />
-        {(scale.name === 'hero' || scale.name === 'roomy') && <Marks offered={offered} height={height} />}
+        {scale.marks && <Marks offered={offered} height={height} />}
         <Hit machine={machine} name={name} instances={instances.length} />
         <Blocks
           instances={instances}
           machine={id}
-          machineName={name}
+          machineName={machineNamer(words).within(machine)}
           offered={offered}
           height={height}
           scale={scale}
@@ -201,7 +203,7 @@ function Caption({ machine, name }: { machine: PoolMachine; name: string }) {
       </div>
       <p className={styles.words}>
         {verdict ? (
-          words.say(verdictText(verdict, best, name, Math.max(0, free - needed)))
+          words.say(verdictText(verdict, best, machineNamer(words).within(machine), Math.max(0, free - needed)))
         ) : (
           <LinkWords machine={machine} />
         )}

@@ -1,4 +1,4 @@
-import { useId, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import { useId, useMemo, useState, type KeyboardEvent } from 'react';
 
 import { ACTIONS, blocked, consoleBlocked } from '../../domain/actions';
 import { nameOfMachine, titleOfTemplate } from '../../domain/naming';
@@ -26,7 +26,6 @@ export function Palette() {
   const session = useSession();
   const words = useWords();
   const base = useId();
-  const list = useRef<HTMLUListElement>(null);
   const [query, setQuery] = useState('');
   const [at, setAt] = useState(0);
   const all = useMemo(() => entriesOf(session, words), [session, words]);
@@ -64,11 +63,11 @@ export function Palette() {
           onKeyDown={onKeyDown}
         />
       </div>
-      <ul ref={list} id={`${base}-list`} role="listbox" aria-label={words.t('palette.results')} className={styles.list}>
+      <div id={`${base}-list`} role="listbox" aria-label={words.t('palette.results')} className={styles.list}>
         {found.map((entry, index) => (
           // The keys are heard on the field, as a combobox has it.
           // eslint-disable-next-line jsx-a11y/click-events-have-key-events
-          <li
+          <div
             key={entry.id}
             id={`${base}-${entry.id}`}
             role="option"
@@ -80,9 +79,9 @@ export function Palette() {
             <Icon name={entry.icon} />
             <span>{entry.text}</span>
             <small>{entry.kind}</small>
-          </li>
+          </div>
         ))}
-      </ul>
+      </div>
       {found.length === 0 && <p className={styles.none}>{words.t('palette.none')}</p>}
     </Dialog>
   );

@@ -1,7 +1,7 @@
 import { useEffect } from 'react';
 
 import { formatScore } from '../../domain/format';
-import { nameOfMachine } from '../../domain/naming';
+import { machineNamer } from '../../domain/naming';
 import { verdictText } from '../../domain/verdict';
 import { useWords, type Words } from '../../i18n/useWords';
 import { useSession, type Session } from '../../session';
@@ -25,9 +25,10 @@ export function DragVoice() {
 
 function sentence(state: DragState, session: Session, words: Words): string {
   const { machines } = session.pool.getState().pool;
+  const namer = machineNamer(words);
   const nameOf = (id: string) => {
     const machine = machines.get(id);
-    return machine ? nameOfMachine(machine, words.t('machine.this_computer')) : id;
+    return machine ? namer.within(machine) : id;
   };
   const best = state.preview?.best ?? null;
   if (state.target.kind !== 'machine') {

@@ -1,6 +1,6 @@
 import type { PoolMachine, Term, Verdict } from '../../api/generated/contract';
 import { formatPart, formatScore, formatShare } from '../../domain/format';
-import { nameOfMachine, titleOfTemplate } from '../../domain/naming';
+import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { refusalText, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
 import { Icon } from '../../primitives/Icon';
@@ -44,14 +44,14 @@ export function WhyPanel() {
 
 function Heading({ machine, verdict }: { machine: PoolMachine; verdict: Verdict }) {
   const words = useWords();
-  const name = nameOfMachine(machine, words.t('machine.this_computer'));
+  const name = machineNamer(words).within(machine);
   const key = verdict.refusals.length > 0 ? 'why.title_not' : 'why.title';
   return <h2>{words.t(key, { machine: name })}</h2>;
 }
 
 function Refusals({ machine, verdict }: { machine: PoolMachine; verdict: Verdict }) {
   const words = useWords();
-  const name = nameOfMachine(machine, words.t('machine.this_computer'));
+  const name = machineNamer(words).within(machine);
   return (
     <ul className={styles.refusals}>
       {verdict.refusals.map((refusal) => (
@@ -131,13 +131,13 @@ function Others({ except, verdicts }: { except: string | undefined; verdicts: re
         {others.slice(0, OTHERS_MAX).map((verdict) => {
           const machine = machines.get(verdict.machine);
           if (!machine) return null;
-          const name = nameOfMachine(machine, words.t('machine.this_computer'));
+          const namer = machineNamer(words);
           return (
             <li key={verdict.machine} data-refused={verdict.refusals.length > 0}>
-              <b>{name}</b>
+              <b>{namer.title(machine)}</b>
               <span>
                 {verdict.refusals.length > 0
-                  ? words.say(verdictText(verdict, null, name, 0))
+                  ? words.say(verdictText(verdict, null, namer.within(machine), 0))
                   : words.t('why.other_score', { score: formatScore(verdict.score, words.locale) })}
               </span>
             </li>

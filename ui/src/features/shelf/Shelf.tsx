@@ -1,7 +1,7 @@
 import { useId, useState } from 'react';
 
 import type { Preview, Template } from '../../api/generated/contract';
-import { nameOfMachine, titleOfTemplate } from '../../domain/naming';
+import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { standingOf, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
 import { Button } from '../../primitives/Button';
@@ -111,15 +111,16 @@ function StartMenu({ menu, onClose }: { menu: OpenMenu; onClose: () => void }) {
   const words = useWords();
   const { pool } = session.pool.getState();
   const { template, preview, at } = menu;
+  const namer = machineNamer(words);
   const machines = preview.verdicts.map((verdict): MenuItem => {
     const machine = pool.machines.get(verdict.machine);
-    const name = machine ? nameOfMachine(machine, words.t('machine.this_computer')) : verdict.machine;
+    const name = machine ? namer.title(machine) : verdict.machine;
     const left = Math.max(0, (machine?.usage?.memory_free_mib ?? 0) - template.memory_mib);
     const standing = standingOf(verdict, preview.best);
     return {
       id: verdict.machine,
       label: name,
-      note: words.say(verdictText(verdict, preview.best, name, left)),
+      note: words.say(verdictText(verdict, preview.best, machine ? namer.within(machine) : name, left)),
       blocked: standing === 'refused',
       ...(standing === 'best' ? { tone: 'best' } : standing === 'refused' ? { tone: 'no' } : {}),
     };

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react';
 
 import type { InstanceRequest, PoolMachine, Preview, Template } from '../../api/generated/contract';
-import { nameOfMachine } from '../../domain/naming';
+import { machineNamer } from '../../domain/naming';
 import { standingOf, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
 import { Button } from '../../primitives/Button';
@@ -119,9 +119,10 @@ interface MachinesProps {
 
 function Machines({ machines, preview, request, chosen, onChoose }: MachinesProps) {
   const words = useWords();
+  const namer = machineNamer(words);
   const nameOf = (id: string) => {
     const machine = machines.get(id);
-    return machine ? nameOfMachine(machine, words.t('machine.this_computer')) : id;
+    return machine ? namer.title(machine) : id;
   };
   const best = preview?.best ?? null;
   return (
@@ -135,6 +136,8 @@ function Machines({ machines, preview, request, chosen, onChoose }: MachinesProp
         const free = machines.get(verdict.machine)?.usage?.memory_free_mib ?? 0;
         const left = Math.max(0, free - (request?.memory_mib ?? 0));
         const name = nameOf(verdict.machine);
+        const machine = machines.get(verdict.machine);
+        const within = machine ? namer.within(machine) : name;
         return (
           <label key={verdict.machine} className={styles.machine} data-standing={standingOf(verdict, best)}>
             <input
@@ -144,7 +147,7 @@ function Machines({ machines, preview, request, chosen, onChoose }: MachinesProp
               onChange={() => onChoose(verdict.machine)}
             />
             <b>{name}</b>
-            <small>{words.say(verdictText(verdict, best, name, left))}</small>
+            <small>{words.say(verdictText(verdict, best, within, left))}</small>
           </label>
         );
       })}

@@ -31,8 +31,8 @@ export const TINY: Template = {
 
 export const TEMPLATES: readonly Template[] = [
   TINY,
-  { ...TINY, id: 'tiny-linux-roomy', name_prefix: 'roomy', vcpus: 2, memory_mib: 1024, disk_mib: 2048 },
-  { ...TINY, id: 'tiny-linux-large', name_prefix: 'large', vcpus: 4, memory_mib: 8192, disk_mib: 40_960 },
+  { ...TINY, id: 'tiny-linux-large', name_prefix: 'roomy', vcpus: 2, memory_mib: 1024 },
+  { ...TINY, id: 'big-server', name_prefix: 'big', vcpus: 4, memory_mib: 8192, disk_mib: 40_960 },
 ];
 
 const IMAGE: Image = {
