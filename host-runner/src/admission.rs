@@ -273,8 +273,16 @@ pub(crate) mod tests {
                 ErrorCode::TooManyVcpus,
                 2,
             ),
-            (Refusal::ImageMissing { image: "x".into() }, ErrorCode::ImageNotFound, 1),
-            (Refusal::ImageCorrupt { image: "x".into() }, ErrorCode::ImageCorrupt, 1),
+            (
+                Refusal::ImageMissing { image: "x".into() },
+                ErrorCode::ImageNotFound,
+                1,
+            ),
+            (
+                Refusal::ImageCorrupt { image: "x".into() },
+                ErrorCode::ImageCorrupt,
+                1,
+            ),
             (Refusal::NoEngine, ErrorCode::NoEngine, 1),
         ];
         for (refusal, code, facts) in all {

@@ -26,13 +26,13 @@ pub struct Cli {
 pub struct Common {
     /// Where the ledger, images and disks are kept
     ///
-    /// Default: /var/lib/millpond as root, else $XDG_STATE_HOME/millpond or ~/.local/state/millpond.
+    /// Default: `/var/lib/millpond` as root, else `$XDG_STATE_HOME/millpond` or `~/.local/state/millpond`.
     #[arg(long, global = true, env = "HOST_RUNNER_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
     /// Where the sockets of the agent and of running guests are
     ///
-    /// Default: /run/host-runner as root, else $XDG_RUNTIME_DIR/host-runner or /tmp/host-runner-UID.
+    /// Default: `/run/host-runner` as root, else `$XDG_RUNTIME_DIR/host-runner` or `/tmp/host-runner-UID`.
     #[arg(long, global = true, env = "HOST_RUNNER_RUNTIME_DIR", value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
 
@@ -42,7 +42,7 @@ pub struct Common {
     #[arg(long, global = true, env = "HOST_RUNNER_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
-    /// How log lines are written (to stderr); RUST_LOG sets how many
+    /// How log lines are written (to stderr); `RUST_LOG` sets how many
     #[arg(long, global = true, env = "HOST_RUNNER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
 }

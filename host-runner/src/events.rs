@@ -85,7 +85,9 @@ impl EventLog {
         };
         ring.entries.push_back(Entry { cursor, json });
         while ring.entries.len() > EVENTS_MAX || ring.bytes > BYTES_MAX {
-            let Some(oldest) = ring.entries.pop_front() else { break };
+            let Some(oldest) = ring.entries.pop_front() else {
+                break;
+            };
             ring.bytes -= oldest.json.len();
         }
         let last = ring.last;
@@ -139,7 +141,12 @@ mod tests {
         for number in 0..3 {
             log.publish(&deleted(number));
         }
-        let sequences: Vec<u64> = log.read(start).unwrap().iter().map(|entry| entry.cursor.sequence).collect();
+        let sequences: Vec<u64> = log
+            .read(start)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.cursor.sequence)
+            .collect();
         assert_eq!(sequences, [1, 2, 3]);
         assert_eq!(log.read(log.cursor()), Ok(Vec::new()));
     }

@@ -38,7 +38,10 @@ impl FileError {
 }
 
 /// Turns what the system said into a [`FileError`].
-pub(crate) fn failed<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FileError + 'a {
+pub(crate) fn failed<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> FileError + 'a {
     move |err| FileError {
         operation,
         path: path.to_owned(),
@@ -89,7 +92,9 @@ impl InstanceFiles {
     /// Makes the folder, the lock and the disk; what is there already is kept. Leaves nothing behind when it fails.
     pub fn make(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
         let made = self.try_make(id, disk);
-        if made.is_err() && let Err(error) = self.remove(id) {
+        if made.is_err()
+            && let Err(error) = self.remove(id)
+        {
             tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "files are left behind");
         }
         made
@@ -122,7 +127,8 @@ impl InstanceFiles {
 
     /// The file system that holds the disks, and what those of `instances` occupy on it.
     pub fn space(&self, instances: &[Uuid], offered: Option<Mib>) -> Result<DiskSpace, FileError> {
-        let stats = rustix::fs::statvfs(&self.state).map_err(|err| failed("measure", &self.state)(err.into()))?;
+        let stats =
+            rustix::fs::statvfs(&self.state).map_err(|err| failed("measure", &self.state)(err.into()))?;
         let size = |blocks: u64| Mib::floor_from_bytes(blocks.saturating_mul(stats.f_frsize));
         Ok(DiskSpace {
             total: size(stats.f_blocks),
@@ -145,7 +151,10 @@ impl InstanceFiles {
         for dir in [&self.runtime, &self.state] {
             for entry in std::fs::read_dir(dir).map_err(failed("read", dir))? {
                 let entry = entry.map_err(failed("read", dir))?;
-                let id = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok());
+                let id = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| Uuid::parse_str(name).ok());
                 if let Some(id) = id.filter(|id| !known(*id)) {
                     tracing::info!(instance = %id, path = %entry.path().display(), "removing what is left of an unknown instance");
                     remove_dir(&entry.path())?;

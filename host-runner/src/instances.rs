@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use api::{
-    ApiError, CreateInstance, ErrorCode, HostFacts, Image, Instance, Mib, RunState, StopInstance, Timestamp,
-};
+use api::{ApiError, CreateInstance, ErrorCode, HostFacts, Image, Instance, Mib, RunState, StopInstance};
 use pool::Refusal;
 use uuid::{Uuid, Version};
 
 use crate::admission::{self, DiskSpace, Room};
 use crate::images::{ImageError, ImageStore};
 use crate::instance_files::{FileError, InstanceFiles};
-use crate::ledger::{Intent, LedgerError, Live, Record, Status};
+use crate::ledger::{self, Intent, LedgerError, Live, Record, Status};
 use crate::reconcile::Reconciler;
 use crate::registry::{Records, Registry};
 use crate::spec_rules::{self, RuleBroken};
@@ -115,7 +113,9 @@ impl InstanceError {
             Self::NotFound { id } => {
                 ApiError::new(ErrorCode::InstanceNotFound, message).with("id", id.to_string())
             }
-            Self::NameTaken { name } => ApiError::new(ErrorCode::NameTaken, message).with("name", name.as_str()),
+            Self::NameTaken { name } => {
+                ApiError::new(ErrorCode::NameTaken, message).with("name", name.as_str())
+            }
             Self::Stale { held, given } => ApiError::new(ErrorCode::StaleGeneration, message)
                 .with("held", *held)
                 .with("given", *given),
@@ -128,9 +128,8 @@ impl InstanceError {
             Self::WrongState { state, action } => ApiError::new(ErrorCode::WrongState, message)
                 .with("state", state_word(*state))
                 .with("action", *action),
-            Self::Refused { name, refusals } => {
-                admission::to_api(name, refusals).unwrap_or_else(|| ApiError::new(ErrorCode::Internal, message))
-            }
+            Self::Refused { name, refusals } => admission::to_api(name, refusals)
+                .unwrap_or_else(|| ApiError::new(ErrorCode::Internal, message)),
             Self::Image(error) => error.to_api(),
             Self::Ledger(error) => error.to_api(),
             Self::File(error) => error.to_api(),
@@ -174,7 +173,11 @@ impl Instances {
     /// Creates an instance, or changes it to a newer spec; repeating a request changes nothing.
     ///
     /// Cancelling this does not leave it half-done when it is spawned as a task of its own, as the REST server does.
-    pub async fn create(&self, id: Uuid, body: CreateInstance) -> Result<(Creation, Instance), InstanceError> {
+    pub async fn create(
+        &self,
+        id: Uuid,
+        body: CreateInstance,
+    ) -> Result<(Creation, Instance), InstanceError> {
         if id.get_version() != Some(Version::SortRand) {
             return Err(InstanceError::BadId { given: id });
         }
@@ -190,7 +193,8 @@ impl Instances {
                     return self.renew(held, &body, records, &images, space);
                 }
                 creation = Creation::Created;
-                self.admit_new(id, &body, records, &images, space, too_small).map(Some)
+                self.admit_new(id, &body, records, &images, space, too_small)
+                    .map(Some)
             })
             .await?
             .ok_or(InstanceError::NotFound { id })?;
@@ -224,7 +228,10 @@ impl Instances {
             room.memory_free = self.facts.memory_offered_mib;
         }
         let request = admission::request(&body.spec, Mib::ZERO, Mib::ZERO);
-        refuse(&body.spec.name, admission::refusals(&request, &self.facts, images, room))?;
+        refuse(
+            &body.spec.name,
+            admission::refusals(&request, &self.facts, images, room),
+        )?;
         too_small.map_or(Ok(()), Err)?;
         let mut intent = Intent::at_rest();
         if body.start {
@@ -240,7 +247,7 @@ impl Instances {
                 state: RunState::Creating,
                 failure: None,
             },
-            created_at: Timestamp(jiff::Timestamp::now()),
+            created_at: ledger::now(),
             live: Live::default(),
         })
     }
@@ -469,9 +476,13 @@ fn wrong_state(held: &Record, action: &'static str) -> InstanceError {
 }
 
 fn name_is_free(id: Uuid, name: &str, records: &Records) -> Result<(), InstanceError> {
-    let taken = records.values().any(|other| other.id != id && other.spec.name == name);
+    let taken = records
+        .values()
+        .any(|other| other.id != id && other.spec.name == name);
     if taken {
-        return Err(InstanceError::NameTaken { name: name.to_owned() });
+        return Err(InstanceError::NameTaken {
+            name: name.to_owned(),
+        });
     }
     Ok(())
 }

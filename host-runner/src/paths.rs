@@ -77,7 +77,11 @@ pub struct Surroundings {
 impl Surroundings {
     /// Those of this process. Relative paths count as unset, as the XDG specification says.
     pub fn of_process() -> Self {
-        let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let dir = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         Self {
             uid: rustix::process::geteuid().as_raw(),
             home: dir("HOME"),
@@ -143,7 +147,8 @@ impl Places {
         // As root, members of the group `millpond` have to get through to the socket; what guests need is closed further down.
         let open_to_group = rustix::process::geteuid().is_root();
         make_dir(&self.runtime_dir, if open_to_group { 0o755 } else { 0o700 })?;
-        let metadata = std::fs::symlink_metadata(&self.runtime_dir).map_err(io_failed("look at", &self.runtime_dir))?;
+        let metadata =
+            std::fs::symlink_metadata(&self.runtime_dir).map_err(io_failed("look at", &self.runtime_dir))?;
         let problem = if !metadata.is_dir() {
             Some("is not a directory")
         } else if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -188,7 +193,10 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), PathError> {
 }
 
 /// Turns what the system said into a [`PathError`].
-pub(crate) fn io_failed<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> PathError + 'a {
+pub(crate) fn io_failed<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> PathError + 'a {
     move |err| PathError::Io {
         operation,
         path: path.to_owned(),
@@ -231,7 +239,15 @@ mod tests {
 
     #[test]
     fn paths_that_the_kernel_would_cut_off_are_refused() {
-        let at = |length: usize| Places::resolve(Some("/s".into()), Some(format!("/{}", "r".repeat(length - 1)).into()), Some("/s/api.sock".into()), &user()).unwrap();
+        let at = |length: usize| {
+            Places::resolve(
+                Some("/s".into()),
+                Some(format!("/{}", "r".repeat(length - 1)).into()),
+                Some("/s/api.sock".into()),
+                &user(),
+            )
+            .unwrap()
+        };
         let longest = SOCKET_PATH_BYTES_MAX - BELOW_RUNTIME_BYTES;
         at(longest).check_lengths().unwrap();
         let error = at(longest + 1).check_lengths().unwrap_err().to_string();

@@ -88,10 +88,13 @@ impl Registry {
     /// only logged; the next pass of the reconciler sees the same again.
     pub async fn note(&self, id: Uuid, change: impl FnOnce(&mut Record)) {
         let mut records = self.records.lock().await;
-        let Some(mut record) = records.get(&id).cloned() else { return };
+        let Some(mut record) = records.get(&id).cloned() else {
+            return;
+        };
         change(&mut record);
         let Some(old) = records.get(&id) else { return };
-        let worth_writing = (&old.intent, &old.launch, &old.status) != (&record.intent, &record.launch, &record.status);
+        let worth_writing =
+            (&old.intent, &old.launch, &old.status) != (&record.intent, &record.launch, &record.status);
         if worth_writing && let Err(error) = self.ledger.save(&record).await {
             tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "the ledger lags behind");
         }

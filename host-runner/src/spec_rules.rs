@@ -203,12 +203,37 @@ mod tests {
     #[test]
     fn names_that_could_leave_a_folder_or_a_line_are_refused() {
         for name in [
-            "", ".", "..", "../x", "a/b", "a\nb", "a\0b", "\u{1b}[2J", "A", "ä", "-a", "a-", "a.b", " a", "a,b",
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a\nb",
+            "a\0b",
+            "\u{1b}[2J",
+            "A",
+            "ä",
+            "-a",
+            "a-",
+            "a.b",
+            " a",
+            "a,b",
         ] {
-            assert_eq!(broken_by(|body| body.spec.name = name.into()), ErrorCode::InvalidName, "{name:?}");
-            assert_eq!(broken_by(|body| body.spec.image = name.into()), ErrorCode::InvalidName, "{name:?}");
+            assert_eq!(
+                broken_by(|body| body.spec.name = name.into()),
+                ErrorCode::InvalidName,
+                "{name:?}"
+            );
+            assert_eq!(
+                broken_by(|body| body.spec.image = name.into()),
+                ErrorCode::InvalidName,
+                "{name:?}"
+            );
         }
-        assert_eq!(broken_by(|body| body.spec.name = "a".repeat(64)), ErrorCode::InvalidName);
+        assert_eq!(
+            broken_by(|body| body.spec.name = "a".repeat(64)),
+            ErrorCode::InvalidName
+        );
     }
 
     #[test]

@@ -55,7 +55,11 @@ impl Usage {
     }
 
     fn take(&self) -> Result<(), HostError> {
-        let sample = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample()?;
+        let sample = self
+            .sampler
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sample()?;
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = sample;
         Ok(())
     }
@@ -80,7 +84,10 @@ pub async fn sample_forever(
         let samples = sample_guests(&mut guests, &instances).await;
         instances.registry.keep_usage(&samples).await;
         if let Err(error) = usage.take() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the machine cannot be sampled");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the machine cannot be sampled"
+            );
             continue;
         }
         match usage.now(&instances).await {
@@ -89,7 +96,10 @@ pub async fn sample_forever(
                 instances: samples,
             }),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the machine cannot be sampled");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the machine cannot be sampled"
+                );
             }
         }
         notice_images(&mut images, &instances, &events).await;
@@ -134,7 +144,10 @@ async fn notice_images(known: &mut Option<Vec<Image>>, instances: &Instances, ev
             *known = Some(now);
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the images cannot be listed");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the images cannot be listed"
+            );
         }
     }
 }

@@ -86,7 +86,10 @@ mod tests {
         let path = dir.path().join("agent.lock");
         let first = take(&path).unwrap();
         let refusal = take(&path).unwrap_err().to_string();
-        assert!(refusal.contains(&format!("(process {})", std::process::id())), "{refusal}");
+        assert!(
+            refusal.contains(&format!("(process {})", std::process::id())),
+            "{refusal}"
+        );
         drop(first);
         take(&path).unwrap();
     }

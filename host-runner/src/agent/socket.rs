@@ -45,17 +45,23 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         Ok(metadata) if metadata.file_type().is_socket() => {
             std::fs::remove_file(path).map_err(failed("remove the old socket"))?;
         }
-        Ok(_) => return Err(SocketError::InTheWay { path: path.to_owned() }),
+        Ok(_) => {
+            return Err(SocketError::InTheWay {
+                path: path.to_owned(),
+            });
+        }
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(failed("look at")(err)),
     }
     let listener = UnixListener::bind(path).map_err(failed("bind"))?;
     let group = millpond_group().filter(|_| rustix::process::geteuid().is_root());
     if let Some(group) = group {
-        rustix::fs::chown(path, None, Some(group)).map_err(|err| failed("give to the group millpond")(err.into()))?;
+        rustix::fs::chown(path, None, Some(group))
+            .map_err(|err| failed("give to the group millpond")(err.into()))?;
     }
     let mode = if group.is_some() { 0o660 } else { 0o600 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed("set the mode of"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(failed("set the mode of"))?;
     Ok(listener)
 }
 
@@ -85,7 +91,10 @@ mod tests {
 
     #[test]
     fn the_groups_number_is_found_by_its_whole_name() {
-        assert_eq!(group_id("root:x:0:\nmillpond-x:x:7:\nmillpond:x:990:ada,bob\n"), Some(990));
+        assert_eq!(
+            group_id("root:x:0:\nmillpond-x:x:7:\nmillpond:x:990:ada,bob\n"),
+            Some(990)
+        );
         assert_eq!(group_id("root:x:0:\n"), None);
         assert_eq!(group_id("millpond"), None);
     }

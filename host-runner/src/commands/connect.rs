@@ -42,7 +42,9 @@ pub async fn run(common: &Common) -> Result<ExitCode, CommandError> {
     places.check_lengths()?;
     let path = places.socket;
     let stream = UnixStream::connect(&path).await.map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ConnectError::NoAgent { path: path.clone() },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ConnectError::NoAgent { path: path.clone() }
+        }
         _ => ConnectError::Connect {
             path: path.clone(),
             err,

@@ -1,5 +1,6 @@
 //! `image build-tiny` and `image list`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::CommandError;
@@ -26,7 +27,13 @@ pub async fn list(common: &Common) -> Result<ExitCode, CommandError> {
             api::ImageState::Ready => "ready".to_owned(),
             api::ImageState::Corrupt => format!("damaged: {}", image.problem.unwrap_or_default()),
         };
-        text.push_str(&format!("{:<20} {:>9}  {state}\n", image.name, image.size_mib.to_string()));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<20} {:>9}  {state}",
+            image.name,
+            image.size_mib.to_string()
+        );
     }
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -84,7 +84,9 @@ fn start_logging(format: LogFormat, is_agent: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match format {
-        LogFormat::Human => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Human => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
 }
@@ -117,7 +119,11 @@ async fn doctor(common: &Common, options: &Doctor) -> Result<ExitCode, CommandEr
     let lacking = capabilities
         .iter()
         .any(|capability| capability.state == api::CapabilityState::Missing);
-    Ok(if lacking { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if lacking {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn openapi() -> Result<ExitCode, CommandError> {

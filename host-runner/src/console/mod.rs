@@ -131,7 +131,7 @@ impl Hub {
             tokio::select! {
                 count = read.read_buf(&mut buffer) => match count {
                     Ok(0) => return,
-                    Ok(_) => self.show(buffer.split().freeze()),
+                    Ok(_) => self.show(&buffer.split().freeze()),
                     Err(error) => {
                         tracing::debug!(%error, "the console's connection ended");
                         return;
@@ -143,16 +143,17 @@ impl Hub {
         }
     }
 
-    fn show(&mut self, piece: Bytes) {
-        self.replay.push(&piece);
-        if let Some(progress) = self.scanner.feed(&piece) {
+    fn show(&mut self, piece: &Bytes) {
+        self.replay.push(piece);
+        if let Some(progress) = self.scanner.feed(piece) {
             self.sighted.send_replace(Sighting {
                 progress,
                 at: Instant::now(),
             });
         }
         // A full queue is a viewer that does not keep up; a closed one is a viewer that left.
-        self.viewers.retain(|viewer| viewer.try_send(piece.clone()).is_ok());
+        self.viewers
+            .retain(|viewer| viewer.try_send(piece.clone()).is_ok());
     }
 
     fn admit(&mut self, newcomer: oneshot::Sender<Viewer>) {
@@ -186,7 +187,7 @@ async fn write_typed(mut write: OwnedWriteHalf, mut typed: mpsc::Receiver<Bytes>
 mod tests {
     use super::*;
 
-    async fn hub() -> (tempfile::TempDir, ConsoleHub, UnixStream) {
+    fn hub() -> (tempfile::TempDir, ConsoleHub, UnixStream) {
         let dir = tempfile::tempdir().unwrap();
         let (guest, engine) = UnixStream::pair().unwrap();
         let replay = Replay::start(dir.path()).unwrap();
@@ -201,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn several_viewers_see_the_same_and_a_newcomer_sees_the_past() {
-        let (_dir, hub, mut guest) = hub().await;
+        let (_dir, hub, mut guest) = hub();
         let mut first = hub.join().await.unwrap();
         guest.write_all(b"hello").await.unwrap();
         assert_eq!(soon(first.output.recv()).await.unwrap(), b"hello"[..]);
@@ -214,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_any_viewer_types_reaches_the_guest() {
-        let (_dir, hub, mut guest) = hub().await;
+        let (_dir, hub, mut guest) = hub();
         for text in [&b"root\n"[..], &b"date\n"[..]] {
             let viewer = hub.join().await.unwrap();
             viewer.input.send(Bytes::copy_from_slice(text)).await.unwrap();
@@ -226,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_viewer_is_dropped_and_the_guest_never_waits() {
-        let (_dir, hub, mut guest) = hub().await;
+        let (_dir, hub, mut guest) = hub();
         let mut slow = hub.join().await.unwrap();
         let mut quick = hub.join().await.unwrap();
         let drain = tokio::spawn(async move {
@@ -249,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_the_guest_ends_the_viewers() {
-        let (_dir, hub, guest) = hub().await;
+        let (_dir, hub, guest) = hub();
         let mut viewer = hub.join().await.unwrap();
         drop(guest);
         assert_eq!(soon(viewer.output.recv()).await, None);
@@ -264,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_prompt_is_seen_without_any_viewer() {
-        let (_dir, hub, mut guest) = hub().await;
+        let (_dir, hub, mut guest) = hub();
         let mut bell = hub.sightings();
         guest.write_all(b"tiny-1 login: ").await.unwrap();
         soon(bell.wait_for(|sighting| sighting.progress == Progress::Ready))
@@ -274,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_viewer_too_many_takes_the_oldest_ones_place() {
-        let (_dir, hub, _guest) = hub().await;
+        let (_dir, hub, _guest) = hub();
         let mut oldest = hub.join().await.unwrap();
         let mut others = Vec::new();
         for _ in 0..VIEWERS_MAX {

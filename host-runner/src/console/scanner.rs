@@ -67,7 +67,10 @@ mod tests {
     #[test]
     fn the_first_output_is_the_boot_and_a_prompt_its_end() {
         let mut scanner = ConsoleScanner::new(Progress::PoweredOn);
-        assert_eq!(scanner.feed(b"[    0.000000] Linux version"), Some(Progress::Booting));
+        assert_eq!(
+            scanner.feed(b"[    0.000000] Linux version"),
+            Some(Progress::Booting)
+        );
         assert_eq!(scanner.feed(b" 6.1\r\nstarting logind: ok\r\n"), None);
         assert_eq!(scanner.feed(b"tiny-1 login: "), Some(Progress::Ready));
         assert_eq!(scanner.feed(b"root\r\n"), None);
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_forgotten_beyond_its_limit() {
         let mut scanner = ConsoleScanner::new(Progress::PoweredOn);
-        scanner.feed(&[b'x'; 1 << 20]);
+        scanner.feed(&vec![b'x'; 1 << 20]);
         assert_eq!(scanner.line.len(), LINE_BYTES_MAX);
     }
 

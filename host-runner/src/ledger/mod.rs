@@ -18,7 +18,7 @@ use sqlx::sqlite::{
 };
 use uuid::Uuid;
 
-pub use record::{Intent, Launch, Live, Record, Status};
+pub use record::{Intent, Launch, Live, Record, Status, now};
 
 /// `SQLITE_FULL`: the file system has no room.
 const SQLITE_FULL: i32 = 13;
@@ -200,7 +200,7 @@ fn is_full(err: &sqlx::Error, path: &Path) -> bool {
     }
     let code = err
         .as_database_error()
-        .and_then(|database| database.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .and_then(|code| code.parse::<i32>().ok());
     match code.map(|code| code & 0xff) {
         Some(SQLITE_FULL) => true,

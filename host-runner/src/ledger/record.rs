@@ -98,6 +98,12 @@ pub struct Record {
     pub live: Live,
 }
 
+/// Now, in whole milliseconds: what the ledger keeps, so that a time reads the same before and after a restart.
+pub fn now() -> Timestamp {
+    let now = jiff::Timestamp::now();
+    Timestamp::from_unix_ms(now.as_millisecond()).unwrap_or(Timestamp(now))
+}
+
 impl Record {
     /// Whether a guest of it may still be alive.
     pub fn may_be_alive(&self) -> bool {

@@ -146,10 +146,16 @@ pub fn decide(intent: &Intent, seen: &Seen, now: Duration) -> Decision {
         _ if intent.deleting => delete(seen, now),
         Guest::Alive(status) if intent.wanted_running => {
             let current = seen.launch.is_some_and(|launch| launch.run >= intent.run);
-            if current { keep_alive(status) } else { stop(intent, status, seen.stop, now) }
+            if current {
+                keep_alive(status)
+            } else {
+                stop(intent, status, seen.stop, now)
+            }
         }
         Guest::Alive(status) => stop(intent, status, seen.stop, now),
-        Guest::Absent if !seen.files_ready && (intent.wanted_running || !seen.failed) => Decision::act(RunState::Creating, Step::MakeFiles),
+        Guest::Absent if !seen.files_ready && (intent.wanted_running || !seen.failed) => {
+            Decision::act(RunState::Creating, Step::MakeFiles)
+        }
         Guest::Absent if intent.wanted_running => bring_up(intent, seen),
         Guest::Absent if seen.failed => Decision::rest(RunState::Failed, LOOK_REST),
         Guest::Absent => Decision::rest(RunState::Stopped, LOOK_REST),
@@ -166,11 +172,10 @@ fn delete(seen: &Seen, now: Duration) -> Decision {
 fn keep_alive(status: GuestStatus) -> Decision {
     match status {
         GuestStatus::Held => Decision::act(RunState::Starting, Step::PowerOn),
-        GuestStatus::Running => Decision::rest(RunState::Running, LOOK_LIVE),
+        // An engine that does not answer may be busy; its guest is not taken from it for that.
+        GuestStatus::Running | GuestStatus::Silent => Decision::rest(RunState::Running, LOOK_LIVE),
         GuestStatus::Paused => Decision::rest(RunState::Paused, LOOK_LIVE),
         GuestStatus::PoweredOff => Decision::act(RunState::Stopping, Step::NotePowerOff),
-        // An engine that does not answer may be busy; its guest is not taken from it for that.
-        GuestStatus::Silent => Decision::rest(RunState::Running, LOOK_LIVE),
     }
 }
 

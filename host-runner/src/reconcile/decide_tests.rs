@@ -26,12 +26,12 @@ fn seen(guest: Guest) -> Seen {
     }
 }
 
-fn launched(run: u32) -> Option<LastLaunch> {
-    Some(LastLaunch {
+fn launched(run: u32) -> LastLaunch {
+    LastLaunch {
         run,
         same_boot: true,
         spawned: true,
-    })
+    }
 }
 
 fn answer(intent: &Intent, seen: &Seen) -> (RunState, Step) {
@@ -46,9 +46,12 @@ fn a_new_instance_gets_its_files_and_then_its_guest() {
         ..seen(Guest::Absent)
     };
     assert_eq!(answer(&intent(1), &fresh), (RunState::Creating, Step::MakeFiles));
-    assert_eq!(answer(&intent(1), &seen(Guest::Absent)), (RunState::Starting, Step::Launch));
+    assert_eq!(
+        answer(&intent(1), &seen(Guest::Absent)),
+        (RunState::Starting, Step::Launch)
+    );
     let held = Seen {
-        launch: launched(1),
+        launch: Some(launched(1)),
         ..seen(Guest::Alive(GuestStatus::Held))
     };
     assert_eq!(answer(&intent(1), &held), (RunState::Starting, Step::PowerOn));
@@ -62,7 +65,7 @@ fn a_guest_that_is_meant_to_run_is_left_alone_even_when_it_is_silent() {
         (GuestStatus::Silent, RunState::Running),
     ] {
         let alive = Seen {
-            launch: launched(1),
+            launch: Some(launched(1)),
             ..seen(Guest::Alive(status))
         };
         assert_eq!(answer(&intent(1), &alive), (state, Step::Rest));
@@ -72,7 +75,7 @@ fn a_guest_that_is_meant_to_run_is_left_alone_even_when_it_is_silent() {
 #[test]
 fn a_guest_that_powered_itself_off_is_not_started_again() {
     let off = Seen {
-        launch: launched(1),
+        launch: Some(launched(1)),
         ..seen(Guest::Alive(GuestStatus::PoweredOff))
     };
     assert_eq!(answer(&intent(1), &off), (RunState::Stopping, Step::NotePowerOff));
@@ -81,7 +84,7 @@ fn a_guest_that_powered_itself_off_is_not_started_again() {
 #[test]
 fn a_guest_that_is_gone_in_the_same_boot_has_failed() {
     let gone = Seen {
-        launch: launched(1),
+        launch: Some(launched(1)),
         ..seen(Guest::Absent)
     };
     assert_eq!(answer(&intent(1), &gone), (RunState::Failed, Step::NoteFailure));
@@ -117,7 +120,7 @@ fn a_launch_that_was_written_down_and_never_made_is_made() {
 #[test]
 fn a_restart_stops_the_old_guest_before_it_makes_the_new_one() {
     let old = Seen {
-        launch: launched(1),
+        launch: Some(launched(1)),
         ..seen(Guest::Alive(GuestStatus::Running))
     };
     assert_eq!(answer(&intent(2), &old), (RunState::Stopping, Step::PressPower));
@@ -135,9 +138,9 @@ fn a_stop_presses_waits_presses_again_quits_and_kills() {
         ..intent(1)
     };
     let at = |pressed: Option<u64>, asked: Option<u64>, quit: Option<u64>| {
-        let ago = |seconds: u64| NOW - Duration::from_secs(seconds);
+        let ago = |seconds: u64| NOW.saturating_sub(Duration::from_secs(seconds));
         let seen = Seen {
-            launch: launched(1),
+            launch: Some(launched(1)),
             stop: StopSoFar {
                 asked_at: asked.map(ago),
                 pressed_at: pressed.map(ago),
@@ -150,10 +153,16 @@ fn a_stop_presses_waits_presses_again_quits_and_kills() {
     };
     assert_eq!(at(None, None, None).step, Step::PressPower);
     let waiting = at(Some(4), Some(4), None);
-    assert_eq!((waiting.step, waiting.look_again), (Step::Rest, Duration::from_secs(6)));
+    assert_eq!(
+        (waiting.step, waiting.look_again),
+        (Step::Rest, Duration::from_secs(6))
+    );
     assert_eq!(at(Some(10), Some(10), None).step, Step::PressPower);
     let nearly = at(Some(1), Some(59), None);
-    assert_eq!((nearly.step, nearly.look_again), (Step::Rest, Duration::from_secs(1)));
+    assert_eq!(
+        (nearly.step, nearly.look_again),
+        (Step::Rest, Duration::from_secs(1))
+    );
     assert_eq!(at(Some(1), Some(60), None).step, Step::Quit);
     assert_eq!(at(Some(1), Some(62), Some(2)).step, Step::Rest);
     assert_eq!(at(Some(1), Some(66), Some(6)).step, Step::Kill);
@@ -173,7 +182,10 @@ fn force_kills_at_once_and_so_does_a_delete() {
         ..intent(1)
     };
     assert_eq!(answer(&deleting, &alive), (RunState::Deleting, Step::Kill));
-    assert_eq!(answer(&deleting, &seen(Guest::Absent)), (RunState::Deleting, Step::Remove));
+    assert_eq!(
+        answer(&deleting, &seen(Guest::Absent)),
+        (RunState::Deleting, Step::Remove)
+    );
 }
 
 /// A small machine that takes steps, for stories of any length.
@@ -264,7 +276,9 @@ impl Sim {
                 self.intent.wanted_running = false;
                 self.intent.stop.mode = *mode;
             }
-            Happening::Restart if self.intent.wanted_running && !self.intent.deleting => self.intent.power_on(),
+            Happening::Restart if self.intent.wanted_running && !self.intent.deleting => {
+                self.intent.power_on();
+            }
             Happening::Delete => {
                 self.intent.deleting = true;
                 self.intent.wanted_running = false;
@@ -316,17 +330,29 @@ impl Sim {
         let alive = matches!(self.seen.guest, Guest::Alive(_));
         match decision.step {
             Step::Rest => {
-                assert!(!decision.look_again.is_zero(), "rest without a time to look again is a busy loop");
+                assert!(
+                    !decision.look_again.is_zero(),
+                    "rest without a time to look again is a busy loop"
+                );
                 return true;
             }
             Step::MakeFiles => self.seen.files_ready = true,
             Step::Launch => {
                 assert!(!alive, "a guest would run twice");
-                assert!(self.intent.wanted_running && !self.intent.deleting, "nobody asked for this launch");
+                assert!(
+                    self.intent.wanted_running && !self.intent.deleting,
+                    "nobody asked for this launch"
+                );
                 assert!(self.seen.files_ready);
-                let count = self.launches_of_run.entry((self.intent.run, self.boot)).or_default();
+                let count = self
+                    .launches_of_run
+                    .entry((self.intent.run, self.boot))
+                    .or_default();
                 *count += 1;
-                assert_eq!(*count, 1, "a power-on is launched once in a boot: no restart storm");
+                assert_eq!(
+                    *count, 1,
+                    "a power-on is launched once in a boot: no restart storm"
+                );
                 self.write_down(true);
                 self.seen.guest = Guest::Alive(GuestStatus::Held);
                 self.seen.stop = StopSoFar::default();
@@ -336,7 +362,10 @@ impl Sim {
                 self.seen.guest = Guest::Alive(GuestStatus::Running);
             }
             Step::PressPower => {
-                assert!(self.may_be_stopped(), "the power button of a guest that is meant to run");
+                assert!(
+                    self.may_be_stopped(),
+                    "the power button of a guest that is meant to run"
+                );
                 self.seen.stop.asked_at.get_or_insert(self.now);
                 self.seen.stop.pressed_at = Some(self.now);
                 if self.obedient {

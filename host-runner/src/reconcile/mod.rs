@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use decide::{
-    Decision, Guest, GuestStatus, KILL_GRACE, LastLaunch, PRESS_AGAIN, QUIT_GRACE, Seen, Step, StopSoFar, decide,
+    Decision, Guest, GuestStatus, KILL_GRACE, LastLaunch, PRESS_AGAIN, QUIT_GRACE, Seen, Step, StopSoFar,
+    decide,
 };
 
 use self::owner::Owner;

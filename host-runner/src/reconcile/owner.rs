@@ -3,20 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode, Failure, Progress, RunState, StopInstance, Timestamp};
+use api::{ApiError, ErrorCode, Failure, Progress, RunState, StopInstance};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Consoles, Decision, Guest as Sight, GuestStatus, LastLaunch, Seen, Step, StopSoFar, World, decide};
+use super::{
+    Consoles, Decision, Guest as Sight, GuestStatus, LastLaunch, Seen, Step, StopSoFar, World, decide,
+};
 use crate::console::replay::Replay;
 use crate::console::{ConsoleHub, Sighting};
 use crate::engines::{EngineError, Guest, LaunchOrder};
-use crate::ledger::{Launch, Record};
+use crate::ledger::{self, Launch, Record};
 
 /// How often a launch is tried with other ports when the chosen ones were taken in between.
 const PORT_TRIES: usize = 5;
+/// How long to wait when the guest's life cannot be told: a dying process may hold its lock a moment longer.
+const UNCERTAIN: Duration = Duration::from_millis(500);
 /// How long to wait after a step that could not be done.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -68,7 +72,9 @@ impl Owner {
     #[tracing::instrument(name = "instance", skip_all, fields(id = %self.id))]
     pub async fn run(mut self, cancel: &CancellationToken) {
         while !cancel.is_cancelled() {
-            let Pass::LookAgain(after) = self.pass().await else { return };
+            let Pass::LookAgain(after) = self.pass().await else {
+                return;
+            };
             if after.is_zero() {
                 // Other tasks get their turn between two steps.
                 tokio::task::yield_now().await;
@@ -85,13 +91,18 @@ impl Owner {
     }
 
     async fn pass(&mut self) -> Pass {
-        let Some(record) = self.world.registry.get(self.id).await else { return Pass::Gone };
+        let Some(record) = self.world.registry.get(self.id).await else {
+            return Pass::Gone;
+        };
         let (seen, record) = match self.look(record).await {
             Ok(seen) => seen,
             Err(error) => {
                 // Nothing certain is known of the guest, so nothing is done to it: least of all is it started twice.
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot tell whether the guest lives");
-                return Pass::LookAgain(RETRY);
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot tell whether the guest lives"
+                );
+                return Pass::LookAgain(UNCERTAIN);
             }
         };
         let decision = decide(&record.intent, &seen, self.born.elapsed());
@@ -119,14 +130,13 @@ impl Owner {
             },
         };
         let mut record = record;
-        match status {
-            Some(status) => self.listen(status, &record).await,
-            None => {
-                let ended = self.forget_guest();
-                if ended || record.may_be_alive() {
-                    self.world.registry.note(self.id, note_end).await;
-                    note_end(&mut record);
-                }
+        if let Some(status) = status {
+            self.listen(status, &record).await;
+        } else {
+            let ended = self.forget_guest();
+            if ended || record.may_be_alive() {
+                self.world.registry.note(self.id, note_end).await;
+                note_end(&mut record);
             }
         }
         let launch = record.launch.as_ref().map(|launch| LastLaunch {
@@ -177,7 +187,10 @@ impl Owner {
         let stream = guest.console().await;
         match (stream, replay) {
             (Ok(stream), Ok(replay)) => {
-                let progress = record.launch.as_ref().map_or(Progress::PoweredOn, |launch| launch.progress);
+                let progress = record
+                    .launch
+                    .as_ref()
+                    .map_or(Progress::PoweredOn, |launch| launch.progress);
                 let hub = Arc::new(ConsoleHub::start(stream, replay, progress));
                 self.sightings = Some(hub.sightings());
                 self.consoles.put(self.id, Arc::clone(&hub));
@@ -192,13 +205,20 @@ impl Owner {
     async fn show(&mut self, record: &Record, seen: &Seen, decision: Decision) {
         let alive = matches!(seen.guest, Sight::Alive(_));
         let pid = self.guest.as_ref().map(|guest| guest.pid());
-        let sighting = self.sightings.as_mut().map(|sightings| *sightings.borrow_and_update());
+        let sighting = self
+            .sightings
+            .as_mut()
+            .map(|sightings| *sightings.borrow_and_update());
         let boot_ms = sighting.and_then(|sighting| self.boot_ms(sighting));
-        let shown = |record: &mut Record| {
-            record.status.state = decision.state;
-            if decision.state != RunState::Failed {
-                record.status.failure = None;
+        let shown = |now: &mut Record| {
+            // Where something else is meant by now, the next pass has the say.
+            if now.intent == record.intent {
+                now.status.state = decision.state;
+                if decision.state != RunState::Failed {
+                    now.status.failure = None;
+                }
             }
+            let record = now;
             record.live.pid = pid;
             if !alive {
                 record.live.usage = None;
@@ -336,11 +356,13 @@ impl Owner {
     }
 
     async fn power_on(&mut self) -> Result<(), ApiError> {
-        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let Some(guest) = &mut self.guest else {
+            return Ok(());
+        };
         let at = Instant::now();
         guest.power_on().await.map_err(|error| error.to_api())?;
         self.powered_on = Some(at);
-        let started_at = Timestamp(jiff::Timestamp::now());
+        let started_at = ledger::now();
         self.world
             .registry
             .note(self.id, |record| {
@@ -369,9 +391,16 @@ impl Owner {
     }
 
     fn unexpected_end(&mut self) -> ApiError {
-        let ending = self.guest_ending.take().unwrap_or_else(|| "nobody saw how".to_owned());
+        let ending = self
+            .guest_ending
+            .take()
+            .unwrap_or_else(|| "nobody saw how".to_owned());
         let log = self.world.engine.last_words(self.id);
-        let said = log.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+        let said = log
+            .lines()
+            .last()
+            .map(|line| format!(": {line}"))
+            .unwrap_or_default();
         ApiError::new(
             ErrorCode::EngineFailed,
             format!("QEMU ended unexpectedly ({ending}){said}"),
@@ -391,7 +420,7 @@ impl Owner {
             code: error.code,
             message: error.message.clone(),
             log,
-            at: Timestamp(jiff::Timestamp::now()),
+            at: ledger::now(),
         };
         let run = record.intent.run;
         self.world
@@ -439,9 +468,11 @@ async fn changed(guest: Option<&mut Box<dyn Guest>>) {
 }
 
 async fn progressed(sightings: Option<&mut watch::Receiver<Sighting>>) {
-    let Some(sightings) = sightings else { return std::future::pending().await };
+    let Some(sightings) = sightings else {
+        return std::future::pending().await;
+    };
     if sightings.changed().await.is_err() {
         // The console has ended. Its guest most likely too, which is heard elsewhere.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -84,7 +84,10 @@ pub async fn open(
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, header::HeaderValue::from_static(CONSOLE_PROTOCOL));
+    headers.insert(
+        header::UPGRADE,
+        header::HeaderValue::from_static(CONSOLE_PROTOCOL),
+    );
     Ok(response)
 }
 
@@ -93,7 +96,11 @@ fn asks_for_console(headers: &HeaderMap) -> bool {
         headers
             .get(name)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
+            .is_some_and(|value| {
+                value
+                    .split(',')
+                    .any(|part| part.trim().eq_ignore_ascii_case(wanted))
+            })
     };
     has(header::CONNECTION, "upgrade") && has(header::UPGRADE, CONSOLE_PROTOCOL)
 }
@@ -113,7 +120,11 @@ async fn show(upgraded: Upgraded, viewer: Viewer, cancel: CancellationToken) {
     }
 }
 
-async fn show_output(mut write: WriteHalf<TokioIo<Upgraded>>, replay: Bytes, mut output: mpsc::Receiver<Bytes>) {
+async fn show_output(
+    mut write: WriteHalf<TokioIo<Upgraded>>,
+    replay: Bytes,
+    mut output: mpsc::Receiver<Bytes>,
+) {
     let mut next = Some(replay);
     while let Some(piece) = next {
         match tokio::time::timeout(WRITE_DEADLINE, write.write_all(&piece)).await {

@@ -57,7 +57,12 @@ pub async fn stream(
     let Query(After { after }) = query.map_err(|rejection| malformed(rejection.body_text()))?;
     let header = match headers.get("last-event-id") {
         None => None,
-        Some(value) => Some(value.to_str().map_err(|_| malformed("Last-Event-ID is not text".into()))?.to_owned()),
+        Some(value) => Some(
+            value
+                .to_str()
+                .map_err(|_| malformed("Last-Event-ID is not text".into()))?
+                .to_owned(),
+        ),
     };
     let cursor = match header.or(after) {
         None => api.events.cursor(),

@@ -61,7 +61,8 @@ async fn read_body(request: Request) -> Result<Bytes, Failure> {
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u64>().ok());
-    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > BODY_BYTES_MAX)) {
+    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > BODY_BYTES_MAX))
+    {
         return Err(too_large());
     }
     match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
@@ -125,7 +126,11 @@ mod tests {
         for (json, field) in cases {
             let error = refused(json);
             assert_eq!(error.code, ErrorCode::MalformedRequest);
-            assert_eq!(error.details.get("field"), field.map(DetailValue::from).as_ref(), "{json}");
+            assert_eq!(
+                error.details.get("field"),
+                field.map(DetailValue::from).as_ref(),
+                "{json}"
+            );
         }
     }
 }

@@ -61,7 +61,12 @@ pub async fn images(State(api): State<Api>) -> Answer<Vec<Image>> {
     responses((status = 200, body = Image), (status = 404, body = ApiError))
 )]
 pub async fn image(State(api): State<Api>, Path(name): Path<String>) -> Answer<Image> {
-    let found = api.images.list().await?.into_iter().find(|image| image.name == name);
+    let found = api
+        .images
+        .list()
+        .await?
+        .into_iter()
+        .find(|image| image.name == name);
     found.map(Json).ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         ApiError::new(

@@ -90,13 +90,11 @@ async fn no_such_method(request: Request) -> Failure {
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(DEADLINE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let deadline_ms = u32::try_from(DEADLINE.as_millis()).unwrap_or(u32::MAX);
-            let message = format!("the request took longer than {} s", DEADLINE.as_secs());
-            Failure::from(ApiError::new(ErrorCode::TimedOut, message).with("deadline_ms", deadline_ms))
-                .into_response()
-        }
+    if let Ok(response) = tokio::time::timeout(DEADLINE, next.run(request)).await {
+        return response;
     }
+    let deadline_ms = u32::try_from(DEADLINE.as_millis()).unwrap_or(u32::MAX);
+    let message = format!("the request took longer than {} s", DEADLINE.as_secs());
+    Failure::from(ApiError::new(ErrorCode::TimedOut, message).with("deadline_ms", deadline_ms))
+        .into_response()
 }

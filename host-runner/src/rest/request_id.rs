@@ -14,7 +14,9 @@ const LENGTH_MAX: usize = 64;
 /// Takes a well-formed id: 1..=64 of letters, digits and dashes. Anything else could break out of a log line.
 fn well_formed(given: &str) -> bool {
     (1..=LENGTH_MAX).contains(&given.len())
-        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && given
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// Runs the request in a span with its id.

@@ -28,6 +28,8 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(20);
 /// How long a connection to the console may take.
 const CONSOLE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a process may take to be gone after it has closed its control socket.
+const ENDING_GRACE: Duration = Duration::from_millis(500);
 /// The longest path that a Unix socket can have, in bytes; the kernel's structure ends it with a zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -85,7 +87,9 @@ impl Qemu {
 
 /// The published port that QEMU's log says it could not take.
 fn refused_forward(log: &str, ports: &[PublishedPort]) -> Option<u16> {
-    let complaint = log.lines().find(|line| line.contains("set up host forwarding rule"))?;
+    let complaint = log
+        .lines()
+        .find(|line| line.contains("set up host forwarding rule"))?;
     ports
         .iter()
         .map(|port| port.host)
@@ -109,10 +113,11 @@ impl Engine for Qemu {
         let mut published = Vec::with_capacity(wanted.len());
         for request in wanted {
             let asked = request.host.unwrap_or(0);
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, asked)).map_err(|err| match err.kind() {
-                io::ErrorKind::AddrInUse => EngineError::PortTaken { port: asked },
-                _ => EngineError::Port { port: asked, err },
-            })?;
+            let listener =
+                TcpListener::bind((Ipv4Addr::LOCALHOST, asked)).map_err(|err| match err.kind() {
+                    io::ErrorKind::AddrInUse => EngineError::PortTaken { port: asked },
+                    _ => EngineError::Port { port: asked, err },
+                })?;
             let address = listener
                 .local_addr()
                 .map_err(|err| EngineError::Port { port: asked, err })?;
@@ -165,7 +170,11 @@ impl Engine for Qemu {
     async fn launch(&self, order: &LaunchOrder) -> Result<Box<dyn Guest>, EngineError> {
         let folder = self.files.runtime_dir(order.id);
         private_dir(&folder)?;
-        let accelerator = if self.accelerated { Accelerator::Kvm } else { Accelerator::Tcg };
+        let accelerator = if self.accelerated {
+            Accelerator::Kvm
+        } else {
+            Accelerator::Tcg
+        };
         let arguments = command_line::arguments(order, accelerator);
         let mut process = process::spawn(
             &arguments,
@@ -175,7 +184,12 @@ impl Engine for Qemu {
         )?;
         tracing::info!(instance = %order.id, pid = process.pid(), "QEMU started");
         match self.greet(order, &mut process).await {
-            Ok(qmp) => Ok(Box::new(QemuGuest::new(&self.files, order.id, process, Some(qmp)))),
+            Ok(qmp) => Ok(Box::new(QemuGuest::new(
+                &self.files,
+                order.id,
+                process,
+                Some(qmp),
+            ))),
             Err(error) => {
                 // Half a start is none: what does not answer is not left running.
                 if let Err(error) = process.kill() {
@@ -264,7 +278,8 @@ impl Guest for QemuGuest {
         };
         match self.checked(answer) {
             Ok(status) => Some(status),
-            Err(_) if self.process.has_ended() => None,
+            // A process that is ending closes its sockets first.
+            Err(_) if timeout(ENDING_GRACE, self.process.ended()).await.is_ok() => None,
             Err(error) => {
                 tracing::warn!(instance = %self.id, error = &error as &dyn std::error::Error, "a guest does not answer");
                 Some(GuestStatus::Silent)
@@ -368,8 +383,14 @@ mod tests {
     #[test]
     fn qemus_complaint_about_a_port_is_understood() {
         let ports = [
-            PublishedPort { guest: 80, host: 8080 },
-            PublishedPort { guest: 22, host: 2222 },
+            PublishedPort {
+                guest: 80,
+                host: 8080,
+            },
+            PublishedPort {
+                guest: 22,
+                host: 2222,
+            },
         ];
         let log = "qemu-system-x86_64: -netdev user,id=net,hostfwd=…: Could not set up host forwarding rule 'tcp:127.0.0.1:2222-:22'";
         assert_eq!(refused_forward(log, &ports), Some(2222));

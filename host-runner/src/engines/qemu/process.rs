@@ -58,7 +58,10 @@ impl Process {
     pub fn has_ended(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(self.descriptor.get_ref(), PollFlags::IN)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
@@ -80,12 +83,18 @@ impl Process {
 
     /// How it ended, in words. Only its parent is told.
     pub fn ending(&mut self) -> String {
-        let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        let status = self
+            .child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten());
         status.map_or_else(|| "nobody saw how".to_owned(), in_words)
     }
 }
 
-#[expect(unsafe_code, reason = "tokio asks for a promise that the type of the descriptor keeps")]
+#[expect(
+    unsafe_code,
+    reason = "tokio asks for a promise that the type of the descriptor keeps"
+)]
 fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, and `AsyncFd` deregisters it before it drops it.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
@@ -134,7 +143,10 @@ fn read_capped(path: &Path) -> io::Result<String> {
 
 /// Empties the lock file: no process was made for this launch yet.
 pub fn forget_pid(path: &Path) -> Result<(), EngineError> {
-    let file = File::options().write(true).open(path).map_err(failed("open", path))?;
+    let file = File::options()
+        .write(true)
+        .open(path)
+        .map_err(failed("open", path))?;
     Ok(file.set_len(0).map_err(failed("empty", path))?)
 }
 
@@ -191,7 +203,10 @@ pub fn spawn(
     Ok(process)
 }
 
-#[expect(unsafe_code, reason = "std offers no other way to start a session between fork and exec")]
+#[expect(
+    unsafe_code,
+    reason = "std offers no other way to start a session between fork and exec"
+)]
 fn own_session(command: &mut Command) {
     // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed. `setsid` is one: rustix makes
     // the system call directly, without a lock or an allocation, and the error is a plain number.

@@ -104,7 +104,10 @@ impl Qmp {
 
     /// The identity that QEMU was started with.
     pub async fn uuid(&self) -> Result<String, EngineError> {
-        Ok(self.execute("ask for the identity", qmp::query_uuid {}).await?.UUID)
+        Ok(self
+            .execute("ask for the identity", qmp::query_uuid {})
+            .await?
+            .UUID)
     }
 
     /// What the guest does.
@@ -131,7 +134,9 @@ impl Qmp {
 
     /// Sets the vCPUs running.
     pub async fn cont(&self) -> Result<(), EngineError> {
-        self.execute("set the guest running", qmp::cont {}).await.map(drop)
+        self.execute("set the guest running", qmp::cont {})
+            .await
+            .map(drop)
     }
 
     /// Presses the power button.

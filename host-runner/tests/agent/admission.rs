@@ -1,0 +1,99 @@
+//! Admission is atomic: whatever races, the machine never promises more than it has.
+
+use api::{ErrorCode, HostUsage, Instance, Mib};
+use hyper::StatusCode;
+use uuid::Uuid;
+
+use crate::support::{Agent, Options, tiny};
+
+/// Two clients want the last memory at the same moment, 200 times.
+#[tokio::test]
+async fn of_two_creates_that_race_for_the_last_memory_one_wins() {
+    let agent = Agent::start(Options {
+        offer_memory: Some(200),
+        ..Options::with_tiny()
+    })
+    .await;
+    for round in 0..200 {
+        let ids = [Uuid::now_v7(), Uuid::now_v7()];
+        let bodies = [tiny(&format!("left-{round}")), tiny(&format!("right-{round}"))];
+        let (left, right) = tokio::join!(agent.create(ids[0], &bodies[0]), agent.create(ids[1], &bodies[1]));
+        let usage: HostUsage = agent.get("/v1/usage").await;
+        assert_eq!(usage.memory_promised_mib, Mib(128), "round {round}");
+        assert_eq!(usage.memory_free_mib, Mib(72), "round {round}");
+        let (winner, loser, id) = if left.status.is_success() {
+            (left, right, ids[0])
+        } else {
+            (right, left, ids[1])
+        };
+        winner.expect::<Instance>(StatusCode::CREATED);
+        let error = loser.refused(StatusCode::CONFLICT, ErrorCode::InsufficientMemory);
+        assert_eq!(error.details["needed_mib"], 128.into());
+        assert_eq!(error.details["free_mib"], 72.into());
+        // The guest is removed in whatever moment of its launch it is.
+        agent.delete(id).await.expect::<Instance>(StatusCode::ACCEPTED);
+        agent.until_gone(id).await;
+    }
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn of_two_starts_that_race_for_the_last_memory_one_wins() {
+    let agent = Agent::start(Options {
+        offer_memory: Some(200),
+        ..Options::with_tiny()
+    })
+    .await;
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    for (number, id) in ids.iter().enumerate() {
+        let mut body = tiny(&format!("tiny-{number}"));
+        body.start = false;
+        agent
+            .create(*id, &body)
+            .await
+            .expect::<Instance>(StatusCode::CREATED);
+    }
+    let (left, right) = tokio::join!(agent.post(ids[0], "start", ""), agent.post(ids[1], "start", ""));
+    let mut statuses = [left.status, right.status];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::CONFLICT]);
+}
+
+#[tokio::test]
+async fn repeats_change_nothing_and_generations_fence() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let id = Uuid::now_v7();
+    let mut body = tiny("tiny-1");
+    body.start = false;
+    body.generation = 2;
+    let first: Instance = agent.create(id, &body).await.expect(StatusCode::CREATED);
+    let again: Instance = agent.create(id, &body).await.expect(StatusCode::OK);
+    assert_eq!((first.id, first.created_at), (again.id, again.created_at));
+
+    let mut older = body.clone();
+    older.generation = 1;
+    let error = agent
+        .create(id, &older)
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::StaleGeneration);
+    assert_eq!(
+        (&error.details["held"], &error.details["given"]),
+        (&2.into(), &1.into())
+    );
+
+    let mut other = body.clone();
+    other.spec.vcpus = 2;
+    agent
+        .create(id, &other)
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::ConflictingSpec);
+
+    other.generation = 3;
+    let newer: Instance = agent.create(id, &other).await.expect(StatusCode::OK);
+    assert_eq!((newer.generation, newer.spec.vcpus), (3, 2));
+
+    agent
+        .create(Uuid::now_v7(), &body)
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::NameTaken);
+}

@@ -1,0 +1,377 @@
+//! Every bad input gets its own clear error, changes nothing, and leaves nothing behind.
+
+use api::{BODY_BYTES_MAX, CreateInstance, ErrorCode, Instance, Mib};
+use hyper::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use uuid::Uuid;
+
+use crate::support::{Agent, Options, SOON, damage, eventually, tiny};
+
+async fn refuse(agent: &Agent, change: impl FnOnce(&mut CreateInstance)) -> crate::support::Answer {
+    let mut body = tiny("tiny-1");
+    change(&mut body);
+    agent.create(Uuid::now_v7(), &body).await
+}
+
+#[tokio::test]
+async fn unknown_fields_are_named() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let mut body = serde_json::to_value(tiny("tiny-1")).unwrap();
+    body["spec"]["colour"] = "red".into();
+    let path = format!("/v1/instances/{}", Uuid::now_v7());
+    let error = agent
+        .call(Method::PUT, &path, body.to_string())
+        .await
+        .refused(StatusCode::BAD_REQUEST, ErrorCode::MalformedRequest);
+    assert_eq!(error.details["field"], "colour".into());
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn names_that_leave_their_folder_or_their_line_are_refused() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    for name in [
+        "../escape",
+        "a/b",
+        "a\nb",
+        "a\u{0}b",
+        "\u{1b}[2J",
+        "",
+        "UPPER",
+        &"a".repeat(64),
+    ] {
+        let error = refuse(&agent, |body| body.spec.name = name.to_owned())
+            .await
+            .refused(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidName);
+        assert_eq!(error.details["field"], "name".into());
+        assert!(
+            error.message.chars().all(|c| !c.is_control()),
+            "{:?}",
+            error.message
+        );
+    }
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn numbers_outside_their_range_are_told_the_range() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let error = refuse(&agent, |body| body.spec.vcpus = 0)
+        .await
+        .refused(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OutOfRange);
+    assert_eq!(error.details["field"], "vcpus".into());
+    assert_eq!(
+        (&error.details["min"], &error.details["max"]),
+        (&1.into(), &64.into())
+    );
+    let error = refuse(&agent, |body| body.spec.memory_mib = Mib(16))
+        .await
+        .refused(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OutOfRange);
+    assert_eq!(error.details["field"], "memory_mib".into());
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn more_than_the_machine_has_is_refused_with_the_numbers() {
+    let agent = Agent::start(Options {
+        offer_memory: Some(200),
+        offer_disk: Some(1_000),
+        ..Options::with_tiny()
+    })
+    .await;
+    for start in [true, false] {
+        let error = refuse(&agent, |body| {
+            body.spec.memory_mib = Mib(201);
+            body.start = start;
+        })
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::InsufficientMemory);
+        assert_eq!(
+            (&error.details["needed_mib"], &error.details["free_mib"]),
+            (&201.into(), &200.into())
+        );
+    }
+    let error = refuse(&agent, |body| body.spec.disk_mib = Mib(1_001))
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::InsufficientDisk);
+    assert_eq!(
+        (&error.details["needed_mib"], &error.details["free_mib"]),
+        (&1_001.into(), &1_000.into())
+    );
+    let threads = agent.get::<api::HostFacts>("/v1/host").await.threads;
+    if threads < 64 {
+        let error = refuse(&agent, |body| body.spec.vcpus = threads + 1)
+            .await
+            .refused(StatusCode::CONFLICT, ErrorCode::TooManyVcpus);
+        assert_eq!(error.details["threads"], threads.into());
+    }
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_missing_image_is_named() {
+    let agent = Agent::start(Options::default()).await;
+    let error = refuse(&agent, |_| {})
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::ImageNotFound);
+    assert_eq!(error.details["image"], "tiny-linux".into());
+    agent
+        .call(Method::GET, "/v1/images/tiny-linux", "")
+        .await
+        .refused(StatusCode::NOT_FOUND, ErrorCode::ImageNotFound);
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_damaged_image_is_refused_even_when_it_was_sound_before() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let images: Vec<api::Image> = agent.get("/v1/images").await;
+    assert_eq!(images[0].state, api::ImageState::Ready);
+    damage(&agent.state_dir().join("images/blobs"));
+    let error = refuse(&agent, |_| {})
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::ImageCorrupt);
+    assert_eq!(error.details["image"], "tiny-linux".into());
+    let image: api::Image = agent.get("/v1/images/tiny-linux").await;
+    assert_eq!(image.state, api::ImageState::Corrupt);
+    assert!(image.problem.is_some());
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_said_to_be_none() {
+    let agent = Agent::start(Options::default()).await;
+    let path = format!("/v1/instances/{}", Uuid::now_v7());
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"generation\":1}",
+        "\u{0}",
+        "{\"generation\":-1,\"spec\":{},\"start\":true}",
+    ] {
+        agent
+            .call(Method::PUT, &path, body)
+            .await
+            .refused(StatusCode::BAD_REQUEST, ErrorCode::MalformedRequest);
+    }
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn ids_that_are_none_are_refused() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let body = serde_json::to_string(&tiny("tiny-1")).unwrap();
+    for id in [
+        "1",
+        "..%2f..%2fetc",
+        "%ff",
+        "00000000-0000-4000-8000-000000000000",
+        "0198c0de00007000800000000000000f",
+    ] {
+        agent
+            .call(Method::PUT, &format!("/v1/instances/{id}"), body.clone())
+            .await
+            .refused(StatusCode::BAD_REQUEST, ErrorCode::MalformedRequest);
+    }
+    let unknown = format!("/v1/instances/{}", Uuid::now_v7());
+    for (method, path) in [
+        (Method::GET, unknown.clone()),
+        (Method::DELETE, unknown.clone()),
+        (Method::POST, format!("{unknown}/start")),
+    ] {
+        agent
+            .call(method, &path, "")
+            .await
+            .refused(StatusCode::NOT_FOUND, ErrorCode::InstanceNotFound);
+    }
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_are_none_are_refused_in_the_contracts_shape() {
+    let agent = Agent::start(Options::default()).await;
+    agent
+        .call(Method::GET, "/v2/host", "")
+        .await
+        .refused(StatusCode::NOT_FOUND, ErrorCode::NoSuchEndpoint);
+    agent
+        .call(Method::POST, "/v1/host", "")
+        .await
+        .refused(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::NoSuchEndpoint);
+}
+
+/// What the agent answers to a request whose body is announced and not, or not wholly, sent.
+async fn answer_to_raw(agent: &Agent, head: &str, mut send: impl AsyncFnMut(&mut UnixStream)) -> String {
+    let mut stream = UnixStream::connect(agent.socket()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    send(&mut stream).await;
+    let mut answer = Vec::new();
+    // The agent hangs up with unread bytes in its queue, which can reach us as a reset after the answer.
+    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer))
+        .await
+        .expect("the agent answers and hangs up");
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_of_100_mb_is_refused_unread() {
+    let agent = Agent::start(Options::default()).await;
+    let path = format!("/v1/instances/{}", Uuid::now_v7());
+    let announced = format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 104857600\r\n\r\n");
+    let answer = answer_to_raw(&agent, &announced, async |_| {}).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(
+        answer.contains("\"body_too_large\"") && answer.contains("\"limit_kib\":256"),
+        "{answer}"
+    );
+
+    let chunked = format!("PUT {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    let answer = answer_to_raw(&agent, &chunked, async |stream| {
+        let chunk = vec![b' '; 64 * 1024];
+        for _ in 0..=(BODY_BYTES_MAX / chunk.len()) {
+            stream
+                .write_all(format!("{:x}\r\n", chunk.len()).as_bytes())
+                .await
+                .unwrap();
+            stream.write_all(&chunk).await.unwrap();
+            stream.write_all(b"\r\n").await.unwrap();
+        }
+    })
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_stop_with_a_senseless_deadline_is_refused() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let id = Uuid::now_v7();
+    let mut body = tiny("tiny-1");
+    body.start = false;
+    agent
+        .create(id, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    agent
+        .post(id, "stop", r#"{"mode":"graceful","deadline_ms":1}"#)
+        .await
+        .refused(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OutOfRange);
+    agent
+        .post(id, "stop", r#"{"mode":"gently"}"#)
+        .await
+        .refused(StatusCode::BAD_REQUEST, ErrorCode::MalformedRequest);
+    agent
+        .post(id, "restart", r#"{"mode":"force"}"#)
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::WrongState);
+}
+
+#[tokio::test]
+async fn a_second_agent_is_refused_and_the_first_works_on() {
+    let agent = Agent::start(Options::default()).await;
+    let second = agent.command(&["serve"]).output().unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        said.contains("another host-runner") && said.contains(&agent.pid().to_string()),
+        "{said}"
+    );
+
+    // On the same socket with a state of its own, it is refused too.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let second = std::process::Command::new(crate::support::PROGRAM)
+        .args(["serve", "--state-dir"])
+        .arg(elsewhere.path().join("s"))
+        .arg("--runtime-dir")
+        .arg(elsewhere.path().join("r"))
+        .arg("--socket")
+        .arg(agent.socket())
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    let facts: api::HostFacts = agent.get("/v1/host").await;
+    assert!(!facts.hostname.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_id_is_echoed_where_it_is_well_formed_and_made_where_it_is_not() {
+    let agent = Agent::start(Options::default()).await;
+    let with = async |id: &str| {
+        let request = hyper::Request::get("/v1/host")
+            .header("host", "x")
+            .header("x-request-id", id)
+            .body(http_body_util::Full::default())
+            .unwrap();
+        let response = agent.send(request).await;
+        response.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(with("click-7").await, "click-7");
+    let made = with("a b").await;
+    assert!(Uuid::parse_str(&made).is_ok(), "{made}");
+}
+
+/// An agent whose state is on a small file system, inside a mount namespace of its own; `None` where the system allows none.
+async fn agent_on_a_small_disk() -> Option<(Agent, std::path::PathBuf)> {
+    let allowed = std::process::Command::new("unshare")
+        .args(["-rm", "true"])
+        .output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    // The wrapper mounts on the state directory, which is the argument after `--state-dir`, and copies the image in.
+    let script = r#"
+        while [ $# -gt 0 ]; do case "$1" in --) shift; break;; esac; shift; done
+        for argument in "$@"; do [ "$last" = --state-dir ] && state=$argument; last=$argument; done
+        cp -a "$state" "$state.copy" && mount -t tmpfs -o size=64m tmpfs "$state" && cp -a "$state.copy/." "$state/"
+        exec "$@""#;
+    let wrapper = ["unshare", "-rm", "sh", "-ec", script, "sh", "--"]
+        .map(str::to_owned)
+        .to_vec();
+    let agent = Agent::start(Options {
+        wrapper,
+        ..Options::with_tiny()
+    })
+    .await;
+    let inside = format!("/proc/{}/root{}", agent.pid(), agent.state_dir().display());
+    Some((agent, inside.into()))
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_a_create_and_leaves_nothing() {
+    let Some((agent, state)) = agent_on_a_small_disk().await else {
+        eprintln!("skipped: this system allows no mount namespaces");
+        return;
+    };
+    let filler = state.join("filler");
+    fill(&filler);
+    let mut body = tiny("tiny-1");
+    body.start = false;
+    let answer = agent.create(Uuid::now_v7(), &body).await;
+    let error = answer.refused(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::DiskFull);
+    assert!(error.details.contains_key("path"), "{error:?}");
+    let instances: Vec<Instance> = agent.get("/v1/instances").await;
+    assert!(instances.is_empty());
+    let left = std::fs::read_dir(state.join("instances")).unwrap().count();
+    assert_eq!(left, 0);
+
+    std::fs::remove_file(&filler).unwrap();
+    let id = Uuid::now_v7();
+    eventually("room again", SOON, async || {
+        let answer = agent.create(id, &body).await;
+        (answer.status.is_success()).then_some(())
+    })
+    .await;
+}
+
+/// Takes all that is left, to the last byte.
+fn fill(path: &std::path::Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        let piece = vec![b'x'; size];
+        while file.write_all(&piece).is_ok() {}
+    }
+}

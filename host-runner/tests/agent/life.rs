@@ -1,0 +1,269 @@
+//! Lives of real guests: booted, stopped, restarted, adopted, and seen to die.
+
+use api::{ErrorCode, Instance, Mib, RunState};
+use hyper::StatusCode;
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use uuid::Uuid;
+
+use crate::console::Console;
+use crate::support::{Agent, BOOT, Options, SOON, eventually, guest_pid, signal, tiny};
+
+/// The page that Tiny Linux serves, as soon as its network is up.
+async fn page(port: u16) -> String {
+    eventually("the guest's page", BOOT, async || {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        let read = stream.read_to_string(&mut text);
+        tokio::time::timeout(SOON, read).await.ok()?.ok()?;
+        text.contains("200 OK").then_some(text)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guest_boots_serves_its_page_stops_gracefully_and_is_deleted() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let id = Uuid::now_v7();
+    let mut body = tiny("whole-life");
+    body.spec.disk_mib = Mib(64);
+    agent
+        .create(id, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    let ready = agent.until_ready(id).await;
+    assert_eq!(ready.state, RunState::Running);
+    assert!(ready.boot_ms.is_some_and(|ms| ms > 0), "{ready:?}");
+    assert!(ready.engine.is_some() && ready.started_at.is_some());
+    assert!(page(ready.ports[0].host).await.contains("whole-life"));
+    eventually("a sample of the guest", SOON, async || {
+        agent.instance(id).await.usage
+    })
+    .await;
+
+    let told: Instance = agent
+        .post(id, "stop", r#"{"mode":"graceful"}"#)
+        .await
+        .expect(StatusCode::ACCEPTED);
+    assert_eq!((told.state, told.wanted_running), (RunState::Stopping, false));
+    let stopped = agent.until_state(id, RunState::Stopped).await;
+    assert!(!stopped.wanted_running && stopped.failure.is_none() && stopped.ports.is_empty());
+    assert_eq!(guest_pid(id), None);
+    // A stop of what is stopped, and a start of what is deleted.
+    agent
+        .post(id, "stop", r#"{"mode":"graceful"}"#)
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    assert_eq!(agent.instance(id).await.state, RunState::Stopped);
+
+    agent.delete(id).await.expect::<Instance>(StatusCode::ACCEPTED);
+    agent.until_gone(id).await;
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn the_agent_killed_and_started_again_finds_its_guest() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let before = agent.boot("survivor").await;
+    let pid = guest_pid(before.id).unwrap();
+    agent.sigkill();
+    assert_eq!(guest_pid(before.id), Some(pid), "the guest outlives the agent");
+    agent.launch().await;
+    let after = agent.until_ready(before.id).await;
+    assert_eq!(guest_pid(before.id), Some(pid), "the same process");
+    assert_eq!(
+        (after.started_at, after.boot_ms, &after.ports),
+        (before.started_at, before.boot_ms, &before.ports)
+    );
+    let mut console = Console::open(&agent, before.id).await;
+    console.until("login:").await;
+    console.log_in().await;
+    assert!(console.run("hostname").await.contains("survivor"));
+    // And it still obeys.
+    agent
+        .post(before.id, "stop", r#"{"mode":"graceful"}"#)
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.until_state(before.id, RunState::Stopped).await;
+}
+
+#[tokio::test]
+async fn an_orderly_end_of_the_agent_leaves_guests_running() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let instance = agent.boot("stays").await;
+    let pid = guest_pid(instance.id);
+    agent.sigterm().await;
+    assert!(!agent.socket().exists(), "the socket is gone with the agent");
+    assert_eq!(guest_pid(instance.id), pid);
+    agent.launch().await;
+    assert_eq!(
+        agent.until_state(instance.id, RunState::Running).await.id,
+        instance.id
+    );
+}
+
+#[tokio::test]
+async fn a_killed_engine_is_a_failure_with_a_reason_and_can_be_started_again() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let instance = agent.boot("victim").await;
+    signal(guest_pid(instance.id).unwrap(), Signal::KILL);
+    let failed = agent.until_state(instance.id, RunState::Failed).await;
+    let failure = failed.failure.unwrap();
+    assert_eq!(failure.code, ErrorCode::EngineFailed);
+    assert!(failure.message.contains("SIGKILL"), "{}", failure.message);
+    assert!(!failed.wanted_running && failed.ports.is_empty());
+    agent
+        .post(instance.id, "start", "")
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    let again = agent.until_ready(instance.id).await;
+    assert!(again.failure.is_none());
+}
+
+#[tokio::test]
+async fn an_engine_killed_while_the_agent_was_away_is_a_failure_too() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let instance = agent.boot("alone").await;
+    agent.sigkill();
+    signal(guest_pid(instance.id).unwrap(), Signal::KILL);
+    agent.launch().await;
+    let failed = agent.until_state(instance.id, RunState::Failed).await;
+    assert_eq!(failed.failure.unwrap().code, ErrorCode::EngineFailed);
+}
+
+#[tokio::test]
+async fn a_guest_that_powers_itself_off_is_stopped_and_stays_so() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let instance = agent.boot("tired").await;
+    let mut console = Console::open(&agent, instance.id).await;
+    console.until("login:").await;
+    console.log_in().await;
+    console.type_in("poweroff\n").await;
+    console.until_end().await;
+    let stopped = agent.until_state(instance.id, RunState::Stopped).await;
+    assert!(!stopped.wanted_running && stopped.failure.is_none());
+}
+
+#[tokio::test]
+async fn a_guest_that_powered_itself_off_while_the_agent_was_away_is_no_failure() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let instance = agent.boot("discreet").await;
+    let mut console = Console::open(&agent, instance.id).await;
+    console.until("login:").await;
+    console.log_in().await;
+    console.type_in("(sleep 2; poweroff) & echo dis''owned\n").await;
+    console.until("disowned").await;
+    agent.sigkill();
+    let stderr = agent
+        .runtime_dir()
+        .join("instances")
+        .join(instance.id.to_string());
+    eventually("the guest is off", BOOT, async || {
+        paused_by_power_off(&stderr).await.then_some(())
+    })
+    .await;
+    agent.launch().await;
+    let stopped = agent.until_state(instance.id, RunState::Stopped).await;
+    assert!(!stopped.wanted_running && stopped.failure.is_none());
+}
+
+/// Asks QEMU itself, as nobody else is there to.
+async fn paused_by_power_off(folder: &std::path::Path) -> bool {
+    let ask = async {
+        let mut stream = tokio::net::UnixStream::connect(folder.join("qmp.sock")).await?;
+        stream
+            .write_all(b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n")
+            .await?;
+        let mut text = Vec::new();
+        while !text.ends_with(b"\n") || !String::from_utf8_lossy(&text).contains("\"status\"") {
+            if stream.read_buf(&mut text).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&text).into_owned())
+    };
+    ask.await.is_ok_and(|text| text.contains("\"shutdown\""))
+}
+
+#[tokio::test]
+async fn a_restart_is_a_new_guest_and_a_forced_stop_is_quick() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let first = agent.boot("twice").await;
+    let pid = guest_pid(first.id).unwrap();
+    agent
+        .post(first.id, "restart", r#"{"mode":"force"}"#)
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    eventually("another guest", BOOT, async || {
+        guest_pid(first.id).filter(|now| *now != pid)
+    })
+    .await;
+    let second = agent.until_ready(first.id).await;
+    assert!(second.started_at > first.started_at);
+    agent
+        .post(first.id, "stop", r#"{"mode":"force"}"#)
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    let stopped = agent.until_state(first.id, RunState::Stopped).await;
+    assert!(stopped.failure.is_none());
+}
+
+#[tokio::test]
+async fn a_fixed_port_that_is_taken_fails_the_start_by_name() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let id = Uuid::now_v7();
+    let mut body = tiny("port");
+    body.spec.ports[0].host = Some(port);
+    agent
+        .create(id, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    let failure = agent.until_state(id, RunState::Failed).await.failure.unwrap();
+    assert_eq!(failure.code, ErrorCode::PortTaken);
+    assert!(failure.message.contains(&port.to_string()), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn after_a_reboot_of_the_host_what_was_meant_to_run_runs_again() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let meant = agent.boot("meant").await;
+    let id = Uuid::now_v7();
+    let mut body = tiny("still");
+    body.start = false;
+    agent
+        .create(id, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    agent.until_state(id, RunState::Stopped).await;
+    agent.sigkill();
+    // A reboot, as far as the agent can tell: no process, an empty runtime directory, another boot id in the ledger.
+    signal(guest_pid(meant.id).unwrap(), Signal::KILL);
+    eventually("the guest is gone", SOON, async || {
+        guest_pid(meant.id).is_none().then_some(())
+    })
+    .await;
+    std::fs::remove_dir_all(agent.runtime_dir()).unwrap();
+    pretend_another_boot(&agent, meant.id).await;
+    agent.launch().await;
+    let again = eventually("a new guest at its prompt", BOOT, async || {
+        let again = agent.instance(meant.id).await;
+        (again.started_at > meant.started_at && again.boot_ms.is_some()).then_some(again)
+    })
+    .await;
+    assert!(again.wanted_running && again.failure.is_none());
+    assert_eq!(agent.instance(id).await.state, RunState::Stopped);
+}
+
+async fn pretend_another_boot(agent: &Agent, id: Uuid) {
+    let ledger = host_runner::ledger::Ledger::open(&agent.state_dir())
+        .await
+        .unwrap();
+    let mut records = ledger.load().await.unwrap();
+    let record = records.iter_mut().find(|record| record.id == id).unwrap();
+    record.launch.as_mut().unwrap().boot_id = "an earlier boot".into();
+    ledger.save(record).await.unwrap();
+    ledger.close().await;
+}

@@ -1,0 +1,16 @@
+//! The agent, whole: the real program in directories of its own, spoken to over its socket, with real guests.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where its footing does, and says where"
+)]
+
+mod admission;
+mod bad_input;
+mod console;
+mod events;
+mod life;
+mod program;
+mod support;

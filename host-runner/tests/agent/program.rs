@@ -1,0 +1,114 @@
+//! The program's own manners: `connect`, `openapi`, `image list`, and paths that cannot work.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::support::{Agent, Options, PROGRAM};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_joins_stdin_and_stdout_to_the_socket_and_ends_with_it() {
+    let agent = Agent::start(Options::default()).await;
+    let mut child = agent
+        .command(&["connect"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(b"GET /v1/host HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    // Half-closed: nothing more will be said, and the answer still comes.
+    drop(stdin);
+    let mut answer = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"hostname\""),
+        "{answer}"
+    );
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn connect_without_an_agent_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM)
+        .arg("connect")
+        .arg("--runtime-dir")
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("no agent listens on") && said.contains("api.sock"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty(), "stdout belongs to the protocol");
+}
+
+#[test]
+fn a_socket_path_that_the_kernel_would_cut_off_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("x".repeat(100));
+    for subcommand in ["serve", "connect"] {
+        let output = Command::new(PROGRAM)
+            .arg(subcommand)
+            .arg("--state-dir")
+            .arg(dir.path().join("s"))
+            .arg("--runtime-dir")
+            .arg(&long)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("at most 107 bytes"), "{said}");
+    }
+    assert!(
+        !long.exists() && !dir.path().join("s").exists(),
+        "nothing is made"
+    );
+}
+
+#[test]
+fn the_interface_is_printed_as_it_is_committed() {
+    let output = Command::new(PROGRAM).arg("openapi").output().unwrap();
+    let committed = include_str!("../../docs/openapi.json");
+    assert!(output.status.success());
+    assert!(
+        String::from_utf8(output.stdout).unwrap() == committed,
+        "docs/openapi.json has drifted"
+    );
+}
+
+#[test]
+fn images_are_listed_without_an_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["image", "list", "--state-dir"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("build-tiny"));
+}
+
+#[tokio::test]
+async fn log_lines_are_json_where_that_is_asked_for() {
+    let dir = tempfile::Builder::new().prefix("hr-").tempdir_in("/tmp").unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--log-format", "json", "--state-dir"])
+        .arg(dir.path().join("s"))
+        .arg("--runtime-dir")
+        .arg(dir.path().join("r"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(line["message"], "listening");
+    crate::support::signal(child.id(), rustix::process::Signal::TERM);
+    assert!(child.wait().unwrap().success());
+}
