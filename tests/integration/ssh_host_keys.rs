@@ -1,6 +1,6 @@
 //! Host keys: unknown ones wait for a yes, changed ones are refused, against a real sshd.
 
-use api::client::ssh::{SshError, SshOptions, connect};
+use api::client::ssh::{SshError, SshOptions, SshTarget, connect};
 use support::{Desktop, KeyKind, Machine, Place, SshKey, SshServer, SshServerOptions};
 
 /// A server, the desktop's key authorized there, and nothing known about it yet.
@@ -130,4 +130,36 @@ async fn a_revoked_key_is_refused_even_with_a_yes() {
         .await
         .expect_err("revoked");
     assert!(matches!(error, SshError::HostKeyRevoked { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_authority_that_is_known_vouches_for_a_machine_never_seen_before() {
+    let (desktop, machine, server, options) = scene(&[KeyKind::Ed25519]);
+    let authority = SshKey::make(&desktop.ssh_path("authority"), KeyKind::Ecdsa256, "").expect("a key");
+    let address = machine.address().to_string();
+    for (name, good) in [(address.as_str(), true), ("another.example", false)] {
+        let host_key = &server.host_keys[0].path;
+        let mut sign = std::process::Command::new("ssh-keygen");
+        sign.arg("-q").arg("-s").arg(&authority.path);
+        sign.args(["-I", "machine", "-h", "-n", name, "-V", "-1h:+1h"])
+            .arg(host_key);
+        support::run(&mut sign).expect("a certificate");
+        let certified = SshServerOptions {
+            port: 2222,
+            config: format!("HostCertificate {}-cert.pub", host_key.display()),
+            ..options.clone()
+        };
+        let line = format!("@cert-authority [{address}]:2222 {}\n", authority.public);
+        desktop.write_ssh("known_hosts", &line).expect("a file");
+        let second = support::SshServer::start_beside(Place::Machine(&machine), &certified, &server)
+            .expect("a second SSH server");
+        let target = SshTarget {
+            port: Some(2222),
+            ..Desktop::target(address.clone())
+        };
+        match (connect(&target, &desktop.options()).await, good) {
+            (Ok(_), true) | (Err(SshError::HostKeyUnknown { .. }), false) => {}
+            (other, _) => panic!("{name}: {other:?}\n{}", second.log()),
+        }
+    }
 }

@@ -230,3 +230,30 @@ async fn what_cannot_be_reached_says_so_in_time() {
     );
     assert_eq!(silence.to_api().code, api::ErrorCode::TimedOut);
 }
+
+#[tokio::test]
+async fn a_server_that_allows_no_more_sessions_says_so_and_the_link_lives_on() {
+    let scene = scene("AllowStreamLocalForwarding no\nMaxSessions 2").await;
+    let program = scene.machine.folder().join("host-runner");
+    std::fs::write(&program, "#!/bin/sh\nexec cat\n").expect("a program");
+    support::run(std::process::Command::new("chmod").arg("755").arg(&program)).expect("executable");
+    scene.machine.install(&program).expect("installed");
+
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = scene.session.open().await.expect("a stream");
+        stream.write_all(b"x").await.expect("sent");
+        assert_eq!(stream.read_u8().await.expect("received"), b'x');
+        streams.push(stream);
+    }
+    let error = scene.session.open().await.err().expect("one too many");
+    assert!(error.to_string().contains("MaxSessions"), "{error}");
+    assert!(!error.is_link(), "the link is good: {error}");
+
+    // A stream that is dropped makes room.
+    streams.pop();
+    let again = support::wait_until_async("there is room again", Duration::from_secs(10), async || {
+        scene.session.open().await.ok()
+    });
+    again.await.expect("a stream");
+}

@@ -3,7 +3,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{KeyKind, Place, Process, SshKey, Trouble};
+use crate::{KeyKind, Place, Process, SshKey, Trouble, run};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -55,10 +55,7 @@ impl SshServer {
     /// # Errors
     /// [`Trouble::Missing`] without OpenSSH's server, [`Trouble::NotUp`] with its log.
     pub fn start(place: Place<'_>, options: &SshServerOptions) -> Result<Self, Trouble> {
-        let folder = tempfile::Builder::new()
-            .prefix("millpond-sshd-")
-            .tempdir()
-            .map_err(Trouble::io("make a server's folder"))?;
+        let folder = new_folder()?;
         let mut host_keys = Vec::new();
         for (index, kind) in options.host_keys.iter().enumerate() {
             let path = folder.path().join(format!("host_key_{index}"));
@@ -81,6 +78,15 @@ impl SshServer {
         Self::start_with_keys(place, options, host_keys, folder)
     }
 
+    /// Starts one more server, with the host keys of `other`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_beside(place: Place<'_>, options: &SshServerOptions, other: &Self) -> Result<Self, Trouble> {
+        let folder = new_folder()?;
+        Self::start_with_keys(place, options, other.host_keys.clone(), folder)
+    }
+
     fn start_with_keys(
         place: Place<'_>,
         options: &SshServerOptions,
@@ -93,6 +99,8 @@ impl SshServer {
                 remedy: "apt-get install openssh-server",
             });
         }
+        // Where the service does not run, nobody has made the folder that sshd locks its unprivileged half into.
+        run(place.command("mkdir").args(["-p", "-m", "755", "/run/sshd"]))?;
         // sshd reads this file as the user that logs in.
         open_to_all(folder.path())?;
         let authorized = folder.path().join("authorized_keys");
@@ -103,7 +111,7 @@ impl SshServer {
         let mut command = place.command(SSHD);
         command.args(["-D", "-e", "-f"]).arg(&config);
         let mut process = Process::start("sshd", &mut command, &log)?;
-        let listening = format!("port {}.", options.port);
+        let listening = format!("Server listening on {} port {}.", options.listen, options.port);
         process.wait_up(Duration::from_secs(20), || {
             std::fs::read_to_string(&log).is_ok_and(|text| text.contains(&listening))
         })?;
@@ -145,6 +153,13 @@ impl SshServer {
     pub fn answers(address: &str) -> bool {
         TcpStream::connect(address).is_ok()
     }
+}
+
+fn new_folder() -> Result<tempfile::TempDir, Trouble> {
+    tempfile::Builder::new()
+        .prefix("millpond-sshd-")
+        .tempdir()
+        .map_err(Trouble::io("make a server's folder"))
 }
 
 fn config_text(options: &SshServerOptions, host_keys: &[SshKey], authorized: &Path) -> String {

@@ -44,6 +44,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The same for a create, which may make a large disk.
 const CREATE_DEADLINE: Duration = Duration::from_secs(60);
+/// The same for a console, which waits for a guest that is being started.
+const CONSOLE_DEADLINE: Duration = Duration::from_secs(30);
 /// The largest answer that lists things, in bytes; 1,000 instances are about one MiB.
 const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest answer about one thing, in bytes.
@@ -51,8 +53,8 @@ const ITEM_BYTES_MAX: usize = 1024 * 1024;
 
 /// Speaks the contract with one agent. Cheap to clone; clones share their connections.
 ///
-/// Each call is documented with its HTTP request; `host-runner openapi` prints the whole contract. Each answers within 10 s, a create
-/// within 60 s, or fails with [`ClientError::DeadlineExceeded`]. At most four calls are under way at once, and more wait their turn.
+/// Each call is documented with its HTTP request; `host-runner openapi` prints the whole contract. Each answers within 10 s (a create
+/// within 60 s, a console within 30 s) or fails with [`ClientError::DeadlineExceeded`]. At most four calls are under way at once, and more wait their turn.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: Arc<Http>,
@@ -233,9 +235,11 @@ impl Client {
     /// Refused with [`WrongState`](crate::ErrorCode::WrongState) where the instance does not run.
     pub async fn console(&self, context: &RequestContext, id: Uuid) -> Result<ConsoleStream, ClientError> {
         let path = format!("/v1/instances/{id}/console");
-        self.http
-            .upgrade(context, get("open the console", path, ITEM_BYTES_MAX))
-            .await
+        let call = Call {
+            deadline: CONSOLE_DEADLINE,
+            ..get("open the console", path, ITEM_BYTES_MAX)
+        };
+        self.http.upgrade(context, call).await
     }
 
     async fn json<T: DeserializeOwned>(

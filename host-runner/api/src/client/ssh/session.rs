@@ -255,7 +255,7 @@ fn agent_missing(address: String, tried: String, installed: bool) -> SshError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::process::Command;
 
