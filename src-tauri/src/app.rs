@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use api::Instance;
 use api::client::ClientError;
-use api::{Instance, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::contract::MachineAddress;
 use crate::creations::Creations;
 use crate::error::AppError;
@@ -140,9 +141,7 @@ async fn with_this_computer(history: &History) -> Result<Vec<SavedMachine>, Hist
         name: this_computers_name(),
         address: MachineAddress::Local,
     };
-    history
-        .add_machine(&machine, Timestamp(jiff::Timestamp::now()))
-        .await?;
+    history.add_machine(&machine, clock::now()).await?;
     saved.insert(0, machine);
     Ok(saved)
 }

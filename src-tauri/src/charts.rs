@@ -13,6 +13,9 @@ const GAP_MS: i64 = 45_000;
 
 const SIZE: (u32, u32) = (560, 200);
 
+/// Eleven pixels: plotters writes 1/1.24 of it.
+const LABEL_SIZE: u32 = 14;
+
 /// Why a chart cannot be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum ChartError {
@@ -116,8 +119,8 @@ fn draw(
         .y_labels(3)
         .x_label_formatter(&|minutes| format!("{minutes:.0} min"))
         .y_label_formatter(&|percent| format!("{percent:.0} %"))
-        .x_label_style(text(11))
-        .y_label_style(text(11))
+        .x_label_style(text(LABEL_SIZE))
+        .y_label_style(text(LABEL_SIZE))
         .draw()
         .map_err(|err| err.to_string())?;
     for run in memory {

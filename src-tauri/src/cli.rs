@@ -63,6 +63,21 @@ impl CommonOptions {
     }
 }
 
+/// Waits for Ctrl-C, or until the system asks politely.
+pub async fn asked_to_end() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = interrupted => {}
+            _ = terminated.recv() => {}
+        }
+        return;
+    }
+    // Where a signal cannot be waited for, its default ends the program.
+    let _ = interrupted.await;
+}
+
 fn platform_data_dir() -> Option<PathBuf> {
     let folder = |name| {
         std::env::var_os(name)

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod app;
 pub mod charts;
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod console;
 pub mod contract;

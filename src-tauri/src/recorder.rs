@@ -4,13 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, HostUsage, Mib, Timestamp};
+use api::{ApiError, HostUsage, Mib};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::activity::Observed;
+use crate::clock;
 use crate::contract::ActivityKind;
 use crate::history::{History, NewEntry, UsageSample};
 use crate::pool::Pool;
@@ -141,7 +142,7 @@ impl Recorder {
     /// Takes a measurement; drops it where the disk does not keep up.
     pub fn measured(&self, machine: Uuid, usage: &HostUsage, memory_total: Mib) {
         let sample = UsageSample {
-            at: Timestamp(jiff::Timestamp::now()),
+            at: clock::now(),
             cpu_percent: usage.cpu_percent.clamp(0.0, 100.0),
             memory_used: usage.memory_used_mib,
             memory_total,
@@ -166,7 +167,7 @@ impl Recorder {
 
 fn entry(kind: ActivityKind) -> NewEntry {
     NewEntry {
-        at: Timestamp(jiff::Timestamp::now()),
+        at: clock::now(),
         kind,
         machine: None,
         instance: None,
@@ -242,7 +243,7 @@ impl RecorderTask {
         if samples.is_empty() {
             return;
         }
-        let now = Timestamp(jiff::Timestamp::now());
+        let now = clock::now();
         if let Err(error) = self.history.add_usage(&samples, now).await {
             tracing::error!(error = &error as &dyn std::error::Error, "measurements are lost");
         }

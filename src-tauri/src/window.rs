@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use api::client::RequestContext;
 use bytes::Bytes;
 use millpond::app::App;
+use millpond::cli::asked_to_end;
 use millpond::commands::{dispatch, malformed, refused};
 use millpond::console::{self, ConsoleInput, ConsoleOutput, PIECE_BYTES_MAX};
 use millpond::contract::{Call, CommandError, WindowEvent};
@@ -24,7 +25,8 @@ const CONSOLE_PIECE_PAUSE: Duration = Duration::from_millis(8);
 
 /// Shows the window until it is closed.
 pub fn show(app: Arc<App>, started: Instant) -> tauri::Result<()> {
-    tauri::Builder::default()
+    let stopping = app.stopping().clone();
+    let window = tauri::Builder::default()
         .manage(Window {
             app,
             started,
@@ -38,8 +40,15 @@ pub fn show(app: Arc<App>, started: Instant) -> tauri::Result<()> {
             console_close,
             window_drawn
         ])
-        .build(tauri::generate_context!())?
-        .run_return(|_, _| {});
+        .build(tauri::generate_context!())?;
+    let handle = window.handle().clone();
+    tauri::async_runtime::spawn(async move {
+        tokio::select! {
+            () = asked_to_end() => handle.exit(0),
+            () = stopping.cancelled() => {}
+        }
+    });
+    window.run_return(|_, _| {});
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use api::client::ssh::SshOptions;
 use clap::Parser;
 use millpond::app::App;
-use millpond::cli::CommonOptions;
+use millpond::cli::{CommonOptions, asked_to_end};
 use millpond::machines::{LocalAgent, RealDial};
 use tokio::net::TcpListener;
 
@@ -61,21 +61,4 @@ async fn serve(options: Options) -> Result<(), Failure> {
         .await;
     app.shut_down().await;
     Ok(served?)
-}
-
-/// Ends at Ctrl-C, or where the system asks politely.
-async fn asked_to_end() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = interrupted.await;
 }

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::charts::{CHART_SPAN_MS, machine_chart};
+use crate::clock;
 use crate::contract::{Call, Command, CommandError, MachineAddress, Settings};
 use crate::error::AppError;
 use crate::instances;
@@ -171,7 +172,7 @@ async fn chart(app: &App, machine: Uuid, dark: bool) -> Result<String, AppError>
     let name = app
         .machine_name(machine)
         .ok_or(AppError::UnknownMachine { id: machine })?;
-    let now = Timestamp(jiff::Timestamp::now());
+    let now = clock::now();
     let since = Timestamp::from_unix_ms(now.unix_ms() - CHART_SPAN_MS).unwrap_or(now);
     let samples = app.history().usage(machine, since).await?;
     Ok(machine_chart(&name, &samples, now, dark)?)

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use api::Timestamp;
 use api::client::ssh::SshError;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 use super::Machines;
 use super::dial::{Answers, LinkError};
 use super::task::{Established, establish};
+use crate::clock;
 use crate::contract::{
     ActivityKind, AddMachine, AddMachineOutcome, HostKeyQuestion, MachineAddress, PoolMachine,
 };
@@ -116,9 +116,7 @@ async fn admit(
         None => free_name(&facts.hostname, &taken),
     };
     let saved = SavedMachine { id, name, address };
-    history
-        .add_machine(&saved, Timestamp(jiff::Timestamp::now()))
-        .await?;
+    history.add_machine(&saved, clock::now()).await?;
     machines
         .shared
         .recorder

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use api::client::{Backoff, BrokenConnection, Client, ClientError, RequestContext};
-use api::{ErrorCode, Event, EventBody, EventCursor, Snapshot, Timestamp};
+use api::{ErrorCode, Event, EventBody, EventCursor, Snapshot};
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::dial::{Answers, Connection, Dial, LinkError};
 use super::session::{Input, Next, Session};
+use crate::clock::now;
 use crate::contract::{ActivityKind, Link, MachineAddress};
 use crate::history::SavedMachine;
 use crate::pool::Pool;
@@ -260,8 +261,4 @@ fn down(error: &LinkError) -> Input {
         error: error.to_api(),
         needs_a_person: error.needs_a_person(),
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now())
 }

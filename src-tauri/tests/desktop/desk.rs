@@ -128,10 +128,10 @@ impl Desk {
                 events.next().await;
             }
         });
-        match waited.await {
-            Ok(picture) => picture,
-            Err(_) => panic!("never {told}: {:#?}", self.picture().await),
-        }
+        let Ok(picture) = waited.await else {
+            panic!("never {told}: {:#?}", self.picture().await)
+        };
+        picture
     }
 
     pub async fn connected(&self, name: &str) -> PoolMachine {
@@ -172,10 +172,10 @@ impl Desk {
                 events.next().await;
             }
         });
-        match waited.await {
-            Ok(entries) => entries,
-            Err(_) => panic!("never {told}: {:#?}", self.activity().await),
-        }
+        let Ok(entries) = waited.await else {
+            panic!("never {told}: {:#?}", self.activity().await)
+        };
+        entries
     }
 
     pub async fn activity(&self) -> Vec<ActivityEntry> {

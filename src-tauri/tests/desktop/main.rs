@@ -9,6 +9,7 @@
 mod agent;
 mod app;
 mod desk;
+mod http;
 mod pool;
 mod session;
 mod typescript;

@@ -151,7 +151,7 @@ fn take(picture: &mut LivePicture, step: Step) {
         Step::Add(number) => picture.add_machine(machine(number)),
         Step::Remove(number) => picture.remove_machine(id(number)),
         Step::Link(number, up) => {
-            picture.set_link(id(number), if up { connected() } else { Link::Connecting })
+            picture.set_link(id(number), if up { connected() } else { Link::Connecting });
         }
         Step::Snapshot(number, mut seen) => {
             seen.sort_unstable();
