@@ -2,7 +2,7 @@ import type { Mib } from '../api/generated/contract';
 
 /** How large things are drawn, in CSS pixels: few machines are drawn large, many small. */
 export interface Scale {
-  readonly name: 'hero' | 'roomy' | 'snug' | 'dense';
+  readonly name: 'hero' | 'roomy' | 'cosy' | 'snug' | 'dense';
   readonly vesselWidth: number;
   readonly heightMax: number;
   readonly heightMin: number;
@@ -18,8 +18,8 @@ export interface BlockMinimum {
   readonly height: number;
 }
 
-function roomy(vesselWidth: number, heightMax: number): Scale {
-  return { name: 'roomy', vesselWidth, heightMax, heightMin: 72, gap: 22, block: { width: 58, height: 25 }, marks: 0 };
+function roomy(name: Scale['name'], vesselWidth: number, heightMax: number): Scale {
+  return { name, vesselWidth, heightMax, heightMin: 72, gap: 22, block: { width: 58, height: 25 }, marks: 0 };
 }
 
 const SCALES: readonly (readonly [machinesMax: number, scale: Scale])[] = [
@@ -32,8 +32,8 @@ const SCALES: readonly (readonly [machinesMax: number, scale: Scale])[] = [
     block: { width: 82, height: 34 },
     marks: 44,
   }],
-  [5, roomy(190, 230)],
-  [12, roomy(146, 186)],
+  [5, roomy('roomy', 190, 230)],
+  [12, roomy('cosy', 146, 186)],
   [
     40,
     {

@@ -44,7 +44,7 @@ export const en = {
   'template.tiny-linux.title': 'Tiny Linux',
   'template.tiny-linux.line': 'Boots in seconds',
   'template.tiny-linux-large.title': 'Roomy Linux',
-  'template.tiny-linux-large.line': 'The same with more room',
+  'template.tiny-linux-large.line': 'With more room',
 
   'map.region': 'Pool map',
   'map.title': 'This pool',

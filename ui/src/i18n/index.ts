@@ -33,6 +33,7 @@ export async function startWords(language: LanguageTag): Promise<i18n> {
     // React escapes what it renders; escaping twice would show entities.
     interpolation: { escapeValue: false },
     returnNull: false,
+    showSupportNotice: false,
   });
   i18next.services.formatter?.add('mib', (value: unknown, tag) => formatMib(Number(value), tag));
   document.documentElement.lang = language;

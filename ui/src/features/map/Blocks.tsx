@@ -21,7 +21,7 @@ interface BlocksProps {
 }
 
 /** Room between the glass and the blocks, by scale. */
-const INSET_PX = { hero: 12, roomy: 7, snug: 5, dense: 4 } as const;
+const INSET_PX = { hero: 12, roomy: 7, cosy: 7, snug: 5, dense: 4 } as const;
 
 /** A machine's instances, floating in its water. */
 export const Blocks = memo(function Blocks(props: BlocksProps) {

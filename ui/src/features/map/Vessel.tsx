@@ -57,7 +57,7 @@ export const Vessel = memo(function Vessel({ id, scale, largest }: VesselProps) 
           </div>
           <After machine={machine} />
         </div>
-        {scale.marks && <Marks offered={offered} height={height} />}
+        {scale.marks > 0 && <Marks offered={offered} height={height} />}
         <Hit machine={machine} name={name} instances={instances.length} />
         <Blocks
           instances={instances}
@@ -159,7 +159,7 @@ function Invitation({ machine, scale }: { machine: PoolMachine; scale: Scale }) 
   const aimed = session.drag((state) => state.target.kind === 'machine' && state.target.id === machine.id);
   const refused = session.drag((state) => (state.verdicts.get(machine.id)?.refusals.length ?? 0) > 0);
   if (!template || machine.link.state !== 'connected' || refused) return null;
-  if (scale.name !== 'hero' && scale.name !== 'roomy') return null;
+  if (scale.name === 'snug' || scale.name === 'dense') return null;
   return (
     <div className={styles.invitation} data-aimed={aimed} aria-hidden="true">
       <b>
