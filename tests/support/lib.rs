@@ -11,6 +11,7 @@ mod ssh_keys;
 mod ssh_server;
 mod trouble;
 mod wait;
+mod window;
 
 pub use agent::{AgentOptions, AgentProcess, host_runner, tiny_image_state};
 pub use desktop::Desktop;
@@ -21,3 +22,4 @@ pub use ssh_keys::{KeyKind, SshKey};
 pub use ssh_server::{PASSWORD, SshServer, SshServerOptions, USER};
 pub use trouble::Trouble;
 pub use wait::{wait_until, wait_until_async};
+pub use window::{Display, Window, WindowOptions, WindowTrouble};

@@ -1,6 +1,7 @@
-//! The real window on a display of its own, driven through WebKit's driver as a person would: pointer, keys, eyes.
+//! The real window on a display of its own, driven through `WebKitWebDriver` as a person would: pointer, keys, eyes.
 
 use std::ffi::OsString;
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,14 @@ const DRIVER: &str = "WebKitWebDriver";
 const MAIN_BUTTON: u64 = 0;
 /// Moves between the card and the machine: WebDriver does not interpolate, and a drag of one jump is no drag.
 const DRAG_MOVES: u32 = 10;
+
+/// Ends when the page's finite animations are over, at most 1.5 s later, and two frames have been drawn since.
+const AFTER_THE_NEXT_FRAMES: &str = "
+    const done = arguments[arguments.length - 1];
+    const finite = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+    const over = Promise.allSettled(finite.map((one) => one.finished));
+    const enough = new Promise((resolve) => setTimeout(resolve, 1500));
+    Promise.race([over, enough]).then(() => requestAnimationFrame(() => requestAnimationFrame(() => done(null))));";
 
 /// Why the window could not be driven, or did not show what it should.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +178,7 @@ impl Window {
         }
         let mut driver = Group::start(DRIVER, &mut command, &options.log)?;
         driver.process.wait_up(Duration::from_secs(20), || {
-            SshServer::answers(&format!("127.0.0.1:{port}"))
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
         })?;
         let capabilities = [(
             "webkitgtk:browserOptions".to_owned(),
@@ -292,7 +301,7 @@ impl Window {
     /// # Errors
     /// [`WindowTrouble::Drive`].
     pub async fn fill(&self, label: &str, text: &str) -> Result<(), WindowTrouble> {
-        let path = format!("//label[contains(normalize-space(.), \"{label}\")]//input | //input[@id=//label[contains(normalize-space(.), \"{label}\")]/@for]");
+        let path = format!("//input[@id=//label[normalize-space(.)=\"{label}\"]/@for]");
         let what = || format!("fill in \"{label}\"");
         let field = self
             .client
@@ -332,9 +341,9 @@ impl Window {
             x,
             y,
         };
-        let press = pointer().then(to(begin)).then(PointerAction::Down {
-            button: MAIN_BUTTON,
-        });
+        let press = pointer()
+            .then(to(begin))
+            .then(PointerAction::Down { button: MAIN_BUTTON });
         let path = (1..=DRAG_MOVES).fold(press, |actions, step| {
             let part = f64::from(step) / f64::from(DRAG_MOVES);
             actions.then(to((
@@ -350,28 +359,25 @@ impl Window {
     /// # Errors
     /// [`WindowTrouble::Drive`].
     pub async fn drop_here(&self) -> Result<(), WindowTrouble> {
-        let release = MouseActions::new("mouse".to_owned()).then(PointerAction::Up {
-            button: MAIN_BUTTON,
-        });
+        let release = MouseActions::new("mouse".to_owned()).then(PointerAction::Up { button: MAIN_BUTTON });
         self.client.perform_actions(release).await.map_err(drive("drop"))
     }
 
     async fn middle(&self, css: &str) -> Result<(f64, f64), WindowTrouble> {
         let what = || format!("find {css}");
-        let element = self
-            .client
-            .find(Locator::Css(css))
-            .await
-            .map_err(drive(what()))?;
+        let element = self.client.find(Locator::Css(css)).await.map_err(drive(what()))?;
         let (x, y, width, height) = element.rectangle().await.map_err(drive(what()))?;
         Ok(((x + width / 2.0).round(), (y + height / 2.0).round()))
     }
 
-    /// Saves a picture of the page.
+    /// Saves a picture of the page as it is now, once its movements are over.
     ///
     /// # Errors
     /// [`WindowTrouble::Drive`] or [`WindowTrouble::Picture`].
     pub async fn picture(&self, path: &Path) -> Result<(), WindowTrouble> {
+        // The driver gives the last frame that was drawn, which is older than the page where the computer is busy.
+        let drawn = self.client.execute_async(AFTER_THE_NEXT_FRAMES, Vec::new()).await;
+        drawn.map_err(drive("wait for a frame"))?;
         let png = self.client.screenshot().await.map_err(drive("take a picture"))?;
         std::fs::write(path, png).map_err(|err| WindowTrouble::Picture {
             path: path.to_owned(),
