@@ -197,6 +197,12 @@ async fn an_instance_lives_its_whole_life(scene: &Scene) {
     });
     gone.await.expect("gone");
 
+    let log = scene.agent.log();
+    assert!(
+        log.contains(scene.context.request_id()),
+        "the request's id is in the agent's log:\n{log}"
+    );
+
     let mut states = Vec::new();
     let reading = async {
         while let Some(event) = events.next().await {

@@ -175,3 +175,12 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Another machine's words without what could deceive a terminal or a log, and not too long.
+pub(crate) fn presentable(text: &str, chars_max: usize) -> String {
+    text.trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(chars_max)
+        .collect()
+}

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::error::presentable;
 use super::ssh::{Failed, SshError};
 use super::{BrokenConnection, ClientError, Connector, RequestContext};
 use crate::{ApiError, CONSOLE_PROTOCOL, REQUEST_ID_HEADER};
@@ -29,6 +30,8 @@ const CALLS_MAX: usize = 4;
 const IDLE_MAX: usize = 2;
 /// How much of a refusal is read, in bytes.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+/// How much of a refusal's message is shown, in characters.
+const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// One request, and how patient and how hungry the caller is.
 pub(super) struct Call {
@@ -266,11 +269,14 @@ async fn refusal(operation: &'static str, response: Response<Incoming>) -> Clien
     let status = response.status();
     match collect(operation, response.into_body(), REFUSAL_BYTES_MAX).await {
         Ok(body) => match serde_json::from_slice::<ApiError>(&body) {
-            Ok(error) => ClientError::Refused {
-                operation,
-                status: status.as_u16(),
-                error,
-            },
+            Ok(mut error) => {
+                error.message = presentable(&error.message, MESSAGE_CHARS_MAX);
+                ClientError::Refused {
+                    operation,
+                    status: status.as_u16(),
+                    error,
+                }
+            }
             Err(err) => ClientError::BadAnswer {
                 operation,
                 reason: format!("status {status} without an error of the contract ({err})"),

@@ -168,6 +168,23 @@ async fn a_refusal_keeps_its_code_and_its_facts() {
 }
 
 #[tokio::test]
+async fn a_refusals_words_cannot_forge_a_log_line_or_fill_a_screen() {
+    let message = format!("no\n2026-01-01 INFO all is well\u{1b}[2J{}", "x".repeat(10_000));
+    let body = serde_json::to_string(&ApiError::new(ErrorCode::Internal, message)).expect("JSON");
+    let bench = bench(&[&[&answer("500 Oops", &body)]]);
+    let error = bench
+        .client
+        .usage(&bench.context)
+        .await
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        !error.contains(char::is_control) && error.chars().count() <= 2_000,
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_the_contract_is_named_as_such() {
     for text in [
         ok("not JSON"),

@@ -298,3 +298,65 @@ impl SshError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> String {
+        "atlas.lan:22".into()
+    }
+
+    #[test]
+    fn what_a_person_has_to_settle_is_told_apart_from_what_time_may_heal() {
+        let path = || PathBuf::from("/home/me/.ssh/known_hosts");
+        let changed = SshError::HostKeyChanged {
+            address: address(),
+            key_type: "ssh-ed25519".into(),
+            fingerprint: "SHA256:x".into(),
+            known_hosts: path(),
+            line: 7,
+        };
+        let refused = SshError::AuthenticationFailed {
+            address: address(),
+            user: "me".into(),
+            tried: vec!["key a".into(), "password".into()],
+            password_possible: true,
+            password_refused: true,
+        };
+        let unreachable = SshError::Unreachable {
+            address: address(),
+            err: io::Error::other("no route"),
+        };
+        for (error, code, person) in [
+            (&changed, ErrorCode::HostKeyChanged, true),
+            (&refused, ErrorCode::AuthenticationFailed, true),
+            (&unreachable, ErrorCode::Unreachable, false),
+        ] {
+            assert_eq!(error.to_api().code, code);
+            assert_eq!(error.needs_a_person(), person, "{error}");
+            assert!(error.is_link());
+        }
+        assert_eq!(
+            changed.to_api().details["known_hosts_line"],
+            DetailValue::from("/home/me/.ssh/known_hosts:7")
+        );
+        assert_eq!(
+            refused.to_api().details["tried"],
+            DetailValue::from("key a, password")
+        );
+        assert_eq!(
+            unreachable.to_api().message,
+            "cannot reach atlas.lan:22: no route"
+        );
+    }
+
+    #[test]
+    fn a_refused_channel_leaves_the_link_alone() {
+        let error = SshError::ChannelRefused {
+            address: address(),
+            reason: "MaxSessions".into(),
+        };
+        assert!(!error.is_link() && !error.needs_a_person());
+    }
+}

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::known_hosts::{self, Judgement, KnownHosts};
 use super::{CloseReason, SshError};
-use crate::client::error::chain;
+use crate::client::error::{self, chain};
 
 /// The longest text of a server's that is shown, in characters.
 const WORDS_MAX: usize = 300;
@@ -161,11 +161,7 @@ pub(super) fn note(ending: &Ending, reason: CloseReason) {
     });
 }
 
-/// A server's words without what could deceive a terminal, and not too long.
+/// A server's words, fit to be shown.
 pub(super) fn presentable(text: &str) -> String {
-    text.trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(WORDS_MAX)
-        .collect()
+    error::presentable(text, WORDS_MAX)
 }
