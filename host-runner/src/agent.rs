@@ -3,13 +3,13 @@
 mod lock;
 mod socket;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Mib;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::engines::Engine;
@@ -86,9 +86,10 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
     let signals = cancel_on_signal(stop.clone())?;
     let places = &settings.places;
     places.make()?;
-    // Both: two agents must share neither a ledger nor a socket.
+    // All three: two agents must share neither a ledger, nor guests' sockets, nor their own.
     let _locks = (
         lock::take(&places.state_dir.join("agent.lock"))?,
+        lock::take(&places.runtime_dir.join("agent.lock"))?,
         lock::take(&lock::beside_socket(&places.socket))?,
     );
     let listener = socket::bind(&places.socket)?;
@@ -106,16 +107,16 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
 struct Running {
     reconciler: Arc<Reconciler>,
     registry: Arc<Registry>,
-    sampler: tokio::task::JoinHandle<()>,
+    /// The sampler, consoles, and creates whose callers hung up.
+    tasks: TaskTracker,
 }
 
 impl Running {
     async fn end(self) {
+        self.tasks.close();
         let tasks = async {
             self.reconciler.ended().await;
-            if let Err(error) = self.sampler.await {
-                tracing::warn!(%error, "the sampler did not end well");
-            }
+            self.tasks.wait().await;
         };
         if tokio::time::timeout(TASKS_DEADLINE, tasks).await.is_err() {
             tracing::warn!("some tasks did not end; what they were doing is taken up at the next start");
@@ -138,7 +139,9 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
     let ledger = Ledger::open(&places.state_dir).await?;
     let registry = Arc::new(Registry::load(ledger, Arc::clone(&events)).await?);
     let known: Vec<Uuid> = registry.read(|records| records.keys().copied().collect()).await;
-    files.sweep(|id| known.contains(&id))?;
+    for stray in files.strays(|id| known.contains(&id))? {
+        tracing::warn!(path = %stray.display(), "belongs to no instance of the ledger; it is left alone");
+    }
     let engine: Arc<dyn Engine> = Arc::new(Qemu::new(files.clone(), &facts.hardware_virtualization));
     let world = World {
         registry: Arc::clone(&registry),
@@ -155,12 +158,14 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
         facts,
         files,
         offer_disk: settings.offer_disk,
+        creating: Mutex::default(),
     });
     for id in known {
         reconciler.wake(id);
     }
     let usage = Arc::new(Usage::new(&places.state_dir)?);
-    let sampler = tokio::spawn(sample_forever(
+    let tasks = TaskTracker::new();
+    tasks.spawn(sample_forever(
         Arc::clone(&usage),
         Arc::clone(&instances),
         Arc::clone(&events),
@@ -171,12 +176,13 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
         images,
         events,
         usage,
+        tasks: tasks.clone(),
         cancel: stop.clone(),
     });
     let running = Running {
         reconciler,
         registry,
-        sampler,
+        tasks,
     };
     Ok((router, running))
 }
@@ -211,9 +217,4 @@ fn cancel_on_signal(stop: CancellationToken) -> Result<tokio::task::AbortHandle,
         stop.cancel();
     });
     Ok(task.abort_handle())
-}
-
-/// The agent's socket as other programs of this machine find it.
-pub fn socket_of(places: &Places) -> PathBuf {
-    places.socket.clone()
 }

@@ -146,22 +146,21 @@ impl InstanceFiles {
         Ok(())
     }
 
-    /// Removes the folders of instances that `known` does not know: what a crash left of a create or a delete.
-    pub fn sweep(&self, known: impl Fn(Uuid) -> bool) -> Result<(), FileError> {
-        for dir in [&self.runtime, &self.state] {
-            for entry in std::fs::read_dir(dir).map_err(failed("read", dir))? {
-                let entry = entry.map_err(failed("read", dir))?;
-                let id = entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| Uuid::parse_str(name).ok());
-                if let Some(id) = id.filter(|id| !known(*id)) {
-                    tracing::info!(instance = %id, path = %entry.path().display(), "removing what is left of an unknown instance");
-                    remove_dir(&entry.path())?;
-                }
+    /// Folders that no instance of the ledger belongs to. Nothing makes any: an instance is written down before its files are made,
+    /// and forgotten after they are removed. So a stray means a lost ledger, and it may hold somebody's disk: it is left alone.
+    pub fn strays(&self, known: impl Fn(Uuid) -> bool) -> Result<Vec<PathBuf>, FileError> {
+        let mut strays = Vec::new();
+        for entry in std::fs::read_dir(&self.state).map_err(failed("read", &self.state))? {
+            let entry = entry.map_err(failed("read", &self.state))?;
+            let id = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| Uuid::parse_str(name).ok());
+            if !id.is_some_and(&known) {
+                strays.push(entry.path());
             }
         }
-        Ok(())
+        Ok(strays)
     }
 }
 
@@ -221,13 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_takes_only_what_nobody_knows() {
+    fn folders_that_nobody_knows_are_found_and_left_alone() {
         let (_dir, files) = files();
         let (known, stray) = (Uuid::now_v7(), Uuid::now_v7());
         files.make(known, Mib::ZERO).unwrap();
         files.make(stray, Mib::ZERO).unwrap();
-        files.sweep(|id| id == known).unwrap();
-        assert!(files.are_ready(known));
-        assert!(!files.state_dir(stray).exists());
+        assert_eq!(files.strays(|id| id == known).unwrap(), [files.state_dir(stray)]);
+        assert!(files.are_ready(stray));
     }
 }

@@ -1,6 +1,7 @@
 //! What may be asked of instances. Each request only changes what is meant, atomically, and wakes the reconciler.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::{ApiError, CreateInstance, ErrorCode, HostFacts, Image, Instance, Mib, RunState, StopInstance};
 use pool::Refusal;
@@ -167,6 +168,8 @@ pub struct Instances {
     pub files: InstanceFiles,
     /// The most disk that is offered; `None` for all there is.
     pub offer_disk: Option<Mib>,
+    /// Instances whose files a create is making at this moment: the reconciler keeps its hands off them until then.
+    pub(crate) creating: Mutex<HashSet<Uuid>>,
 }
 
 impl Instances {
@@ -193,16 +196,24 @@ impl Instances {
                     return self.renew(held, &body, records, &images, space);
                 }
                 creation = Creation::Created;
+                self.creating().insert(id);
                 self.admit_new(id, &body, records, &images, space, too_small)
                     .map(Some)
             })
-            .await?
-            .ok_or(InstanceError::NotFound { id })?;
+            .await;
+        let made = match &record {
+            Ok(Some(record)) if creation == Creation::Created => self.make_files(record).await,
+            _ => Ok(()),
+        };
         if creation == Creation::Created {
-            self.make_files(&record).await?;
+            self.creating().remove(&id);
+        }
+        made?;
+        let record = record?.ok_or(InstanceError::NotFound { id })?;
+        if creation == Creation::Created {
             tracing::info!(instance = %id, name = record.spec.name, "created");
         }
-        self.reconciler.wake(id);
+        self.wake(id);
         Ok((creation, record.to_api()))
     }
 
@@ -324,6 +335,18 @@ impl Instances {
         Ok(())
     }
 
+    fn creating(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        // The set is whole between any two statements that could panic, so a poisoned lock is still good.
+        self.creating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the reconciler, unless a create is at work and will do so at its end.
+    fn wake(&self, id: Uuid) {
+        if !self.creating().contains(&id) {
+            self.reconciler.wake(id);
+        }
+    }
+
     async fn make_files(&self, record: &Record) -> Result<(), InstanceError> {
         let (files, id, disk) = (self.files.clone(), record.id, record.spec.disk_mib);
         let made = tokio::task::spawn_blocking(move || files.make(id, disk)).await?;
@@ -419,7 +442,7 @@ impl Instances {
             })
             .await?
             .ok_or(InstanceError::NotFound { id })?;
-        self.reconciler.wake(id);
+        self.wake(id);
         Ok(record.to_api())
     }
 

@@ -438,7 +438,12 @@ impl Owner {
     }
 
     async fn remove(&mut self) -> Result<Pass, ApiError> {
-        self.world.files.remove(self.id).map_err(|error| error.to_api())?;
+        let (files, id) = (self.world.files.clone(), self.id);
+        // A large disk takes its time to be given back.
+        tokio::task::spawn_blocking(move || files.remove(id))
+            .await
+            .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?
+            .map_err(|error| error.to_api())?;
         self.world
             .registry
             .remove(self.id)

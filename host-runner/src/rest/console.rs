@@ -74,7 +74,7 @@ pub async fn open(
     let viewer = hub.join().await.ok_or_else(not_running)?;
     let upgrade = hyper::upgrade::on(&mut request);
     let cancel = api.cancel.clone();
-    tokio::spawn(async move {
+    api.tasks.spawn(async move {
         match upgrade.await {
             Ok(upgraded) => show(upgraded, viewer, cancel).await,
             Err(error) => tracing::debug!(%error, "a console was not upgraded"),

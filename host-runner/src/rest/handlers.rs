@@ -118,7 +118,7 @@ pub async fn create(
     let span = tracing::Span::current();
     // A caller that hangs up must not leave a half-made instance: the work goes on without it.
     let work = tracing::Instrument::instrument(async move { instances.create(id, body).await }, span);
-    let (creation, instance) = tokio::spawn(work).await.map_err(InstanceError::from)??;
+    let (creation, instance) = api.tasks.spawn(work).await.map_err(InstanceError::from)??;
     let status = match creation {
         Creation::Created => StatusCode::CREATED,
         Creation::Kept => StatusCode::OK,

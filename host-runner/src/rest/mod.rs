@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, http::Uri};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::answer::Failure;
 use crate::events::EventLog;
@@ -44,6 +45,8 @@ pub struct Api {
     pub events: Arc<EventLog>,
     /// The latest samples.
     pub usage: Arc<Usage>,
+    /// Owns what outlasts a request: consoles, and creates whose callers hung up.
+    pub tasks: TaskTracker,
     /// Ends streams and consoles.
     pub cancel: CancellationToken,
 }

@@ -60,6 +60,23 @@ async fn of_two_starts_that_race_for_the_last_memory_one_wins() {
 }
 
 #[tokio::test]
+async fn a_delete_that_races_with_its_create_leaves_nothing() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    for round in 0..50 {
+        let id = Uuid::now_v7();
+        let body = tiny(&format!("short-{round}"));
+        let (created, deleted) = tokio::join!(agent.create(id, &body), agent.delete(id));
+        created.expect::<Instance>(StatusCode::CREATED);
+        if !deleted.status.is_success() {
+            deleted.refused(StatusCode::NOT_FOUND, ErrorCode::InstanceNotFound);
+            agent.delete(id).await.expect::<Instance>(StatusCode::ACCEPTED);
+        }
+        agent.until_gone(id).await;
+    }
+    agent.assert_nothing_is_left().await;
+}
+
+#[tokio::test]
 async fn repeats_change_nothing_and_generations_fence() {
     let agent = Agent::start(Options::with_tiny()).await;
     let id = Uuid::now_v7();

@@ -280,18 +280,26 @@ async fn a_second_agent_is_refused_and_the_first_works_on() {
         "{said}"
     );
 
-    // On the same socket with a state of its own, it is refused too.
+    // With a state of its own it is refused too, on the same socket as well as over the same guests.
     let elsewhere = tempfile::tempdir().unwrap();
-    let second = std::process::Command::new(crate::support::PROGRAM)
-        .args(["serve", "--state-dir"])
-        .arg(elsewhere.path().join("s"))
-        .arg("--runtime-dir")
-        .arg(elsewhere.path().join("r"))
-        .arg("--socket")
-        .arg(agent.socket())
-        .output()
-        .unwrap();
-    assert!(!second.status.success());
+    let places = [
+        (elsewhere.path().join("r"), agent.socket()),
+        (agent.runtime_dir(), elsewhere.path().join("api.sock")),
+    ];
+    for (runtime_dir, socket) in places {
+        let second = std::process::Command::new(crate::support::PROGRAM)
+            .args(["serve", "--state-dir"])
+            .arg(elsewhere.path().join("s"))
+            .arg("--runtime-dir")
+            .arg(runtime_dir)
+            .arg("--socket")
+            .arg(socket)
+            .output()
+            .unwrap();
+        assert!(!second.status.success());
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(said.contains("another host-runner"), "{said}");
+    }
     let facts: api::HostFacts = agent.get("/v1/host").await;
     assert!(!facts.hostname.is_empty());
 }

@@ -122,6 +122,53 @@ async fn a_killed_engine_is_a_failure_with_a_reason_and_can_be_started_again() {
 }
 
 #[tokio::test]
+async fn an_engine_that_does_not_start_is_a_failure_with_its_last_words() {
+    let agent = Agent::start(Options {
+        qemu: Some(
+            "#!/bin/sh\ncase \"$*\" in *-uuid*) echo 'boom: no such device' >&2; exit 3;; esac\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n",
+        ),
+        ..Options::with_tiny()
+    })
+    .await;
+    let id = Uuid::now_v7();
+    agent
+        .create(id, &tiny("stillborn"))
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    let failed = agent.until_state(id, RunState::Failed).await;
+    let failure = failed.failure.unwrap();
+    assert_eq!(failure.code, ErrorCode::EngineFailed);
+    assert!(failure.message.contains("exit code 3"), "{}", failure.message);
+    assert!(
+        failure.message.contains("boom: no such device"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(failure.log, "boom: no such device");
+    let usage: api::HostUsage = agent.get("/v1/usage").await;
+    assert_eq!(
+        usage.memory_promised_mib,
+        Mib::ZERO,
+        "a failed start holds no memory"
+    );
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_is_left_alone_and_can_still_be_stopped() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let instance = agent.boot("mute").await;
+    let pid = guest_pid(instance.id).unwrap();
+    signal(pid, Signal::STOP);
+    agent
+        .post(instance.id, "stop", r#"{"mode":"graceful","deadline_ms":1000}"#)
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    let stopped = agent.until_state(instance.id, RunState::Stopped).await;
+    assert!(stopped.failure.is_none());
+    assert_eq!(guest_pid(instance.id), None);
+}
+
+#[tokio::test]
 async fn an_engine_killed_while_the_agent_was_away_is_a_failure_too() {
     let mut agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("alone").await;

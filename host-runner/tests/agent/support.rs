@@ -50,6 +50,8 @@ pub struct Options {
     pub offer_disk: Option<u32>,
     /// Put before the program, such as `unshare`.
     pub wrapper: Vec<String>,
+    /// A shell script that takes QEMU's place.
+    pub qemu: Option<&'static str>,
 }
 
 impl Options {
@@ -85,6 +87,9 @@ impl Agent {
         std::fs::create_dir_all(agent.state_dir()).expect("a state directory");
         if agent.options.tiny {
             copy_tiny_image(&agent.state_dir());
+        }
+        if let Some(script) = agent.options.qemu {
+            put_program(&agent.dir.path().join("bin"), "qemu-system-x86_64", script);
         }
         agent.launch().await;
         agent
@@ -128,6 +133,13 @@ impl Agent {
             .arg(self.runtime_dir())
             .env("RUST_LOG", "info,host_runner=debug,host_runner::rest=info")
             .stdin(Stdio::null());
+        if self.options.qemu.is_some() {
+            let path = std::env::var("PATH").unwrap_or_default();
+            command.env(
+                "PATH",
+                format!("{}:{path}", self.dir.path().join("bin").display()),
+            );
+        }
         command
     }
 
@@ -427,6 +439,14 @@ fn copy_tree(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).expect("a copy");
         }
     }
+}
+
+fn put_program(dir: &Path, name: &str, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(dir).expect("a folder");
+    let path = dir.join(name);
+    std::fs::write(&path, script).expect("a script");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
 /// Changes one byte in the middle of every file in a folder.
