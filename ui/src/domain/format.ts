@@ -13,8 +13,20 @@ function unitOf(mib: Mib): number {
   return unit;
 }
 
+const FORMATTERS = new Map<string, Intl.NumberFormat>();
+
+/** A formatter costs more to make than to use a thousand times, and a large pool asks thousands of times. */
+function formatter(locale: string, options: Intl.NumberFormatOptions): Intl.NumberFormat {
+  const key = locale + JSON.stringify(options);
+  const known = FORMATTERS.get(key);
+  if (known) return known;
+  const made = new Intl.NumberFormat(locale, options);
+  FORMATTERS.set(key, made);
+  return made;
+}
+
 function number(value: number, locale: string): string {
-  return new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(value);
+  return formatter(locale, { maximumFractionDigits: 1 }).format(value);
 }
 
 /** A size for people: "512 MiB", "2.5 GiB", "64 GiB". */
@@ -37,12 +49,12 @@ export function formatPart(part: Mib, whole: Mib, locale = 'en'): { part: string
 
 /** A share of a whole, 0..=1, as a whole percentage: "34%". */
 export function formatShare(share: number, locale = 'en'): string {
-  return new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 0 }).format(share);
+  return formatter(locale, { style: 'percent', maximumFractionDigits: 0 }).format(share);
 }
 
 /** A score or one of its terms, 0..=1, with the two decimals that it is worth: "0.88". */
 export function formatScore(score: number, locale = 'en'): string {
-  return new Intl.NumberFormat(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(score);
+  return formatter(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(score);
 }
 
 type DurationUnit = 'second' | 'minute' | 'hour' | 'day';
@@ -60,7 +72,7 @@ export function formatDuration(ms: number, locale = 'en'): string {
   const value = seconds / length;
   const decimals = unit === 'second' && seconds < 10 ? 1 : 0;
   const cut = Math.floor(value * 10 ** decimals) / 10 ** decimals;
-  return new Intl.NumberFormat(locale, {
+  return formatter(locale, {
     style: 'unit',
     unit,
     unitDisplay: unit === 'day' ? 'long' : 'short',

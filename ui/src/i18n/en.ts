@@ -171,7 +171,7 @@ export const en = {
   'instance.port': 'Port {{guest}} of the guest',
   'instance.port.at': '{{host}} on {{machine}}',
   'instance.ports.off': 'published while it runs',
-  'instance.uses': '{{used, mib}} in use of {{promised, mib}}',
+  'instance.uses': '{{used, mib}} in use, {{promised, mib}} promised',
   'instance.cpu.of_one': '{{share}} of 1 vCPU',
   'instance.cpu.of_other': '{{share}} of {{count}} vCPUs',
   'instance.failed': 'Why it failed',

@@ -170,7 +170,7 @@ export const zhCN: Catalogue = {
   'instance.port': '实例的 {{guest}} 端口',
   'instance.port.at': '{{machine}} 的 {{host}}',
   'instance.ports.off': '运行时才会发布',
-  'instance.uses': '已用 {{used, mib}}，共 {{promised, mib}}',
+  'instance.uses': '已用 {{used, mib}}，承诺 {{promised, mib}}',
   'instance.cpu.of_one': '1 个 vCPU 的 {{share}}',
   'instance.cpu.of_other': '{{count}} 个 vCPU 的 {{share}}',
   'instance.failed': '失败原因',

@@ -1,13 +1,13 @@
 import { useEffect } from 'react';
 
 import { formatScore } from '../../domain/format';
-import { machineNamer } from '../../domain/naming';
+import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { verdictText } from '../../domain/verdict';
 import { useWords, type Words } from '../../i18n/useWords';
 import { useSession, type Session } from '../../session';
 import type { DragState } from '../../session/drag';
 
-/** Says every machine's verdict as the arrow keys reach it. */
+/** Says what was lifted and how, then every machine's verdict as the arrow keys reach it. */
 export function DragVoice() {
   const session = useSession();
   const words = useWords();
@@ -16,7 +16,10 @@ export function DragVoice() {
       session.drag.subscribe((state, before) => {
         if (state.lifted?.by !== 'keyboard' || state.preview === undefined) return;
         if (state.target === before.target && state.preview === before.preview) return;
-        session.view.getState().announce(sentence(state, session, words));
+        const said = sentence(state, session, words);
+        const first = state.preview !== before.preview;
+        const lifted = words.t('drag.lifted', { template: titleOfTemplate(state.lifted.template, words) });
+        session.view.getState().announce(first ? `${lifted} ${said}` : said);
       }),
     [session, words],
   );

@@ -1,7 +1,6 @@
 import { useEffect, useRef, type KeyboardEvent, type PointerEvent } from 'react';
 
 import type { Template } from '../../api/generated/contract';
-import { titleOfTemplate } from '../../domain/naming';
 import type { DropTarget } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
 import { useSession } from '../../session';
@@ -70,7 +69,6 @@ export function useLift(template: Template, onPress: (element: HTMLElement) => v
       if (event.key !== 'Enter' && event.key !== ' ') return;
       event.preventDefault();
       session.dragging.lift(template, 'keyboard');
-      session.view.getState().announce(words.t('drag.lifted', { template: titleOfTemplate(template, words) }));
       return;
     }
     if (lifted.by !== 'keyboard') return;

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+
+import { layBlocks, marks, scaleFor, vesselHeight, waterLevel, type Floating } from './vessel';
+
+const ROOM = { width: 180, height: 220 };
+const LEAST = { width: 60, height: 26 };
+
+function blocks(count: number, memoryMib: number): Floating[] {
+  return Array.from({ length: count }, (_, index) => ({
+    id: `i${String(index).padStart(3, '0')}`,
+    memoryMib,
+    afloat: true,
+  }));
+}
+
+describe("a vessel's height", () => {
+  const scale = scaleFor(3);
+  it('is the whole height for the largest machine', () =>
+    expect(vesselHeight(65_536, 65_536, scale)).toBe(scale.heightMax));
+  it('is half of it for a quarter of the memory', () =>
+    expect(vesselHeight(16_384, 65_536, scale)).toBe(scale.heightMax / 2));
+  it('is never too small to be seen, also for a machine that was never seen', () => {
+    expect(vesselHeight(128, 1_048_576, scale)).toBe(scale.heightMin);
+    expect(vesselHeight(0, 0, scale)).toBe(scale.heightMin);
+  });
+});
+
+it('few machines are drawn large, many small', () => {
+  expect([1, 5, 8, 30, 200].map((count) => scaleFor(count).name)).toEqual(['hero', 'roomy', 'cosy', 'snug', 'dense']);
+});
+
+it('water is to scale and stays within the vessel', () => {
+  expect(waterLevel(8, 32)).toBe(0.25);
+  expect(waterLevel(64, 32)).toBe(1);
+  expect(waterLevel(1, 0)).toBe(0);
+});
+
+describe('the marks on the glass', () => {
+  it('are whole steps', () => {
+    expect(marks(23_347).map((mark) => mark.mib / 1024)).toEqual([10, 20]);
+    expect(marks(65_536).map((mark) => mark.mib / 1024)).toEqual([20, 40, 60]);
+    expect(marks(512).map((mark) => mark.mib)).toEqual([200, 400]);
+  });
+  it('are none for nothing', () => expect(marks(0)).toEqual([]));
+});
+
+describe('blocks', () => {
+  it('have areas in proportion to their memory where they are larger than the least', () => {
+    const [large, small] = layBlocks(
+      [
+        { id: 'a', memoryMib: 16_384, afloat: true },
+        { id: 'b', memoryMib: 8192, afloat: true },
+      ],
+      ROOM,
+      32_768,
+      LEAST,
+    );
+    const area = (block: typeof large) => (block ? block.width * block.height : 0);
+    expect(area(large) / area(small)).toBeCloseTo(2);
+  });
+
+  it.each([1, 7, 20, 100, 500])('%d of them stay within the glass and never overlap', (count) => {
+    const placed = layBlocks(blocks(count, 512), ROOM, 32_768, LEAST);
+    expect(placed).toHaveLength(count);
+    const outside = placed.filter(
+      (block) =>
+        block.left + block.width > ROOM.width + 0.01 || block.bottom + block.height > ROOM.height + 0.01,
+    );
+    expect(outside).toEqual([]);
+    const overlapping = placed.filter((block, index) =>
+      placed
+        .slice(index + 1)
+        .some(
+          (other) =>
+            block.left + block.width > other.left + 0.01 &&
+            other.left + other.width > block.left + 0.01 &&
+            block.bottom + block.height > other.bottom + 0.01 &&
+            other.bottom + other.height > block.bottom + 0.01,
+        ),
+    );
+    expect(overlapping).toEqual([]);
+  });
+
+  it('that are stopped lie on top of those that hold memory', () => {
+    const placed = layBlocks(
+      [
+        { id: 'stopped', memoryMib: 8192, afloat: false },
+        { id: 'running', memoryMib: 1024, afloat: true },
+      ],
+      ROOM,
+      32_768,
+      LEAST,
+    );
+    expect(placed.map((block) => block.id)).toEqual(['running', 'stopped']);
+  });
+
+  it('do not depend on the order in which they are given', () => {
+    const some = [...blocks(5, 512), ...blocks(2, 4096).map((block) => ({ ...block, id: `${block.id}x` }))];
+    expect(layBlocks([...some].reverse(), ROOM, 32_768, LEAST)).toEqual(layBlocks(some, ROOM, 32_768, LEAST));
+  });
+});

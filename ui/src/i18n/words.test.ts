@@ -1,0 +1,154 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import ts from 'typescript';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+import type { ActivityKind, InstanceAction, Refusal, RunState } from '../api/generated/contract';
+import { ERROR_CODES, errorWords } from '../domain/errors';
+import { resolveLanguage, startWords } from '.';
+import { en } from './en';
+import { zhCN } from './zh-CN';
+
+const SOURCES = join(import.meta.dirname, '..');
+
+function placeholders(text: string): string[] {
+  return [...text.matchAll(/\{\{(\w+)(?:, \w+)?\}\}/g)].map((match) => match[1] ?? '').sort();
+}
+
+describe('the catalogues', () => {
+  it('have the same sentences', () => expect(Object.keys(zhCN).sort()).toEqual(Object.keys(en).sort()));
+
+  it('fill the same facts into each sentence', () => {
+    for (const key of Object.keys(en) as (keyof typeof en)[]) {
+      // A language may leave a count to its plural forms.
+      const facts = (text: string) => placeholders(text).filter((name) => name !== 'count');
+      expect(facts(zhCN[key]), key).toEqual(facts(en[key]));
+    }
+  });
+
+  it('have no empty sentence', () => {
+    for (const [key, text] of [...Object.entries(en), ...Object.entries(zhCN)]) expect(text.trim(), key).not.toBe('');
+  });
+});
+
+describe('everything that the contract can say has words', () => {
+  const has = (key: string) => expect(Object.keys(en), key).toContain(key);
+
+  it('errors', () => ERROR_CODES.forEach((code) => has(`error.${code}`)));
+  it('refusals', () => {
+    const reasons: Record<Refusal['reason'], true> = {
+      unreachable: true,
+      no_engine: true,
+      insufficient_memory: true,
+      insufficient_disk: true,
+      too_many_vcpus: true,
+      image_missing: true,
+      image_corrupt: true,
+    };
+    Object.keys(reasons).forEach((reason) => has(`refusal.${reason}`));
+  });
+  it('activity', () => {
+    const kinds: Record<ActivityKind, true> = {
+      machine_added: true,
+      machine_removed: true,
+      machine_connected: true,
+      machine_unreachable: true,
+      instance_created: true,
+      instance_started: true,
+      instance_ready: true,
+      instance_stopped: true,
+      instance_failed: true,
+      instance_deleted: true,
+      command_refused: true,
+    };
+    Object.keys(kinds).forEach((kind) => has(`activity.${kind}`));
+  });
+  it('states and actions', () => {
+    const states: Record<Exclude<RunState, 'running'>, true> = {
+      creating: true,
+      stopped: true,
+      starting: true,
+      paused: true,
+      stopping: true,
+      failed: true,
+      deleting: true,
+    };
+    for (const state of [...Object.keys(states), 'booting', 'ready']) {
+      has(`phase.${state}`);
+      has(`blocked.${state}`);
+    }
+    const actions: Record<InstanceAction, true> = {
+      start: true,
+      stop: true,
+      force_stop: true,
+      restart: true,
+      delete: true,
+    };
+    Object.keys(actions).forEach((action) => has(`action.${action}.title`));
+  });
+});
+
+describe('an error', () => {
+  let find: (key: string, values?: Readonly<Record<string, string | number>>) => string | undefined;
+  beforeAll(async () => {
+    const i18n = await startWords('en');
+    find = (key, values) => (i18n.exists(key) ? i18n.t(key, { ...values }) : undefined);
+  });
+
+  it('is told in the reader’s words with its numbers', () => {
+    const error = {
+      code: 'insufficient_memory',
+      message: 'no',
+      details: { needed_mib: 8192, free_mib: 2560 },
+    } as const;
+    expect(errorWords(error, { find })).toEqual({
+      cause: 'It needs 8 GiB of memory; 2.5 GiB can still be promised.',
+      remedy: 'Stop something there, ask for less, or choose another machine.',
+    });
+  });
+
+  it('that lacks a fact is told in its host’s words', () => {
+    expect(errorWords({ code: 'port_taken', message: 'port 80 is taken', details: {} }, { find }).cause).toBe(
+      'port 80 is taken',
+    );
+  });
+});
+
+it('the language follows the choice, then the system, then English', () => {
+  expect(resolveLanguage('zh-CN', ['en'])).toBe('zh-CN');
+  expect(resolveLanguage(null, ['de-DE', 'zh-Hans-CN'])).toBe('zh-CN');
+  expect(resolveLanguage(null, ['de-DE'])).toBe('en');
+  expect(resolveLanguage('xx', [])).toBe('en');
+});
+
+describe('components', () => {
+  const files = readdirSync(SOURCES, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.tsx'));
+
+  it('there are some to look at', () => expect(files.length).toBeGreaterThan(20));
+
+  it.each(files)('%s takes every word from the catalogues', (file) => {
+    expect(rawTextIn(join(SOURCES, file))).toEqual([]);
+  });
+});
+
+/** Attributes that people read or hear. */
+const SPOKEN = new Set(['aria-label', 'aria-description', 'title', 'alt', 'label', 'line', 'hint', 'problem']);
+
+function rawTextIn(path: string): string[] {
+  const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true, ts.ScriptKind.TSX);
+  const found: string[] = [];
+  const look = (node: ts.Node) => {
+    if (ts.isJsxText(node) && /\p{Letter}/u.test(node.text)) found.push(node.text.trim());
+    if (
+      ts.isJsxAttribute(node) &&
+      SPOKEN.has(node.name.getText()) &&
+      node.initializer &&
+      ts.isStringLiteral(node.initializer)
+    ) {
+      found.push(node.getText());
+    }
+    ts.forEachChild(node, look);
+  };
+  look(source);
+  return found;
+}
