@@ -31,6 +31,13 @@ run: ## Open the app; without a display, `make demo`
 	fi
 	$(CARGO) build --locked -p host-runner -p millpond --bins
 	$(TARGET)/debug/host-runner image build-tiny
+	# The agent outlives the window. One whose program this build has replaced makes way for the new one; its guests keep running.
+	for agent in $$(pgrep -u "$$(id -u)" -x host-runner || true); do
+		if [ "$$(readlink "/proc/$$agent/exe")" = "$$(realpath $(TARGET))/debug/host-runner (deleted)" ]; then
+			echo "Replacing the agent of an earlier build (process $$agent); its guests keep running."
+			kill "$$agent"
+		fi
+	done
 	exec $(TARGET)/debug/millpond
 
 demo: ## The main job by itself in the real window, without a display; pictures in target/demo
