@@ -35,7 +35,7 @@ run: ## Open the app; without a display, `make demo`
 	for agent in $$(pgrep -u "$$(id -u)" -x host-runner || true); do
 		if [ "$$(readlink "/proc/$$agent/exe")" = "$$(realpath $(TARGET))/debug/host-runner (deleted)" ]; then
 			echo "Replacing the agent of an earlier build (process $$agent); its guests keep running."
-			kill "$$agent"
+			kill "$$agent" && timeout 20 tail --pid="$$agent" -f /dev/null
 		fi
 	done
 	exec $(TARGET)/debug/millpond
