@@ -120,10 +120,11 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
             machine,
             password,
             passphrase,
+            accepted_fingerprint,
         } => json(app.machines().ask(
             machine,
             Answers {
-                accepted_fingerprint: None,
+                accepted_fingerprint,
                 password: password.map(Zeroizing::new),
                 passphrase: passphrase.map(Zeroizing::new),
             },
@@ -242,7 +243,11 @@ impl Subject {
             Command::MachineRemove { machine } | Command::MachineReconnect { machine, .. } => {
                 about(Some(*machine), None, true)
             }
-            Command::MachineAdd { .. } | Command::SettingsSet { .. } => about(None, None, true),
+            Command::MachineAdd { request } => Self {
+                machine: Some(machines::told(&request.address)),
+                ..about(None, None, true)
+            },
+            Command::SettingsSet { .. } => about(None, None, true),
             Command::MachineChart { machine, .. } => about(Some(*machine), None, false),
             Command::PoolGet {}
             | Command::TemplatesList {}

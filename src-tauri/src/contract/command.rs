@@ -167,6 +167,10 @@ pub enum Command {
         password: Option<String>,
         /// The key file's passphrase.
         passphrase: Option<String>,
+        /// The fingerprint that the person has compared and accepted, where the link was refused for an unknown host key.
+        #[serde(default)]
+        #[ts(optional)]
+        accepted_fingerprint: Option<String>,
     },
     /// A page of the activity list, newest first.
     ActivityList {

@@ -158,13 +158,18 @@ fn refuse_known_address(machines: &Machines, address: &MachineAddress) -> Result
     }
 }
 
-fn told(address: &MachineAddress) -> String {
+/// An address as people write it. What is hostile in it is shortened; it may not have been checked yet.
+pub(crate) fn told(address: &MachineAddress) -> String {
     match address {
         MachineAddress::Local => "this computer".to_owned(),
         MachineAddress::Ssh { host, user, port, .. } => {
             let user = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
             let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-            format!("{user}{host}{port}")
+            let text = format!("{user}{host}{port}");
+            text.chars()
+                .filter(|character| !character.is_control())
+                .take(NAME_BYTES_MAX)
+                .collect()
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::pool::Pool;
 use crate::recorder::Recorder;
 use task::{SessionTask, Shared};
 
-pub(crate) use add::{add, remove};
+pub(crate) use add::{add, remove, told};
 
 /// How many connections are made at once.
 const DIALS_AT_ONCE: usize = 32;

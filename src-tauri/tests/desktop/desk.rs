@@ -12,8 +12,8 @@ use futures::FutureExt as _;
 use millpond::app::App;
 use millpond::commands::dispatch;
 use millpond::contract::{
-    ActivityEntry, ActivityPage, Call, Command, CommandError, InstanceRequest, Link, MachineAddress,
-    PoolMachine, PoolPicture,
+    ActivityEntry, ActivityKind, ActivityPage, AddMachine, Call, Command, CommandError, InstanceRequest,
+    Link, MachineAddress, PlacedInstance, PoolMachine, PoolPicture,
 };
 use millpond::machines::{Answers, Connection, Dial, LinkError, LocalAgentError};
 use serde::de::DeserializeOwned;
@@ -214,4 +214,50 @@ pub fn ssh(host: &str) -> MachineAddress {
         port: None,
         identity_file: None,
     }
+}
+
+/// A desktop and the agents that it knows.
+pub struct Bench {
+    pub desk: Desk,
+    pub dial: SocketDial,
+    pub agent: ScriptedAgent,
+    /// Holds the agents' sockets.
+    pub folder: TempDir,
+}
+
+/// A desktop whose computer has an agent, connected.
+pub async fn bench() -> Bench {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = ScriptedAgent::start(folder.path(), "atlas", 1);
+    let dial = SocketDial::default();
+    dial.know("local", &agent);
+    let desk = Desk::start(&dial).await;
+    desk.this_computer().await;
+    Bench {
+        desk,
+        dial,
+        agent,
+        folder,
+    }
+}
+
+pub fn add(host: &str, password: Option<&str>) -> Command {
+    Command::MachineAdd {
+        request: AddMachine {
+            address: ssh(host),
+            name: None,
+            accepted_fingerprint: None,
+            password: password.map(str::to_owned),
+            passphrase: None,
+        },
+    }
+}
+
+/// What happened, oldest first.
+pub fn kinds(entries: &[ActivityEntry]) -> Vec<ActivityKind> {
+    entries.iter().rev().map(|entry| entry.kind).collect()
+}
+
+pub fn placed<'a>(instances: &'a [PlacedInstance], name: &str) -> Option<&'a PlacedInstance> {
+    instances.iter().find(|placed| placed.instance.spec.name == name)
 }

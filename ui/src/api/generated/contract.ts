@@ -223,7 +223,11 @@ password: string | null,
 /**
  * The key file's passphrase.
  */
-passphrase: string | null, } } | { "name": "activity_list", "args": { 
+passphrase: string | null, 
+/**
+ * The fingerprint that the person has compared and accepted, where the link was refused for an unknown host key.
+ */
+accepted_fingerprint?: string, } } | { "name": "activity_list", "args": { 
 /**
  * Only entries older than this one.
  */

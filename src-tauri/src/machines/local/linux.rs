@@ -1,22 +1,16 @@
-//! The agent on this computer: where its socket is, and starting it where nothing answers.
-
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::client::{Client, LocalConnector};
-use api::{ApiError, ErrorCode};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Names the agent's socket, in place of looking for it.
-pub const SOCKET_VARIABLE: &str = "MILLPOND_AGENT_SOCKET";
-
-/// Names the agent's program, in place of looking beside the app's own.
-pub const BINARY_VARIABLE: &str = "MILLPOND_AGENT_BINARY";
+use super::{BINARY_VARIABLE, LocalAgentError, SOCKET_VARIABLE};
 
 /// How long a started agent may take until its socket answers.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -24,76 +18,14 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a started agent's socket is looked at.
 const START_POLL: Duration = Duration::from_millis(50);
 
+/// A log larger than this makes place for a new one, in bytes.
+const LOG_BYTES_MAX: u64 = 8 << 20;
+
 /// How long one try to open a socket may take: it is on this computer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An agent that dies at once is not started again and again: this much time lies between two starts.
 const BETWEEN_STARTS: Duration = Duration::from_secs(30);
-
-/// Why this computer's agent does not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum LocalAgentError {
-    /// Nothing answers on any socket.
-    #[error(
-        "no host-runner answers on this computer (looked at {}); start one with `host-runner serve`",
-        list(looked_at)
-    )]
-    NotRunning {
-        /// Where was looked.
-        looked_at: Vec<PathBuf>,
-    },
-    /// The agent's program cannot be started.
-    #[error("cannot start {}", binary.display())]
-    Start {
-        /// The program.
-        binary: PathBuf,
-        /// Why.
-        #[source]
-        err: std::io::Error,
-    },
-    /// The agent was started and ended at once.
-    #[error("{} was started and ended at once ({status}); its log is {}", binary.display(), log.display())]
-    Ended {
-        /// The program.
-        binary: PathBuf,
-        /// How it ended.
-        status: ExitStatus,
-        /// Its log.
-        log: PathBuf,
-    },
-    /// The agent was started and its socket stayed silent.
-    #[error("{} was started and does not answer; its log is {}", binary.display(), log.display())]
-    Silent {
-        /// The program.
-        binary: PathBuf,
-        /// Its log.
-        log: PathBuf,
-    },
-    /// Agents of this kind do not run on this platform.
-    #[error("instances run on Linux machines; add one over SSH")]
-    OtherPlatform,
-}
-
-impl LocalAgentError {
-    /// The same error for programs and windows.
-    pub fn to_api(&self) -> ApiError {
-        let message = match std::error::Error::source(self) {
-            Some(cause) => format!("{self}: {cause}"),
-            None => self.to_string(),
-        };
-        let remedy = match self {
-            Self::NotRunning { .. } => "host-runner serve",
-            Self::Start { .. } | Self::Ended { .. } | Self::Silent { .. } => "host-runner doctor",
-            Self::OtherPlatform => return ApiError::new(ErrorCode::Unreachable, message),
-        };
-        ApiError::new(ErrorCode::AgentMissing, message).with("remedy", remedy)
-    }
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    paths.join(", ")
-}
 
 /// Where this computer's agent may be.
 #[derive(Debug)]
@@ -143,9 +75,6 @@ impl LocalAgent {
 
     /// A client of the agent on this computer; starts the agent where its program is known and nothing answers.
     pub async fn connect(&self) -> Result<Client, LocalAgentError> {
-        if cfg!(not(target_os = "linux")) {
-            return Err(LocalAgentError::OtherPlatform);
-        }
         if let Some(socket) = self.answering().await {
             return Ok(client(socket));
         }
@@ -210,6 +139,11 @@ impl LocalAgent {
             binary: binary.to_owned(),
             err,
         };
+        let overgrown = std::fs::metadata(&self.log).is_ok_and(|facts| facts.len() > LOG_BYTES_MAX);
+        if overgrown {
+            // The last run's lines are kept beside; older ones are of no use to anybody.
+            std::fs::rename(&self.log, self.log.with_extension("log.1")).map_err(failed)?;
+        }
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -239,7 +173,6 @@ fn client(socket: PathBuf) -> Client {
 
 /// `/tmp/host-runner-UID/api.sock`, where the folder is the user's own: anybody may make folders in `/tmp`.
 fn private_temporary_socket() -> Option<PathBuf> {
-    use std::os::unix::fs::MetadataExt as _;
     let uid = rustix::process::getuid().as_raw();
     let folder = PathBuf::from(format!("/tmp/host-runner-{uid}"));
     let facts = std::fs::symlink_metadata(&folder).ok()?;
