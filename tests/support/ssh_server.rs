@@ -99,8 +99,10 @@ impl SshServer {
                 remedy: "apt-get install openssh-server",
             });
         }
-        // Where the service does not run, nobody has made the folder that sshd locks its unprivileged half into.
-        run(place.command("mkdir").args(["-p", "-m", "755", "/run/sshd"]))?;
+        // Where the service does not run, nobody has made the folder that root's sshd locks its unprivileged half into.
+        if rustix::process::geteuid().is_root() {
+            run(place.command("mkdir").args(["-p", "-m", "755", "/run/sshd"]))?;
+        }
         // sshd reads this file as the user that logs in.
         open_to_all(folder.path())?;
         let authorized = folder.path().join("authorized_keys");
