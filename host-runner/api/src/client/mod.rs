@@ -5,6 +5,26 @@
 //! caller knows best when.
 //!
 //! What comes from an agent is not trusted: every answer has a size limit, and every call a deadline.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use api::client::ssh::{self, SshOptions, SshTarget};
+//! use api::client::{Client, RequestContext};
+//! use futures::StreamExt;
+//!
+//! # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
+//! let target = SshTarget { host: "atlas.lan".into(), user: None, port: None, identity_file: None };
+//! let session = ssh::connect(&target, &SshOptions::from_environment()).await?;
+//! let client = Client::new(Arc::new(session.clone()));
+//! let snapshot = client.snapshot(&RequestContext::generate()).await?;
+//! let mut events = client.events(&RequestContext::generate(), snapshot.cursor).await?;
+//! while let Some(event) = events.next().await {
+//!     println!("{:?}", event?.body);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod backoff;
 mod connector;

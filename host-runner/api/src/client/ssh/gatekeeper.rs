@@ -23,8 +23,8 @@ pub(super) type Ending = Arc<watch::Sender<Option<CloseReason>>>;
 #[derive(Debug)]
 pub(super) struct HostKeyCheck {
     pub address: String,
-    pub known_as: String,
-    pub port: u16,
+    /// The name and port under which the key is known, or will be.
+    pub known_as: (String, u16),
     pub known: KnownHosts,
     /// Where an accepted key is added.
     pub learn_to: Option<PathBuf>,
@@ -69,18 +69,17 @@ impl HostKeyCheck {
         let fingerprint = known_hosts::fingerprint(&key);
         let key_type = key.algorithm().to_string();
         let address = self.address.clone();
-        match self.known.judge(&self.known_as, self.port, shown, now) {
+        let (name, port) = &self.known_as;
+        match self.known.judge(name, *port, shown, now) {
             Judgement::Known => Ok(()),
             Judgement::Unknown if self.accepted_fingerprint.as_ref() == Some(&fingerprint) => {
                 let Some(path) = &self.learn_to else {
                     return Ok(());
                 };
                 info!(address, fingerprint, file = %path.display(), "adding the accepted host key");
-                known_hosts::append(path, &self.known_as, self.port, &key).map_err(|err| {
-                    SshError::SaveHostKey {
-                        path: path.clone(),
-                        err,
-                    }
+                known_hosts::append(path, name, *port, &key).map_err(|err| SshError::SaveHostKey {
+                    path: path.clone(),
+                    err,
                 })
             }
             Judgement::Unknown => Err(SshError::HostKeyUnknown {

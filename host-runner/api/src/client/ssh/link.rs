@@ -95,7 +95,6 @@ impl Link {
         let check = HostKeyCheck {
             address: hop.address(),
             known_as: hop.known_as.clone(),
-            port: hop.port,
             known,
             learn_to: hop.known_hosts.first().cloned(),
             accepted_fingerprint: options.accepted_fingerprint.clone(),
@@ -184,14 +183,15 @@ where
 
 /// Asks for the known key types first, as OpenSSH does: a server with several keys then shows the one that can be checked.
 fn config(known: &KnownHosts, hop: &Hop) -> Config {
-    let mut key = known.algorithms(&hop.known_as, hop.port);
+    let (name, port) = &hop.known_as;
+    let mut key = known.algorithms(name, *port);
     key.retain(|algorithm| HOST_KEY_TYPES.contains(algorithm));
     for algorithm in HOST_KEY_TYPES {
         if !key.contains(&algorithm) {
             key.push(algorithm);
         }
     }
-    let host_key_certificates = if known.has_authority(&hop.known_as, hop.port) {
+    let host_key_certificates = if known.has_authority(name, *port) {
         HOST_KEY_TYPES.to_vec()
     } else {
         Vec::new()

@@ -2,6 +2,9 @@
 //!
 //! Follows RFC 4251 to 4254 and 8308/8332 for the protocol (which russh implements), and OpenSSH's `ssh_config(5)`, `sshd(8)`
 //! ("`SSH_KNOWN_HOSTS` FILE FORMAT") and PROTOCOL (`direct-streamlocal@openssh.com`) for what a user's files and servers mean.
+//!
+//! Left out on purpose: `ProxyCommand` (a program of the user's would have to be run; [`SshError::BadTarget`] says so), keys in
+//! hardware, certificates of users, and SHA-1 signatures.
 
 mod auth;
 mod channel;

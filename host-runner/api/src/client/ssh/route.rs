@@ -18,8 +18,8 @@ pub(super) struct Hop {
     pub host: String,
     pub port: u16,
     pub user: String,
-    /// The name under which its key is known.
-    pub known_as: String,
+    /// The name under which its key is known, and the port that belongs to it.
+    pub known_as: (String, u16),
     pub known_hosts: Vec<PathBuf>,
     pub keys: Vec<KeyFile>,
     /// Of the ssh-agent, take only the keys of `keys`.
@@ -191,7 +191,11 @@ fn hop(wanted: &Jump, settings: &HostSettings, options: &SshOptions) -> Result<H
         Some(path) => tokens.path(path),
     };
     Ok(Hop {
-        known_as: settings.host_key_alias.clone().unwrap_or_else(|| host.clone()),
+        // An alias stands for the machine, whatever the port.
+        known_as: match &settings.host_key_alias {
+            Some(alias) => (alias.clone(), DEFAULT_PORT),
+            None => (host.clone(), port),
+        },
         known_hosts,
         keys: key_files(settings, &tokens, options),
         identities_only: settings.identities_only.unwrap_or(false),
@@ -370,6 +374,21 @@ mod tests {
         assert_eq!(
             (first.path.as_path(), first.required),
             (Path::new("/home/me/key"), true)
+        );
+    }
+
+    #[test]
+    fn a_key_is_known_under_the_host_and_port_or_under_the_alias_alone() {
+        let known_as = |config: &str| {
+            plan_with(config, &target("atlas")).expect("a plan")[0]
+                .known_as
+                .clone()
+        };
+        let config = "HostName 10.0.0.7\nPort 2222\n";
+        assert_eq!(known_as(config), ("10.0.0.7".into(), 2222));
+        assert_eq!(
+            known_as(&format!("{config}HostKeyAlias atlas\n")),
+            ("atlas".into(), 22)
         );
     }
 
