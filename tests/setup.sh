@@ -63,11 +63,15 @@ as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-refresh_lists_if_empty() {
-  # A fresh container has no lists at all; a list of another day is good enough until something is not found.
-  compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null && return
-  say 'apt has no package lists yet: apt-get update'
-  as_root apt-get -q update
+readonly LISTS=/var/lib/apt/lists LISTS_DAYS_MAX=7
+
+# A fresh container has no lists at all, and old ones name packages that the mirrors no longer have.
+refresh_lists_if_old() {
+  if compgen -G "$LISTS/*Packages*" >/dev/null && [ -n "$(find $LISTS -maxdepth 0 -mtime -$LISTS_DAYS_MAX)" ]; then
+    return
+  fi
+  say "apt's package lists are missing or older than $LISTS_DAYS_MAX days: apt-get update"
+  as_root apt-get -q update || say 'apt-get update failed; going on with what is there'
 }
 
 install_packages() {
@@ -79,7 +83,7 @@ install_packages() {
     say 'note: the package openssh-server also starts an SSH server on port 22; only its program is needed here, and to switch' \
       'the server off is: sudo systemctl disable --now ssh' ;;
   esac
-  refresh_lists_if_empty
+  refresh_lists_if_old
   local install=(env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${packages[@]}")
   as_root "${install[@]}" </dev/null && return
   say 'apt-get failed: once more with fresh package lists'
@@ -118,7 +122,9 @@ install_rust() {
   fi
   say "installing Rust into ~/.cargo and ~/.rustup with the installer of https://rustup.rs (the distribution's is older than 1.$RUST_MIN)"
   installer=$(mktemp)
-  curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs
+  curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs ||
+    stop 'the installer cannot be fetched: is there a way to the Internet?' \
+      "or install Rust 1.$RUST_MIN or newer by other means: https://www.rust-lang.org/tools/install"
   sh "$installer" -y --no-modify-path --profile minimal --component rustfmt --component clippy
   rm -f "$installer"
 }
@@ -152,5 +158,14 @@ install_modules() {
 install_modules ui
 [ "$goal" != test ] || install_modules tests/e2e
 
-# Tiny Linux is made from a package that apt has to know.
-! is_debian || refresh_lists_if_empty
+# Tiny Linux is made from a package that apt has to know; making it is the agent's work.
+if [ "$goal" != run ]; then
+  state=${CARGO_TARGET_DIR:-target}/tests/tiny-image
+elif [ "$(id -u)" -eq 0 ]; then
+  state=${HOST_RUNNER_STATE_DIR:-/var/lib/millpond}
+else
+  state=${HOST_RUNNER_STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/millpond}
+fi
+if is_debian && [ ! -e "$state/images/manifests/tiny-linux.json" ]; then
+  refresh_lists_if_old
+fi
