@@ -88,9 +88,9 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
     places.make()?;
     // All three: two agents must share neither a ledger, nor guests' sockets, nor their own.
     let _locks = (
-        lock::take(&places.state_dir.join("agent.lock"))?,
-        lock::take(&places.runtime_dir.join("agent.lock"))?,
-        lock::take(&lock::beside_socket(&places.socket))?,
+        lock::take(&places.state_dir.join("agent.lock")).await?,
+        lock::take(&places.runtime_dir.join("agent.lock")).await?,
+        lock::take(&lock::beside_socket(&places.socket)).await?,
     );
     let listener = socket::bind(&places.socket)?;
     let (router, running) = start(&settings, &stop).await?;

@@ -4,6 +4,12 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a held lock is tried.
+const TRIES: usize = 10;
+/// Time between two tries.
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +47,20 @@ pub fn beside_socket(socket: &Path) -> PathBuf {
 }
 
 /// Takes the lock for as long as the file is kept.
-pub fn take(path: &Path) -> Result<File, LockError> {
+///
+/// An agent that was killed while it was making a guest's process lives on in that process, lock and all, until it has become QEMU:
+/// so a held lock is tried again for a moment.
+pub async fn take(path: &Path) -> Result<File, LockError> {
+    for _ in 1..TRIES {
+        match try_take(path) {
+            Err(LockError::Held { .. }) => tokio::time::sleep(BETWEEN_TRIES).await,
+            taken => return taken,
+        }
+    }
+    try_take(path)
+}
+
+fn try_take(path: &Path) -> Result<File, LockError> {
     let failed = |operation| {
         move |err| LockError::Io {
             operation,
@@ -80,17 +99,17 @@ pub fn take(path: &Path) -> Result<File, LockError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_agent_is_refused_by_name() {
+    #[tokio::test]
+    async fn a_second_agent_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.lock");
-        let first = take(&path).unwrap();
-        let refusal = take(&path).unwrap_err().to_string();
+        let first = take(&path).await.unwrap();
+        let refusal = take(&path).await.unwrap_err().to_string();
         assert!(
             refusal.contains(&format!("(process {})", std::process::id())),
             "{refusal}"
         );
         drop(first);
-        take(&path).unwrap();
+        take(&path).await.unwrap();
     }
 }

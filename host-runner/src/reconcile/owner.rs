@@ -359,9 +359,7 @@ impl Owner {
         let Some(guest) = &mut self.guest else {
             return Ok(());
         };
-        let at = Instant::now();
-        guest.power_on().await.map_err(|error| error.to_api())?;
-        self.powered_on = Some(at);
+        // Noted first: an agent that dies in between leaves a time that is a moment early, instead of none at all.
         let started_at = ledger::now();
         self.world
             .registry
@@ -371,6 +369,9 @@ impl Owner {
                 }
             })
             .await;
+        let at = Instant::now();
+        guest.power_on().await.map_err(|error| error.to_api())?;
+        self.powered_on = Some(at);
         Ok(())
     }
 

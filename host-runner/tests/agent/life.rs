@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use crate::console::Console;
-use crate::support::{Agent, BOOT, Options, SOON, eventually, guest_pid, signal, tiny};
+use crate::support::{Agent, BOOT, Options, SOON, eventually, guest_pid, guest_pids, signal, tiny};
 
 /// The page that Tiny Linux serves, as soon as its network is up.
 async fn page(port: u16) -> String {
@@ -86,6 +86,72 @@ async fn the_agent_killed_and_started_again_finds_its_guest() {
         .await
         .expect::<Instance>(StatusCode::ACCEPTED);
     agent.until_state(before.id, RunState::Stopped).await;
+}
+
+/// The agent is killed at many moments of a launch; whatever it had done by then, the next one ends with one guest, not two.
+#[tokio::test]
+async fn killed_in_the_middle_of_a_launch_the_agent_ends_with_one_guest() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    for delay_ms in [0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 120] {
+        let id = Uuid::now_v7();
+        let mut body = tiny(&format!("launch-{delay_ms}"));
+        body.start = false;
+        agent
+            .create(id, &body)
+            .await
+            .expect::<Instance>(StatusCode::CREATED);
+        agent
+            .post(id, "start", "")
+            .await
+            .expect::<Instance>(StatusCode::ACCEPTED);
+        tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+        agent.sigkill();
+        agent.launch().await;
+        let running = eventually("a guest", BOOT, async || {
+            let instance = agent.instance(id).await;
+            assert_ne!(
+                instance.state,
+                RunState::Failed,
+                "after {delay_ms} ms: {:?}",
+                instance.failure
+            );
+            (instance.state == RunState::Running && instance.started_at.is_some()).then_some(instance)
+        })
+        .await;
+        assert_eq!(guest_pids(running.id).len(), 1, "after {delay_ms} ms");
+        agent.delete(id).await.expect::<Instance>(StatusCode::ACCEPTED);
+        agent.until_gone(id).await;
+        assert_eq!(guest_pids(running.id).len(), 0, "after {delay_ms} ms");
+    }
+}
+
+/// The same for a stop and for a delete: what was answered with "accepted" is done by whichever agent comes next.
+#[tokio::test]
+async fn killed_in_the_middle_of_a_stop_or_a_delete_the_agent_finishes_it() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    for delay_ms in [0, 1, 2, 4, 8, 15] {
+        let id = Uuid::now_v7();
+        agent
+            .create(id, &tiny(&format!("end-{delay_ms}")))
+            .await
+            .expect::<Instance>(StatusCode::CREATED);
+        agent.until_state(id, RunState::Running).await;
+        agent
+            .post(id, "stop", r#"{"mode":"force"}"#)
+            .await
+            .expect::<Instance>(StatusCode::ACCEPTED);
+        tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+        agent.sigkill();
+        agent.launch().await;
+        let stopped = agent.until_state(id, RunState::Stopped).await;
+        assert!(stopped.failure.is_none() && !stopped.wanted_running);
+        agent.delete(id).await.expect::<Instance>(StatusCode::ACCEPTED);
+        tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+        agent.sigkill();
+        agent.launch().await;
+        agent.until_gone(id).await;
+        agent.assert_nothing_is_left().await;
+    }
 }
 
 #[tokio::test]

@@ -166,11 +166,23 @@ impl Agent {
             {
                 panic!("the agent ended with {status}:\n{}", self.log());
             }
-            let stream = UnixStream::connect(self.socket()).await.ok()?;
-            drop(stream);
-            Some(())
+            self.answers().await
         })
         .await;
+    }
+
+    /// A whole request: right after a kill, a connection alone may still reach what is left of the old agent.
+    async fn answers(&self) -> Option<()> {
+        let stream = UnixStream::connect(self.socket()).await.ok()?;
+        let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await
+            .ok()?;
+        tokio::spawn(connection);
+        let request = Request::get("/v1/host")
+            .header("host", "agent")
+            .body(Full::default());
+        let response = sender.send_request(request.expect("a request")).await.ok()?;
+        (response.status() == StatusCode::OK).then_some(())
     }
 
     /// Kills the agent as the kernel would when memory is short.
@@ -319,7 +331,12 @@ pub fn signal(pid: u32, signal: rustix::process::Signal) {
 
 /// The process of an instance's guest, found by the instance's id alone.
 pub fn guest_pid(id: Uuid) -> Option<u32> {
-    guests_of(&id.to_string()).first().copied()
+    guest_pids(id).first().copied()
+}
+
+/// All processes of an instance's guest.
+pub fn guest_pids(id: Uuid) -> Vec<u32> {
+    guests_of(&id.to_string())
 }
 
 /// The processes that have `id` as an argument.
