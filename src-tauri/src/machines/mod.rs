@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use dial::{Answers, Connection, Dial, LinkError, RealDial};
+#[cfg(target_os = "linux")]
+pub use local::Places;
 pub use local::{BINARY_VARIABLE, LocalAgent, LocalAgentError, SOCKET_VARIABLE};
 pub use session::{GOOD_LINK, Input, Next, Phase, Session};
 pub use task::Established;

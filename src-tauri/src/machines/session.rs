@@ -1,15 +1,15 @@
 //! The life of a session with a machine, as a pure function.
 //!
 //! ```text
-//!               ┌────────────── Asked ──────────────┬───────────────┐
-//!               ▼                                   │               │
-//!  start → Connecting ──Up──▶ Connected ──Lost──▶ Waiting ◀─Failed─ Retrying
-//!               │                 ▲                 │  ▲            │ │
-//!               ├─Failed──────────┼─────────────────┼──┘            │ │
-//!               │                 │             RetryDue            │ │
-//!               │                 └──Up─────────────┼───────────────┘ │
-//!               │                                   └────────────▶ Retrying
-//!               └─Failed (needs a person)─▶ Refused ◀─Failed (needs a person)
+//!  start ──▶ Connecting ──Up──▶ Connected ◀──Up──┐
+//!              │    ▲               │            │
+//!             Down  Asked          Down          │
+//!              ▼    │               │            │
+//!             Waiting ◀─────────────┘            │
+//!              ▲    └──RetryDue──▶ Retrying ─────┘
+//!              └────────Down───────────┘
+//!
+//!  any of these ──Down, and a person is needed──▶ Refused ──Asked──▶ Connecting
 //! ```
 //!
 //! `Waiting` and `Retrying` look the same from outside: unreachable, with the time of the next try. Only the first connection, and one

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use api::client::ssh::SshError;
 use api::client::{Client, LocalConnector};
 use api::{ErrorCode, Mib};
 use async_trait::async_trait;
@@ -29,13 +30,25 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Default, Clone)]
 pub struct SocketDial {
     sockets: Arc<Mutex<HashMap<String, PathBuf>>>,
+    failures: Arc<Mutex<HashMap<String, Failing>>>,
     pub dialled: Arc<Mutex<Vec<Answers>>>,
 }
+
+/// Makes the error with which a host refuses; `None` lets it in.
+type Failing = fn(&Answers) -> Option<SshError>;
 
 impl SocketDial {
     pub fn know(&self, host: &str, agent: &ScriptedAgent) {
         let mut sockets = self.sockets.lock().expect("no test panics with the sockets");
         sockets.insert(host.to_owned(), agent.socket.clone());
+    }
+
+    /// From now on the host answers as `failing` says.
+    pub fn fail(&self, host: &str, failing: Failing) {
+        self.failures
+            .lock()
+            .expect("no panic")
+            .insert(host.to_owned(), failing);
     }
 }
 
@@ -47,6 +60,10 @@ impl Dial for SocketDial {
             MachineAddress::Local => "local",
             MachineAddress::Ssh { host, .. } => host,
         };
+        let failing = self.failures.lock().expect("no panic").get(host).copied();
+        if let Some(error) = failing.and_then(|failing| failing(answers)) {
+            return Err(error.into());
+        }
         let socket = self.sockets.lock().expect("no panic").get(host).cloned();
         let nowhere = || LocalAgentError::NotRunning {
             looked_at: vec![PathBuf::from("/nowhere")],

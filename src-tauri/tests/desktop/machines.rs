@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use api::client::ssh::SshError;
 use api::{ErrorCode, Failure, Instance, RunState};
 use millpond::contract::{ActivityKind, AddMachine, AddMachineOutcome, Command, Link};
 use pool::{Preview, Refusal};
+
+use millpond::machines::{LocalAgent, LocalAgentError, Places};
 
 use crate::agent::{ScriptedAgent, now};
 use crate::desk::{add, bench, create, kinds, placed, ssh, tiny};
@@ -237,4 +240,194 @@ async fn bad_machines_are_refused_before_anything_is_dialled() {
     assert_eq!(bench.desk.refusal(named(" ")).await, ErrorCode::InvalidName);
     assert_eq!(bench.desk.refusal(named("a\u{7}")).await, ErrorCode::InvalidName);
     assert_eq!(bench.dial.dialled.lock().expect("no panic").len(), dialled);
+}
+
+#[tokio::test]
+async fn what_a_person_can_answer_is_asked_one_question_after_the_other() {
+    let bench = bench().await;
+    let boreas = ScriptedAgent::start(bench.folder.path(), "boreas", 2);
+    bench.dial.know("boreas", &boreas);
+    bench.dial.fail("boreas", |answers| {
+        if answers.accepted_fingerprint.as_deref() != Some("SHA256:good") {
+            return Some(SshError::HostKeyUnknown {
+                address: "boreas:22".into(),
+                key_type: "ssh-ed25519".into(),
+                fingerprint: "SHA256:good".into(),
+            });
+        }
+        if answers
+            .passphrase
+            .as_ref()
+            .is_none_or(|passphrase| passphrase.as_str() != "open")
+        {
+            return Some(SshError::PassphraseNeeded {
+                path: "/home/a/.ssh/id".into(),
+                refused: answers.passphrase.is_some(),
+            });
+        }
+        let refused = answers.password.is_some();
+        answers
+            .password
+            .as_ref()
+            .is_none_or(|password| password.as_str() != "horse")
+            .then(|| SshError::AuthenticationFailed {
+                address: "boreas:22".into(),
+                user: "ada".into(),
+                tried: vec!["key /home/a/.ssh/id".into()],
+                password_possible: true,
+                password_refused: refused,
+            })
+    });
+    let request =
+        |fingerprint: Option<&str>, passphrase: Option<&str>, password: Option<&str>| Command::MachineAdd {
+            request: AddMachine {
+                address: ssh("boreas"),
+                name: None,
+                accepted_fingerprint: fingerprint.map(str::to_owned),
+                password: password.map(str::to_owned),
+                passphrase: passphrase.map(str::to_owned),
+            },
+        };
+    let good = Some("SHA256:good");
+    let asked = [
+        (request(None, None, None), "confirm_host_key"),
+        (request(Some("SHA256:other"), None, None), "confirm_host_key"),
+        (request(good, None, None), "passphrase_needed"),
+        (request(good, Some("shut"), None), "passphrase_needed refused"),
+        (request(good, Some("open"), None), "password_needed"),
+        (
+            request(good, Some("open"), Some("cow")),
+            "password_needed refused",
+        ),
+        (request(good, Some("open"), Some("horse")), "added"),
+    ];
+    for (command, expected) in asked {
+        let outcome: AddMachineOutcome = bench.desk.ask(command).await.expect("an outcome");
+        let told = match &outcome {
+            AddMachineOutcome::Added { .. } => "added",
+            AddMachineOutcome::ConfirmHostKey { question } => {
+                assert_eq!(question.fingerprint, "SHA256:good");
+                "confirm_host_key"
+            }
+            AddMachineOutcome::PasswordNeeded { user, refused } => {
+                assert_eq!(user, "ada");
+                if *refused {
+                    "password_needed refused"
+                } else {
+                    "password_needed"
+                }
+            }
+            AddMachineOutcome::PassphraseNeeded { refused: true, .. } => "passphrase_needed refused",
+            AddMachineOutcome::PassphraseNeeded { refused: false, .. } => "passphrase_needed",
+        };
+        assert_eq!(told, expected);
+        let machines = bench.desk.picture().await.machines.len();
+        assert_eq!(
+            machines,
+            if told == "added" { 2 } else { 1 },
+            "nothing is added before {told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_wants_its_password_again_gets_it_from_the_person_and_no_file() {
+    let bench = bench().await;
+    let boreas = ScriptedAgent::start(bench.folder.path(), "boreas", 2);
+    bench.dial.know("boreas", &boreas);
+    bench
+        .desk
+        .ask::<AddMachineOutcome>(add("boreas", Some("horse")))
+        .await
+        .expect("added");
+    bench.dial.fail("boreas", |answers| {
+        answers
+            .password
+            .is_none()
+            .then(|| SshError::AuthenticationFailed {
+                address: "boreas:22".into(),
+                user: "ada".into(),
+                tried: Vec::new(),
+                password_possible: true,
+                password_refused: false,
+            })
+    });
+    let desk = bench.desk.restart(&bench.dial).await;
+    let refused =
+        |picture: &millpond::contract::PoolPicture| matches!(picture.machines[1].link, Link::Refused { .. });
+    let picture = desk.until("refused", refused).await;
+    let reconnect = Command::MachineReconnect {
+        machine: picture.machines[1].id,
+        password: Some("horse".into()),
+        passphrase: None,
+        accepted_fingerprint: None,
+    };
+    desk.ask::<()>(reconnect).await.expect("asked");
+    desk.connected("boreas").await;
+}
+
+#[tokio::test]
+async fn two_machines_never_share_a_name() {
+    let bench = bench().await;
+    for (number, host) in [(2, "b1"), (3, "b2")] {
+        let agent = ScriptedAgent::start(bench.folder.path(), host, number);
+        agent.script().host.hostname = "debian".into();
+        bench.dial.know(host, &agent);
+        bench
+            .desk
+            .ask::<AddMachineOutcome>(add(host, None))
+            .await
+            .expect("added");
+    }
+    let names: Vec<String> = bench
+        .desk
+        .picture()
+        .await
+        .machines
+        .into_iter()
+        .map(|machine| machine.name)
+        .collect();
+    assert_eq!(names[1..], ["debian", "debian-2"]);
+    let third = ScriptedAgent::start(bench.folder.path(), "b3", 4);
+    bench.dial.know("b3", &third);
+    let named = Command::MachineAdd {
+        request: AddMachine {
+            address: ssh("b3"),
+            name: Some("debian".into()),
+            accepted_fingerprint: None,
+            password: None,
+            passphrase: None,
+        },
+    };
+    assert_eq!(bench.desk.refusal(named).await, ErrorCode::NameTaken);
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_found_or_started_is_told_with_the_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("host-runner.log");
+    let places = |binary: Option<&str>| Places {
+        socket: Some(folder.path().join("api.sock")),
+        runtime_dir: None,
+        binary: binary.map(Into::into),
+    };
+    let looked = LocalAgent::new(places(None), log.clone())
+        .connect()
+        .await
+        .expect_err("none");
+    assert!(matches!(looked, LocalAgentError::NotRunning { .. }), "{looked:?}");
+    let told = looked.to_api();
+    assert_eq!(told.code, ErrorCode::AgentMissing);
+    assert_eq!(told.details["remedy"], "host-runner serve".into());
+    assert!(told.message.contains("api.sock"), "{}", told.message);
+
+    let missing = LocalAgent::new(places(Some("/nowhere/host-runner")), log.clone());
+    let missing = missing.connect().await.expect_err("no such program");
+    assert!(matches!(missing, LocalAgentError::Start { .. }), "{missing:?}");
+
+    let ends = LocalAgent::new(places(Some("/bin/false")), log.clone());
+    let ended = ends.connect().await.expect_err("it ends");
+    assert!(matches!(ended, LocalAgentError::Ended { .. }), "{ended:?}");
+    let again = ends.connect().await.expect_err("not again so soon");
+    assert!(matches!(again, LocalAgentError::NotRunning { .. }), "{again:?}");
 }

@@ -1,3 +1,4 @@
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,61 +28,78 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 /// An agent that dies at once is not started again and again: this much time lies between two starts.
 const BETWEEN_STARTS: Duration = Duration::from_secs(30);
 
-/// Where this computer's agent may be.
+/// This computer's agent.
 #[derive(Debug)]
 pub struct LocalAgent {
-    socket: Option<PathBuf>,
-    runtime_dir: Option<PathBuf>,
-    binary: Option<PathBuf>,
+    places: Places,
     log: PathBuf,
     last_start: Mutex<Option<Instant>>,
 }
 
-impl LocalAgent {
-    /// An agent at exactly this socket, which is never started from here.
-    pub fn at(socket: PathBuf) -> Self {
-        Self {
-            socket: Some(socket),
-            runtime_dir: None,
-            binary: None,
-            log: PathBuf::new(),
-            last_start: Mutex::default(),
-        }
-    }
+/// Where to look for this computer's agent.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The socket, in place of looking for it.
+    pub socket: Option<PathBuf>,
+    /// The user's runtime folder (`XDG_RUNTIME_DIR`).
+    pub runtime_dir: Option<PathBuf>,
+    /// The agent's program, to start it where nothing answers; `None` starts none.
+    pub binary: Option<PathBuf>,
+}
 
+impl Places {
     /// What the environment says: [`SOCKET_VARIABLE`], [`BINARY_VARIABLE`] and `XDG_RUNTIME_DIR`, and a `host-runner` beside the
-    /// app's own program, which is left alone where the socket is named: that agent is somebody's already. A started agent logs to
-    /// `log`.
-    pub fn from_environment(log: PathBuf) -> Self {
+    /// app's own program, which is left alone where the socket is named: that agent is somebody's already.
+    pub fn from_environment() -> Self {
         let path = |name| {
             std::env::var_os(name)
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
+        let socket = path(SOCKET_VARIABLE);
         let beside = || {
             let binary = std::env::current_exe().ok()?.with_file_name("host-runner");
-            binary.is_file().then_some(binary)
+            (socket.is_none() && binary.is_file()).then_some(binary)
         };
-        let socket = path(SOCKET_VARIABLE);
-        let beside = || if socket.is_none() { beside() } else { None };
         Self {
             binary: path(BINARY_VARIABLE).or_else(beside),
             socket,
             runtime_dir: path("XDG_RUNTIME_DIR"),
+        }
+    }
+}
+
+impl LocalAgent {
+    /// Looks in these places; a started agent logs to `log`.
+    pub fn new(places: Places, log: PathBuf) -> Self {
+        Self {
+            places,
             log,
             last_start: Mutex::default(),
         }
     }
 
+    /// Looks where the environment says, see [`Places::from_environment`]; a started agent logs to `log`.
+    pub fn from_environment(log: PathBuf) -> Self {
+        Self::new(Places::from_environment(), log)
+    }
+
     /// A client of the agent on this computer; starts the agent where its program is known and nothing answers.
     pub async fn connect(&self) -> Result<Client, LocalAgentError> {
-        if let Some(socket) = self.answering().await {
-            return Ok(client(socket));
-        }
-        let not_running = || LocalAgentError::NotRunning {
-            looked_at: self.sockets(),
+        let denied = match self.look().await {
+            Found::Answering(socket) => return Ok(client(socket)),
+            Found::Denied(socket) => Some(socket),
+            Found::Nothing => None,
         };
-        let binary = self.binary.as_ref().ok_or_else(not_running)?;
+        let not_running = || match &denied {
+            Some(socket) => LocalAgentError::NotAllowed {
+                socket: socket.clone(),
+            },
+            None => LocalAgentError::NotRunning {
+                looked_at: self.sockets(),
+            },
+        };
+        let binary = self.places.binary.as_ref().ok_or_else(not_running)?;
         let mut last_start = self.last_start.lock().await;
         if last_start.is_some_and(|last| last.elapsed() < BETWEEN_STARTS) {
             return Err(not_running());
@@ -90,7 +108,7 @@ impl LocalAgent {
         let mut agent = self.start(binary)?;
         let deadline = Instant::now() + START_DEADLINE;
         while Instant::now() < deadline {
-            if let Some(socket) = self.answering().await {
+            if let Found::Answering(socket) = self.look().await {
                 return Ok(client(socket));
             }
             if let Ok(Some(status)) = agent.try_wait() {
@@ -110,11 +128,11 @@ impl LocalAgent {
 
     /// The places to look at, the first that answers wins.
     fn sockets(&self) -> Vec<PathBuf> {
-        if let Some(socket) = &self.socket {
+        if let Some(socket) = &self.places.socket {
             return vec![socket.clone()];
         }
         let mut sockets = Vec::new();
-        if let Some(runtime_dir) = &self.runtime_dir {
+        if let Some(runtime_dir) = &self.places.runtime_dir {
             sockets.push(runtime_dir.join("host-runner/api.sock"));
         }
         sockets.extend(private_temporary_socket());
@@ -122,14 +140,18 @@ impl LocalAgent {
         sockets
     }
 
-    async fn answering(&self) -> Option<PathBuf> {
+    async fn look(&self) -> Found {
+        let mut denied = None;
         for socket in self.sockets() {
-            let opened = tokio::time::timeout(OPEN_DEADLINE, UnixStream::connect(&socket)).await;
-            if matches!(opened, Ok(Ok(_))) {
-                return Some(socket);
+            match tokio::time::timeout(OPEN_DEADLINE, UnixStream::connect(&socket)).await {
+                Ok(Ok(_)) => return Found::Answering(socket),
+                Ok(Err(err)) if err.kind() == io::ErrorKind::PermissionDenied => {
+                    denied.get_or_insert(socket);
+                }
+                Ok(Err(_)) | Err(_) => {}
             }
         }
-        None
+        denied.map_or(Found::Nothing, Found::Denied)
     }
 
     /// Starts the agent so that it outlives the app: in a process group of its own, which neither Ctrl-C in the app's terminal nor the
@@ -152,7 +174,7 @@ impl LocalAgent {
         let errors = log.try_clone().map_err(failed)?;
         let mut command = Command::new(binary);
         command.arg("serve");
-        if let Some(socket) = &self.socket {
+        if let Some(socket) = &self.places.socket {
             command.arg("--socket").arg(socket);
         }
         command
@@ -165,6 +187,16 @@ impl LocalAgent {
         tracing::info!(binary = %binary.display(), pid = agent.id(), "started this computer's host-runner");
         Ok(agent)
     }
+}
+
+/// What a look at the sockets found.
+enum Found {
+    /// This one answers.
+    Answering(PathBuf),
+    /// None answers, and this one is closed to the user.
+    Denied(PathBuf),
+    /// None answers.
+    Nothing,
 }
 
 fn client(socket: PathBuf) -> Client {

@@ -15,7 +15,7 @@ use api::{ApiError, ErrorCode};
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::LocalAgent;
 #[cfg(target_os = "linux")]
-pub use linux::LocalAgent;
+pub use linux::{LocalAgent, Places};
 
 /// Names the agent's socket, in place of looking for it.
 pub const SOCKET_VARIABLE: &str = "MILLPOND_AGENT_SOCKET";
@@ -34,6 +34,12 @@ pub enum LocalAgentError {
     NotRunning {
         /// Where was looked.
         looked_at: Vec<PathBuf>,
+    },
+    /// An agent runs, and the user may not use it.
+    #[error("you may not use the host-runner at {}; join its group (`sudo usermod -aG millpond $USER`) and log in anew", socket.display())]
+    NotAllowed {
+        /// Its socket.
+        socket: PathBuf,
     },
     /// The agent's program cannot be started.
     #[error("cannot start {}", binary.display())]
@@ -76,6 +82,7 @@ impl LocalAgentError {
         };
         let remedy = match self {
             Self::NotRunning { .. } => "host-runner serve",
+            Self::NotAllowed { .. } => "sudo usermod -aG millpond $USER",
             Self::Start { .. } | Self::Ended { .. } | Self::Silent { .. } => "host-runner doctor",
             Self::OtherPlatform => return ApiError::new(ErrorCode::Unreachable, message),
         };
