@@ -209,7 +209,10 @@ impl Instances {
             self.creating().remove(&id);
         }
         made?;
-        let record = record?.ok_or(InstanceError::NotFound { id })?;
+        let record = match record {
+            Ok(record) => record.ok_or(InstanceError::NotFound { id })?,
+            Err(error) => return Err(self.explained(error).await),
+        };
         if creation == Creation::Created {
             tracing::info!(instance = %id, name = record.spec.name, "created");
         }
@@ -221,6 +224,17 @@ impl Instances {
     async fn check_memory(&self, body: &CreateInstance) -> Option<RuleBroken> {
         let boot = self.images.resolve(&body.spec.image).await.ok()?;
         spec_rules::check_memory_for_image(&body.spec, boot.memory_min).err()
+    }
+
+    /// A damaged image's refusal, with the file at fault and the remedy, which only the image store knows.
+    async fn explained(&self, error: InstanceError) -> InstanceError {
+        if let InstanceError::Refused { refusals, .. } = &error
+            && let Some(Refusal::ImageCorrupt { image }) = refusals.first()
+            && let Err(damage @ ImageError::Corrupt { .. }) = self.images.resolve(image).await
+        {
+            return damage.into();
+        }
+        error
     }
 
     fn admit_new(
@@ -440,8 +454,11 @@ impl Instances {
                 let held = records.get(&id).ok_or(InstanceError::NotFound { id })?;
                 decide(held, records)
             })
-            .await?
-            .ok_or(InstanceError::NotFound { id })?;
+            .await;
+        let record = match record {
+            Ok(record) => record.ok_or(InstanceError::NotFound { id })?,
+            Err(error) => return Err(self.explained(error).await),
+        };
         self.wake(id);
         Ok(record.to_api())
     }

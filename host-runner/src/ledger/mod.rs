@@ -248,3 +248,48 @@ fn decode<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Option<
     let text: String = row.try_get(column).ok()?;
     serde_json::from_str(&text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::tests::{launch, record};
+
+    #[tokio::test]
+    async fn what_was_written_is_read_again_by_the_next_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = record(512, 1_000);
+        written.intent.power_on();
+        written.launch = Some(launch(1, false));
+        let ledger = Ledger::open(dir.path()).await.unwrap();
+        ledger.save(&written).await.unwrap();
+        written.generation = 2;
+        ledger.save(&written).await.unwrap();
+        ledger.close().await;
+        let ledger = Ledger::open(dir.path()).await.unwrap();
+        assert_eq!(ledger.load().await.unwrap(), [written.clone()]);
+        ledger.remove(written.id).await.unwrap();
+        ledger.remove(written.id).await.unwrap();
+        assert_eq!(ledger.load().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn two_instances_cannot_have_one_name_even_when_admission_errs() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).await.unwrap();
+        ledger.save(&record(16, 0)).await.unwrap();
+        let error = ledger.save(&record(16, 0)).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Statement { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_ledger_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("ledger.sqlite"),
+            "no database at all, but long enough to look",
+        )
+        .unwrap();
+        let error = Ledger::open(dir.path()).await.unwrap_err().to_string();
+        assert!(error.contains("ledger.sqlite"), "{error}");
+    }
+}

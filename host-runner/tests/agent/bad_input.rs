@@ -133,6 +133,10 @@ async fn a_damaged_image_is_refused_even_when_it_was_sound_before() {
         .await
         .refused(StatusCode::CONFLICT, ErrorCode::ImageCorrupt);
     assert_eq!(error.details["image"], "tiny-linux".into());
+    assert!(
+        error.details.contains_key("file") && error.details.contains_key("remedy"),
+        "{error:?}"
+    );
     let image: api::Image = agent.get("/v1/images/tiny-linux").await;
     assert_eq!(image.state, api::ImageState::Corrupt);
     assert!(image.problem.is_some());
