@@ -101,7 +101,7 @@ function changedInstances(pool: Pool, change: PoolChange): Pick<Pool, 'instances
 
 function withInstance(list: readonly Instance[], instance: Instance): readonly Instance[] {
   const at = list.findIndex((one) => one.id === instance.id);
-  return at < 0 ? [...list, instance] : list.with(at, instance);
+  return at < 0 ? [...list, instance] : list.map((one) => (one.id === instance.id ? instance : one));
 }
 
 /** An instance with the machine that it is on; undefined once it is gone. */

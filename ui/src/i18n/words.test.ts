@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { beforeAll, describe, expect, it } from 'vitest';
 
@@ -9,7 +10,7 @@ import { resolveLanguage, startWords } from '.';
 import { en } from './en';
 import { zhCN } from './zh-CN';
 
-const SOURCES = join(import.meta.dirname, '..');
+const SOURCES = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 function placeholders(text: string): string[] {
   return [...text.matchAll(/\{\{(\w+)(?:, \w+)?\}\}/g)].map((match) => match[1] ?? '').sort();

@@ -98,24 +98,26 @@ export class ScriptedPlatform implements Platform {
   /** Changes the pool, and says so. */
   change(change: { machines?: PoolMachine[]; instances?: PlacedInstance[]; removed?: string[] }): void {
     const { machines = [], instances = [], removed = [] } = change;
-    const kept = this.picture.instances.filter(
-      ({ instance }) =>
-        !removed.includes(instance.id) && !instances.some((one) => one.instance.id === instance.id),
-    );
-    const all = [...kept, ...instances];
     const from = this.picture.version;
-    const next = this.picture.machines.map(
-      (machine) => machines.find((one) => one.id === machine.id) ?? withPromises(machine, all),
-    );
+    const leaving = this.picture.instances.filter(({ instance }) => removed.includes(instance.id));
+    const touched = new Set([...machines, ...instances, ...leaving].map((one) => ('machine' in one ? one.machine : one.id)));
+    const all =
+      instances.length + removed.length === 0
+        ? this.picture.instances
+        : [...this.picture.instances.filter((one) => !isAmong(one, instances) && !leaving.includes(one)), ...instances];
+    // Only what is touched is counted anew: the drag benchmark changes a large pool a hundred times a second.
+    const next = this.picture.machines.map((machine) => {
+      const given = machines.find((one) => one.id === machine.id);
+      return given ?? (touched.has(machine.id) ? withPromises(machine, all) : machine);
+    });
     const joined = machines.filter((machine) => !next.some((one) => one.id === machine.id));
     this.picture = { version: from + 1, machines: [...next, ...joined], instances: all };
-    const touched = new Set([...machines.map((machine) => machine.id), ...instances.map((one) => one.machine)]);
     this.push({
       kind: 'pool',
       change: {
         from,
         to: from + 1,
-        machines: this.picture.machines.filter((machine) => touched.has(machine.id) || removed.length > 0),
+        machines: this.picture.machines.filter((machine) => touched.has(machine.id)),
         removed_machines: [],
         instances,
         removed_instances: removed,
@@ -216,6 +218,10 @@ export class ScriptedPlatform implements Platform {
     });
     this.activity.sort((a, b) => a.id - b.id);
   }
+}
+
+function isAmong(one: PlacedInstance, others: readonly PlacedInstance[]): boolean {
+  return others.some((other) => other.instance.id === one.instance.id);
 }
 
 /** The placement rules of `host-runner/pool`, as far as a picture needs them. */
