@@ -1,7 +1,8 @@
 //! The live picture of the pool: snapshots and events of all machines, merged, versioned, and pushed to the windows.
 //!
 //! Changes are gathered and pushed together: at most ten times a second where somebody may be waiting, once a second where only
-//! measurements changed, so that the samples of two hundred machines cost the window one message a second.
+//! measurements changed, so that the samples of two hundred machines cost the window one message a second. Where thousands of
+//! instances are measured, each push takes only so many, so that no window stands still over one.
 
 mod picture;
 
@@ -11,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-pub use picture::{LivePicture, SameMachine, Urgency};
+pub use picture::{LivePicture, MEASURED_PER_PUSH, SameMachine, Urgency};
 
-use crate::contract::{ActivityEntry, PoolPicture, WindowEvent};
+use crate::contract::{ActivityEntry, PoolChange, PoolPicture, WindowEvent};
 
 /// The shortest time between two pushes.
 pub const PUSH_INTERVAL: Duration = Duration::from_millis(100);
@@ -51,7 +52,7 @@ impl Pool {
     /// The whole picture. What was waiting to be pushed is pushed first, so that the picture is exactly its version's.
     pub fn picture(&self) -> PoolPicture {
         let mut picture = self.lock();
-        self.push(&mut picture);
+        self.send_change(picture.take_whole_change());
         picture.picture()
     }
 
@@ -106,14 +107,16 @@ impl Pool {
                 }
                 continue;
             }
-            self.push(&mut self.lock());
+            let mut picture = self.lock();
+            self.send_change(picture.take_change());
+            drop(picture);
             last_push = Some(Instant::now());
         }
     }
 
-    /// Sent under the picture's lock, so that versions leave in order.
-    fn push(&self, picture: &mut LivePicture) {
-        if let Some(change) = picture.take_change() {
+    /// To be called under the picture's lock, so that versions leave in order.
+    fn send_change(&self, change: Option<PoolChange>) {
+        if let Some(change) = change {
             self.send(WindowEvent::Pool { change });
         }
     }

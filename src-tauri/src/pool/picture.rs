@@ -1,6 +1,6 @@
 //! The picture itself: plain values, changed by what sessions see, with a record of what has not been published yet.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use api::{Event, EventBody, Instance, Snapshot};
 use pool::{ImageAvailability, Machine, Mib, Readiness};
@@ -8,6 +8,10 @@ use uuid::Uuid;
 
 use crate::activity::{Observed, observe, observe_deleted};
 use crate::contract::{Link, PlacedInstance, PoolChange, PoolMachine, PoolPicture};
+
+/// How many machines and instances that were only measured a change carries at most: about 400 KiB of JSON, which a window reads
+/// between two frames.
+pub const MEASURED_PER_PUSH: usize = 500;
 
 /// Two addresses of the pool lead to one machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,8 +46,22 @@ struct Pending {
     removed_machines: BTreeSet<Uuid>,
     instances: BTreeSet<Uuid>,
     removed_instances: BTreeSet<Uuid>,
-    /// Something other than a measurement changed.
-    urgent: bool,
+    /// Nothing but measurements of these changed.
+    measured_machines: Queue,
+    measured_instances: Queue,
+}
+
+impl Pending {
+    fn nothing_urgent(&self) -> bool {
+        self.machines.is_empty()
+            && self.removed_machines.is_empty()
+            && self.instances.is_empty()
+            && self.removed_instances.is_empty()
+    }
+
+    fn measured(&self) -> usize {
+        self.measured_machines.len() + self.measured_instances.len()
+    }
 }
 
 /// How soon a change is to reach the window.
@@ -51,9 +69,9 @@ struct Pending {
 pub enum Urgency {
     /// Nothing has changed.
     None,
-    /// Only measurements have.
+    /// Only measurements have, and not many.
     Calm,
-    /// Somebody may be waiting for it.
+    /// Somebody may be waiting for it, or there is more than fits into one push.
     Urgent,
 }
 
@@ -71,42 +89,53 @@ impl LivePicture {
 
     /// How soon [`take_change`](Self::take_change) should be called.
     pub fn urgency(&self) -> Urgency {
-        let pending = &self.pending;
-        let nothing = pending.machines.is_empty()
-            && pending.removed_machines.is_empty()
-            && pending.instances.is_empty()
-            && pending.removed_instances.is_empty();
-        match (nothing, pending.urgent) {
-            (true, _) => Urgency::None,
-            (false, false) => Urgency::Calm,
-            (false, true) => Urgency::Urgent,
+        match (self.pending.nothing_urgent(), self.pending.measured()) {
+            (false, _) => Urgency::Urgent,
+            (true, 0) => Urgency::None,
+            (true, measured) if measured > MEASURED_PER_PUSH => Urgency::Urgent,
+            (true, _) => Urgency::Calm,
         }
     }
 
-    /// What has changed since the last call, as the next version; `None` where nothing has.
+    /// What has changed since the last call, as the next version; `None` where nothing has. Of what was only measured, the
+    /// [`MEASURED_PER_PUSH`] that have waited longest come along, the others wait for the next call.
     pub fn take_change(&mut self) -> Option<PoolChange> {
+        self.take(MEASURED_PER_PUSH)
+    }
+
+    /// All that has changed since the last call, as the next version, however much it is; `None` where nothing has.
+    pub fn take_whole_change(&mut self) -> Option<PoolChange> {
+        self.take(usize::MAX)
+    }
+
+    fn take(&mut self, measured_max: usize) -> Option<PoolChange> {
         if self.urgency() == Urgency::None {
             return None;
         }
-        let pending = std::mem::take(&mut self.pending);
+        let pending = &mut self.pending;
+        let mut machines = std::mem::take(&mut pending.machines);
+        machines.extend(pending.measured_machines.take(measured_max));
+        let measured_left = measured_max.saturating_sub(machines.len());
+        let mut instances = std::mem::take(&mut pending.instances);
+        instances.extend(pending.measured_instances.take(measured_left));
+        let removed_machines = std::mem::take(&mut pending.removed_machines);
+        let removed_instances = std::mem::take(&mut pending.removed_instances);
         let from = self.version;
         self.version = from.wrapping_add(1);
         Some(PoolChange {
             from,
             to: self.version,
             machines: self
-                .machines
-                .iter()
-                .filter(|seen| pending.machines.contains(&seen.machine.id))
-                .map(|seen| seen.machine.clone())
+                .machines()
+                .filter(|machine| machines.contains(&machine.id))
+                .cloned()
                 .collect(),
-            removed_machines: pending.removed_machines.into_iter().collect(),
-            instances: pending
-                .instances
+            removed_machines: removed_machines.into_iter().collect(),
+            instances: instances
                 .iter()
                 .filter_map(|id| self.instances.get(id).cloned())
                 .collect(),
-            removed_instances: pending.removed_instances.into_iter().collect(),
+            removed_instances: removed_instances.into_iter().collect(),
         })
     }
 
@@ -151,7 +180,7 @@ impl LivePicture {
                 witnessed: false,
             }),
         }
-        self.touch_machine(id, true);
+        self.pending.machines.insert(id);
     }
 
     /// Takes a machine and its instances out of the picture. Nothing is observed: on the machine all goes on.
@@ -165,8 +194,8 @@ impl LivePicture {
             self.drop_instance(gone);
         }
         self.pending.machines.remove(&id);
+        self.pending.measured_machines.forget(id);
         self.pending.removed_machines.insert(id);
-        self.pending.urgent = true;
     }
 
     /// Changes the state of a machine's link; the rest of what is shown of it stays.
@@ -176,7 +205,7 @@ impl LivePicture {
             return;
         }
         seen.machine.link = link;
-        self.touch_machine(id, true);
+        self.pending.machines.insert(id);
     }
 
     /// Another machine of the pool that is the same host.
@@ -210,7 +239,7 @@ impl LivePicture {
         seen.machine.usage = Some(snapshot.usage);
         seen.machine.images = snapshot.images;
         seen.machine.link = link;
-        self.touch_machine(id, true);
+        self.pending.machines.insert(id);
 
         let mut observed = Vec::new();
         let kept: BTreeSet<Uuid> = snapshot.instances.iter().map(|instance| instance.id).collect();
@@ -251,14 +280,14 @@ impl LivePicture {
             EventBody::UsageSampled { host, instances } => {
                 if let Some(seen) = self.seen_mut(id) {
                     seen.machine.usage = Some(host);
-                    self.touch_machine(id, false);
+                    self.pending.measured_machines.push(id);
                 }
                 for (instance, usage) in instances {
                     if let Some(placed) = self.instances.get_mut(&instance)
                         && placed.machine == id
                     {
                         placed.instance.usage = Some(usage);
-                        self.pending.instances.insert(instance);
+                        self.pending.measured_instances.push(instance);
                     }
                 }
                 Vec::new()
@@ -266,7 +295,7 @@ impl LivePicture {
             EventBody::ImagesChanged { images } => {
                 if let Some(seen) = self.seen_mut(id) {
                     seen.machine.images = images;
-                    self.touch_machine(id, true);
+                    self.pending.machines.insert(id);
                 }
                 Vec::new()
             }
@@ -300,15 +329,14 @@ impl LivePicture {
         self.instances.insert(id, PlacedInstance { machine, instance });
         self.pending.removed_instances.remove(&id);
         self.pending.instances.insert(id);
-        self.pending.urgent = true;
         observed
     }
 
     fn drop_instance(&mut self, id: Uuid) -> Option<PlacedInstance> {
         let placed = self.instances.remove(&id)?;
         self.pending.instances.remove(&id);
+        self.pending.measured_instances.forget(id);
         self.pending.removed_instances.insert(id);
-        self.pending.urgent = true;
         Some(placed)
     }
 
@@ -323,10 +351,40 @@ impl LivePicture {
     fn seen_mut(&mut self, id: Uuid) -> Option<&mut Seen> {
         self.machines.iter_mut().find(|seen| seen.machine.id == id)
     }
+}
 
-    fn touch_machine(&mut self, id: Uuid, urgent: bool) {
-        self.pending.machines.insert(id);
-        self.pending.urgent |= urgent;
+/// Ids in the order in which they came, each once.
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<Uuid>,
+    held: HashSet<Uuid>,
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    fn push(&mut self, id: Uuid) {
+        if self.held.insert(id) {
+            self.order.push_back(id);
+        }
+    }
+
+    fn forget(&mut self, id: Uuid) {
+        if self.held.remove(&id) {
+            self.order.retain(|held| *held != id);
+        }
+    }
+
+    /// The first `max` of them.
+    fn take(&mut self, max: usize) -> Vec<Uuid> {
+        let count = self.order.len().min(max);
+        let taken: Vec<Uuid> = self.order.drain(..count).collect();
+        for id in &taken {
+            self.held.remove(id);
+        }
+        taken
     }
 }
 

@@ -8,7 +8,7 @@ use api::{
     Snapshot, Timestamp,
 };
 use millpond::contract::{Link, MachineAddress, PoolChange, PoolMachine, PoolPicture, WindowEvent};
-use millpond::pool::{EVENTS_WAITING_MAX, LivePicture, Pool, Subscription};
+use millpond::pool::{EVENTS_WAITING_MAX, LivePicture, MEASURED_PER_PUSH, Pool, Subscription};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -304,6 +304,58 @@ async fn measurements_of_two_hundred_machines_cost_one_push_a_second() {
     }
     let pushes = drain(&mut window).len();
     assert!((9..=12).contains(&pushes), "{pushes} pushes in ten seconds");
+    pushing.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn measurements_of_thousands_of_instances_come_in_pieces_and_none_is_forgotten() {
+    let pool = Arc::new(Pool::new());
+    let ids: Vec<u128> = (1000..1000 + 4000).collect();
+    let instances = ids.iter().map(|id| instance(*id, RunState::Running)).collect();
+    pool.change(|picture| {
+        picture.add_machine(machine(1));
+        picture
+            .apply_snapshot(Uuid::from_u128(1), snapshot(1, instances), connected())
+            .map(drop)
+    })
+    .expect("the only host");
+    let mut window = pool.picture();
+    let mut events = pool.subscribe();
+    drain(&mut events);
+    let pushing = tokio::spawn({
+        let pool = Arc::clone(&pool);
+        async move { pool.push_changes().await }
+    });
+    let measured = ids.iter().map(|id| {
+        let usage = InstanceUsage {
+            cpu_percent: 50.0,
+            memory_mib: Mib(100),
+        };
+        (Uuid::from_u128(*id), usage)
+    });
+    let body = EventBody::UsageSampled {
+        host: usage(1),
+        instances: measured.collect(),
+    };
+    pool.change(|picture| picture.apply_event(Uuid::from_u128(1), event(body)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut pushes = 0;
+    for event in drain(&mut events) {
+        let WindowEvent::Pool { change } = &*event else {
+            panic!("only changes")
+        };
+        assert!(change.instances.len() <= MEASURED_PER_PUSH);
+        apply(&mut window, change.clone());
+        pushes += 1;
+    }
+    assert_eq!(pushes, 9, "4,001 of them, 500 at a time");
+    assert!(
+        window
+            .instances
+            .iter()
+            .all(|placed| placed.instance.usage.is_some())
+    );
+    assert_eq!(window, pool.picture());
     pushing.abort();
 }
 
