@@ -48,7 +48,8 @@ const DARK: Ink = Ink {
     accent: RGBColor(0xe0, 0xa5, 0x4a),
 };
 
-/// A machine's CPU (a line) and memory (an area) over the hour before `now`, in percent, as an SVG document without a background.
+/// A machine's CPU (a line) and memory (an area) over the hour before `now`, in percent over minutes ago, as an SVG document without a
+/// background.
 ///
 /// Pure: the same series gives the same document. `samples` are ordered by time; a gap in them is a gap in the chart.
 pub fn machine_chart(
@@ -104,7 +105,8 @@ fn draw(
     let text = |size: u32| ("sans-serif", size).into_font().color(&ink.text);
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
-        .margin(8)
+        .margin(10)
+        .margin_right(28)
         .x_label_area_size(22)
         .y_label_area_size(44)
         .build_cartesian_2d(-60.0..0.0, 0.0..100.0)
@@ -117,7 +119,7 @@ fn draw(
         .axis_style(ink.line)
         .x_labels(5)
         .y_labels(3)
-        .x_label_formatter(&|minutes| format!("{minutes:.0} min"))
+        .x_label_formatter(&|minutes| format!("{:.0} min", minutes.abs()))
         .y_label_formatter(&|percent| format!("{percent:.0} %"))
         .x_label_style(text(LABEL_SIZE))
         .y_label_style(text(LABEL_SIZE))
