@@ -1,6 +1,7 @@
 //! QEMU: one process for each guest, controlled over QMP alone.
 
 mod command_line;
+mod line_limit;
 mod process;
 mod qmp;
 
@@ -22,6 +23,8 @@ use super::{Engine, EngineError, Guest, LaunchOrder};
 use crate::instance_files::{InstanceFiles, private_dir};
 use crate::reconcile::GuestStatus;
 
+/// What QEMU writes, in the runtime folder.
+const STDERR_FILE: &str = "stderr";
 /// How long QEMU may take from its process to its control socket.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a starting QEMU is looked at.
@@ -52,7 +55,7 @@ impl Qemu {
     }
 
     fn stderr(&self, id: Uuid) -> PathBuf {
-        self.files.runtime_dir(id).join("stderr")
+        self.files.runtime_dir(id).join(STDERR_FILE)
     }
 
     /// Waits until the new process answers, or tells why it ended.
@@ -224,6 +227,7 @@ struct QemuGuest {
     qmp: Option<Qmp>,
     qmp_path: PathBuf,
     console_path: PathBuf,
+    stderr_path: PathBuf,
 }
 
 impl QemuGuest {
@@ -235,6 +239,7 @@ impl QemuGuest {
             qmp,
             qmp_path: folder.join(QMP_SOCKET),
             console_path: folder.join(CONSOLE_SOCKET),
+            stderr_path: folder.join(STDERR_FILE),
         }
     }
 
@@ -272,6 +277,7 @@ impl Guest for QemuGuest {
         if self.process.has_ended() {
             return None;
         }
+        process::cap_log(&self.stderr_path);
         let answer = match self.qmp().await {
             Ok(qmp) => qmp.status().await,
             Err(error) => Err(error),

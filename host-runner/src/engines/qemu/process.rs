@@ -25,6 +25,9 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 /// The most that is read of a lock file and of a process's command line, in bytes.
 const READ_MAX: u64 = 64 * 1024;
 
+/// How large the log of one QEMU may grow between two looks at it, in bytes.
+const STDERR_BYTES_MAX: u64 = 1024 * 1024;
+
 /// A process, held by a descriptor that cannot come to mean another one.
 #[derive(Debug)]
 pub struct Process {
@@ -168,10 +171,16 @@ pub fn spawn(
         },
         TryLockError::Error(err) => failed("lock", lock_path)(err).into(),
     })?;
+    // What an earlier guest wrote goes; what this one writes is appended, so that it can be cut while QEMU has it open.
+    match std::fs::remove_file(stderr_path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", stderr_path)(err).into());
+        }
+        _ => {}
+    }
     let stderr = File::options()
-        .write(true)
+        .append(true)
         .create(true)
-        .truncate(true)
         .mode(0o600)
         .open(stderr_path)
         .map_err(failed("make", stderr_path))?;
@@ -218,6 +227,20 @@ fn own_session(command: &mut Command) {
     }
 }
 
+/// Empties a log that has grown beyond [`STDERR_BYTES_MAX`]: a guest can make QEMU complain as often as it likes, and the runtime
+/// folder is usually in memory.
+pub fn cap_log(path: &Path) {
+    let grown = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > STDERR_BYTES_MAX);
+    if grown
+        && let Err(error) = File::options()
+            .write(true)
+            .open(path)
+            .and_then(|file| file.set_len(0))
+    {
+        tracing::warn!(%error, path = %path.display(), "a log that has grown too large cannot be emptied");
+    }
+}
+
 /// The end of a file as text, at most [`LOG_BYTES_MAX`], without control characters; empty where there is none.
 pub fn tail(path: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
@@ -251,6 +274,21 @@ mod tests {
         let tail = tail(&path);
         assert!(tail.len() <= LOG_BYTES_MAX);
         assert!(tail.ends_with("\n[31mlast line"), "{tail:?}");
+    }
+
+    #[test]
+    fn a_log_that_grows_without_end_is_cut_under_its_writers_hands() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stderr");
+        let mut writer = File::options().append(true).create(true).open(&path).unwrap();
+        writer.write_all(b"one complaint\n").unwrap();
+        cap_log(&path);
+        assert_eq!(tail(&path), "one complaint");
+        writer.write_all(&vec![b'x'; 1024 * 1024]).unwrap();
+        cap_log(&path);
+        writer.write_all(b"the last complaint\n").unwrap();
+        assert_eq!(tail(&path), "the last complaint");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 19);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::line_limit::LineLimit;
 use crate::engines::EngineError;
 use crate::reconcile::GuestStatus;
 
@@ -21,7 +22,7 @@ use crate::reconcile::GuestStatus;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 type Service = QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>;
-type Events = QapiEvents<QmpStreamTokio<ReadHalf<UnixStream>>>;
+type Events = QapiEvents<QmpStreamTokio<LineLimit<ReadHalf<UnixStream>>>>;
 
 /// A negotiated connection. QEMU serves one at a time.
 pub struct Qmp {
@@ -72,7 +73,11 @@ impl Qmp {
                 err,
             })?;
         let negotiated = within("negotiate", async {
-            QmpStreamTokio::open(stream).await?.negotiate().await
+            let (read, write) = tokio::io::split(stream);
+            QmpStreamTokio::open_split(LineLimit::new(read), write)
+                .await?
+                .negotiate()
+                .await
         })
         .await?;
         let (service, events) = negotiated.into_parts();
