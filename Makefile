@@ -81,7 +81,10 @@ bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench
 		*) echo 'make bench: no suite $(SUITE); there are: app, all' >&2; exit 2 ;;
 	esac
 	$(CARGO) build --locked --release -p host-runner -p millpond -p tests --bins --examples
-	for suite in "$${suites[@]}"; do $(TARGET)/release/bench-$$suite; done
+	for suite in "$${suites[@]}"; do
+		$(TARGET)/release/bench-$$suite
+		case $$suite in app) (cd tests/e2e && node bench/drag.mjs) ;; esac
+	done
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -1,6 +1,8 @@
-//! How light the agent is, and how fast the link: each figure a line `bench NAME VALUE UNIT`.
+//! How light the agent is, how fast the link, and how soon the window is there: each figure a line `bench NAME VALUE UNIT`.
 //!
 //! Run in release mode, as root, with `host-runner` built beside it: `make bench SUITE=app`.
+
+mod window_start;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -42,6 +44,10 @@ async fn main() -> Outcome<()> {
         "bench list_1000_instances_ms {:.1} ms",
         bench.list_instances_ms().await?
     );
+    // Last, and on an agent of its own: a newcomer's pool is empty.
+    let start = window_start::measure()?;
+    println!("window start: {start}");
+    println!("bench window_start_ratio {:.2} ratio", start.ratio());
     Ok(())
 }
 

@@ -127,6 +127,11 @@ impl Display {
             _server: server,
         })
     }
+
+    /// What `DISPLAY` says to a program that shall open its window here, such as `:99`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// How the app is started.

@@ -20,7 +20,6 @@ pub(super) fn capabilities(seen: &Seen) -> Vec<Capability> {
     let mut found = vec![
         qemu(seen),
         hardware_virtualization(seen),
-        qemu_img(seen),
         state_folder(&seen.state),
         runtime_folder(&seen.runtime),
         tiny_linux(&seen.tiny),
@@ -139,26 +138,6 @@ fn qemu(seen: &Seen) -> Capability {
         ),
     };
     capability(QEMU, state, finding, remedy)
-}
-
-fn qemu_img(seen: &Seen) -> Capability {
-    const REMEDY: Option<&str> = Some("install it: `sudo apt-get install qemu-utils`");
-    let (state, finding, remedy) = match &seen.qemu_img {
-        ProgramFound::Version(major, minor) => {
-            (CapabilityState::Ok, format!("qemu-img {major}.{minor}"), None)
-        }
-        ProgramFound::Absent => (
-            CapabilityState::Limited,
-            "`qemu-img` is not installed; instances cannot have a disk".to_owned(),
-            REMEDY,
-        ),
-        ProgramFound::Fails(said) => (
-            CapabilityState::Limited,
-            format!("`qemu-img` does not run: {said}; instances cannot have a disk"),
-            REMEDY,
-        ),
-    };
-    capability("qemu_img", state, finding, remedy)
 }
 
 fn state_folder(found: &FolderFound) -> Capability {
@@ -285,7 +264,6 @@ mod tests {
             arch: "x86_64",
             kvm: KvmDevice::Opens,
             qemu: ProgramFound::Version(7, 2),
-            qemu_img: ProgramFound::Version(7, 2),
             state: folder("/var/lib/host-runner"),
             runtime: folder("/run/host-runner"),
             tiny: TinyFound::Ready,
@@ -382,7 +360,6 @@ mod tests {
             cpu: Cpu::default(),
             kvm: KvmDevice::Absent,
             qemu: ProgramFound::Absent,
-            qemu_img: ProgramFound::Absent,
             state: refused.clone(),
             runtime: refused,
             tiny: TinyFound::Absent,

@@ -77,7 +77,6 @@ pub(super) struct Seen {
     pub(super) arch: &'static str,
     pub(super) kvm: KvmDevice,
     pub(super) qemu: ProgramFound,
-    pub(super) qemu_img: ProgramFound,
     pub(super) state: FolderFound,
     pub(super) runtime: FolderFound,
     pub(super) tiny: TinyFound,
@@ -88,14 +87,12 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) async fn look(settings: &HostProbeSettings, images: &ImageStore) -> Self {
-        let (qemu, qemu_img, tiny) =
-            tokio::join!(version(qemu_program()), version("qemu-img"), tiny_image(images));
+        let (qemu, tiny) = tokio::join!(version(qemu_program()), tiny_image(images));
         Self {
             cpu: cpu(),
             arch: std::env::consts::ARCH,
             kvm: kvm_device(),
             qemu,
-            qemu_img,
             state: folder(&settings.state_dir),
             runtime: folder(&settings.runtime_dir),
             tiny,
