@@ -10,23 +10,36 @@ const SPEED_MAX_PX = 14;
 
 /** Follows a dragged card over the map: says what it is over, and scrolls at the edges. */
 export function useAim(map: RefObject<HTMLElement | null>): void {
-  const { track, dragging, drag } = useSession();
+  const { track, dragging, drag, pool } = useSession();
   useEffect(() => {
+    const element = map.current;
+    if (!element) return;
+    let layout: Layout | undefined;
     let at = { x: 0, y: 0 };
     let frame = 0;
+    // Asking an element how far it is scrolled lays the page out; its event tells the same for nothing.
+    let scrolled = 0;
 
+    const forget = () => {
+      layout = undefined;
+    };
+    const onScroll = () => {
+      scrolled = element.scrollTop;
+    };
+    onScroll();
+    element.addEventListener('scroll', onScroll, { passive: true });
     const aim = () => {
-      if (map.current) dragging.aim(targetAt(map.current, at.x, at.y));
+      layout ??= measure(element);
+      dragging.aim(targetAt(layout, scrolled, at.x, at.y));
+      return layout;
     };
     const scroll = () => {
       frame = 0;
-      const element = map.current;
-      if (!element || drag.getState().lifted?.by !== 'pointer') return;
-      const speed = edgeSpeed(element.getBoundingClientRect(), at.x, at.y);
+      if (drag.getState().lifted?.by !== 'pointer') return;
+      const { box } = aim();
+      const speed = edgeSpeed(box, at.x, at.y);
       if (speed === 0) return;
-      const before = element.scrollTop;
-      element.scrollTop += speed;
-      if (element.scrollTop !== before) aim();
+      element.scrollBy(0, speed);
       frame = requestAnimationFrame(scroll);
     };
     const unfollow = track.follow((x, y) => {
@@ -34,18 +47,53 @@ export function useAim(map: RefObject<HTMLElement | null>): void {
       aim();
       if (frame === 0) frame = requestAnimationFrame(scroll);
     });
+    const unlift = drag.subscribe((state, before) => {
+      if (state.lifted !== before.lifted) forget();
+    });
+    const unlist = pool.subscribe((state, before) => {
+      if (state.pool.order !== before.pool.order) forget();
+    });
+    const observer = new ResizeObserver(forget);
+    observer.observe(element);
+    for (const child of element.children) observer.observe(child);
     return () => {
       unfollow();
+      unlift();
+      unlist();
+      observer.disconnect();
+      element.removeEventListener('scroll', onScroll);
       cancelAnimationFrame(frame);
     };
-  }, [map, track, dragging, drag]);
+  }, [map, track, dragging, drag, pool]);
 }
 
-function targetAt(map: HTMLElement, x: number, y: number): DropTarget {
-  const under = document.elementFromPoint(x, y);
-  if (!under || !map.contains(under)) return OUTSIDE;
-  const id = under.closest<HTMLElement>('[data-machine-id]')?.dataset['machineId'];
-  return id === undefined ? WATER : { kind: 'machine', id };
+/** Where everything is, measured once for a drag: asking the browser at each move costs it a fifth of a frame in a large pool. */
+interface Layout {
+  /** The map on the screen. */
+  readonly box: DOMRect;
+  /** The machines, as if the map were scrolled to its top. */
+  readonly machines: readonly { readonly id: string; readonly box: DOMRect }[];
+}
+
+function measure(map: HTMLElement): Layout {
+  const machines = [...map.querySelectorAll<HTMLElement>('[data-machine-id]')].map((machine) => {
+    const { x, y, width, height } = machine.getBoundingClientRect();
+    return {
+      id: machine.dataset['machineId'] ?? '',
+      box: new DOMRect(x, y + map.scrollTop, width, height),
+    };
+  });
+  return { box: map.getBoundingClientRect(), machines };
+}
+
+function targetAt({ box, machines }: Layout, scrolled: number, x: number, y: number): DropTarget {
+  if (!contains(box, x, y)) return OUTSIDE;
+  const over = machines.find((machine) => contains(machine.box, x, y + scrolled));
+  return over ? { kind: 'machine', id: over.id } : WATER;
+}
+
+function contains(box: DOMRect, x: number, y: number): boolean {
+  return x >= box.left && x < box.right && y >= box.top && y < box.bottom;
 }
 
 function edgeSpeed(box: DOMRect, x: number, y: number): number {
