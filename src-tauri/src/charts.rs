@@ -119,7 +119,7 @@ fn draw(
         .axis_style(ink.line)
         .x_labels(5)
         .y_labels(3)
-        .x_label_formatter(&|minutes| format!("{:.0} min", minutes.abs()))
+        .x_label_formatter(&|minutes: &f64| format!("{:.0} min", minutes.abs()))
         .y_label_formatter(&|percent| format!("{percent:.0} %"))
         .x_label_style(text(LABEL_SIZE))
         .y_label_style(text(LABEL_SIZE))
