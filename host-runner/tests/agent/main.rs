@@ -14,3 +14,4 @@ mod events;
 mod life;
 mod program;
 mod support;
+mod tiny_linux;
