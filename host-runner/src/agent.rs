@@ -187,8 +187,7 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
     Ok((router, running))
 }
 
-/// A number that tells this run of the agent from all others: 64 of a version 4 UUID's random bits would do, and a `UUIDv7`'s last
-/// half is what the workspace's `uuid` offers.
+/// A number that tells this run of the agent from all others: the random half of a `UUIDv7`.
 fn epoch() -> u64 {
     Uuid::now_v7().as_u64_pair().1
 }

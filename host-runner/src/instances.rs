@@ -91,7 +91,8 @@ pub enum InstanceError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-fn state_word(state: RunState) -> &'static str {
+/// The state as it is on the wire.
+pub(crate) fn state_word(state: RunState) -> &'static str {
     match state {
         RunState::Creating => "creating",
         RunState::Stopped => "stopped",

@@ -18,6 +18,7 @@ use super::Api;
 use super::answer::Failure;
 use super::extract::InstanceId;
 use crate::console::Viewer;
+use crate::instances::state_word;
 
 /// How long to wait for the console of a guest that is being started.
 const APPEAR_DEADLINE: Duration = Duration::from_secs(20);
@@ -53,7 +54,7 @@ pub async fn open(
     }
     let instance = api.instances.get(id).await?;
     let not_running = || {
-        let state = format!("{:?}", instance.state).to_lowercase();
+        let state = state_word(instance.state);
         ApiError::new(
             ErrorCode::WrongState,
             format!("the instance is {state}; it has a console while it runs"),

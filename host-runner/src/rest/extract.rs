@@ -11,6 +11,21 @@ use uuid::Uuid;
 
 use super::answer::Failure;
 
+/// The one variable part of a path, as text.
+#[derive(Debug)]
+pub struct PathText(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(ApiError::new(ErrorCode::MalformedRequest, "the path is not valid UTF-8").into()),
+        }
+    }
+}
+
 /// The id in an instance's path.
 #[derive(Debug, Clone, Copy)]
 pub struct InstanceId(pub Uuid);

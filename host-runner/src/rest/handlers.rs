@@ -4,12 +4,12 @@ use api::{
     ApiError, CreateInstance, ErrorCode, HostFacts, HostUsage, Image, Instance, Snapshot, StopInstance,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Api;
 use super::answer::Failure;
-use super::extract::{InstanceId, JsonBody};
+use super::extract::{InstanceId, JsonBody, PathText};
 use crate::images::ImageError;
 use crate::instances::{Creation, InstanceError};
 
@@ -60,7 +60,7 @@ pub async fn images(State(api): State<Api>) -> Answer<Vec<Image>> {
     params(("name" = String, Path, description = "The image's name")),
     responses((status = 200, body = Image), (status = 404, body = ApiError))
 )]
-pub async fn image(State(api): State<Api>, Path(name): Path<String>) -> Answer<Image> {
+pub async fn image(State(api): State<Api>, PathText(name): PathText) -> Answer<Image> {
     let found = api
         .images
         .list()

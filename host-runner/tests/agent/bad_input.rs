@@ -202,6 +202,10 @@ async fn paths_and_methods_that_are_none_are_refused_in_the_contracts_shape() {
         .await
         .refused(StatusCode::NOT_FOUND, ErrorCode::NoSuchEndpoint);
     agent
+        .call(Method::GET, "/v1/images/%ff", "")
+        .await
+        .refused(StatusCode::BAD_REQUEST, ErrorCode::MalformedRequest);
+    agent
         .call(Method::POST, "/v1/host", "")
         .await
         .refused(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::NoSuchEndpoint);
