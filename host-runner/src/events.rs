@@ -103,7 +103,7 @@ impl EventLog {
         }
     }
 
-    /// The next events after `after`, at most [`BATCH_MAX`]; empty when there are none yet.
+    /// The next events after `after`, at most 64; empty when there are none yet.
     pub fn read(&self, after: EventCursor) -> Result<Vec<Entry>, EventsLost> {
         let ring = self.ring();
         let first_held = ring
