@@ -52,10 +52,8 @@ test: ## All checks and tests, as CI runs them
 	$(CARGO) build --locked --workspace --all-targets
 	echo '== window: unit tests'
 	npm --prefix ui run --silent test
-	if [ -f tests/e2e/package-lock.json ]; then
-		echo '== window in a browser, against the real backend'
-		(cd tests/e2e && npx playwright test)
-	fi
+	echo '== window in a browser, against the real backend'
+	npm --prefix tests/e2e run --silent test
 	echo '== Rust: unit and integration tests, and the drift of generated files'
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
 
@@ -67,6 +65,7 @@ check: ## Formatting, lints and types, without running anything
 	echo '== window: types and lints'
 	npm --prefix ui run --silent typecheck
 	npm --prefix ui run --silent lint
+	npm --prefix tests/e2e run --silent typecheck
 
 lab: ## A command on a lab host with hardware virtualization, emulated: make lab CMD='…'
 	tests/setup.sh test
