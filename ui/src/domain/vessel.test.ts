@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
-import { layBlocks, marks, scaleFor, vesselHeight, waterLevel, type Floating } from './vessel';
+import { layBlocks, marks, scaleFor, vesselHeight, waterLevel, type Floating, type Room } from './vessel';
 
+/** The map of a window of 1280 by 800. */
+const MAP = { width: 712, height: 687 };
 const ROOM = { width: 180, height: 220 };
 const LEAST = { width: 60, height: 26 };
 
@@ -14,7 +16,7 @@ function blocks(count: number, memoryMib: number): Floating[] {
 }
 
 describe("a vessel's height", () => {
-  const scale = scaleFor(3);
+  const scale = scaleFor(5, MAP);
   it('is the whole height for the largest machine', () =>
     expect(vesselHeight(65_536, 65_536, scale)).toBe(scale.heightMax));
   it('is half of it for a quarter of the memory', () =>
@@ -25,8 +27,25 @@ describe("a vessel's height", () => {
   });
 });
 
-it('few machines are drawn large, many small', () => {
-  expect([1, 5, 8, 30, 200].map((count) => scaleFor(count).name)).toEqual(['hero', 'roomy', 'cosy', 'snug', 'dense']);
+describe('the scale', () => {
+  const names = (room: Room, counts: number[]) => counts.map((count) => scaleFor(count, room).name);
+  it('is large for few machines and small for many', () =>
+    expect(names(MAP, [0, 1, 2, 3, 7, 12, 30, 200])).toEqual([
+      'hero',
+      'hero',
+      'roomy',
+      'roomy',
+      'cosy',
+      'cosy',
+      'snug',
+      'dense',
+    ]));
+  it('grows with the map', () => {
+    expect(scaleFor(1, { width: 1352, height: 967 }).heightMax).toBeGreaterThan(scaleFor(1, MAP).heightMax);
+    expect(names({ width: 1352, height: 967 }, [2, 10, 20])).toEqual(['hero', 'roomy', 'cosy']);
+  });
+  it('shrinks where a console takes the map’s room', () =>
+    expect(names({ width: 356, height: 687 }, [1])).toEqual(['roomy']));
 });
 
 it('water is to scale and stays within the vessel', () => {
@@ -39,7 +58,8 @@ describe('the marks on the glass', () => {
   it('are whole steps', () => {
     expect(marks(23_347).map((mark) => mark.mib / 1024)).toEqual([10, 20]);
     expect(marks(65_536).map((mark) => mark.mib / 1024)).toEqual([20, 40, 60]);
-    expect(marks(512).map((mark) => mark.mib)).toEqual([200, 400]);
+    expect(marks(2048).map((mark) => mark.mib)).toEqual([512, 1024, 1536]);
+    expect(marks(600).map((mark) => mark.mib)).toEqual([256, 512]);
   });
   it('are none for nothing', () => expect(marks(0)).toEqual([]));
 });

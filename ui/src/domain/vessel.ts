@@ -18,53 +18,86 @@ export interface BlockMinimum {
   readonly height: number;
 }
 
-function roomy(name: Scale['name'], vesselWidth: number, heightMax: number): Scale {
-  return { name, vesselWidth, heightMax, heightMin: 72, gap: 22, block: { width: 58, height: 25 }, marks: 0 };
+/** Room on the screen, in CSS pixels. */
+export interface Room {
+  readonly width: number;
+  readonly height: number;
 }
 
-const SCALES: readonly (readonly [machinesMax: number, scale: Scale])[] = [
-  [2, {
+/** What stands around the vessels: the map's margins, its title, and a caption below each vessel. */
+const AROUND = { sides: 56, title: 64, caption: 96 } as const;
+
+const ROOMY: Scale = {
+  name: 'roomy',
+  vesselWidth: 190,
+  heightMax: 230,
+  heightMin: 72,
+  gap: 24,
+  block: { width: 62, height: 26 },
+  marks: 0,
+};
+const COSY: Scale = { ...ROOMY, name: 'cosy', vesselWidth: 146, heightMax: 186, gap: 22, block: { width: 60, height: 25 } };
+const SNUG: Scale = {
+  name: 'snug',
+  vesselWidth: 132,
+  heightMax: 150,
+  heightMin: 56,
+  gap: 18,
+  block: { width: 40, height: 20 },
+  marks: 0,
+};
+const DENSE: Scale = {
+  name: 'dense',
+  vesselWidth: 92,
+  heightMax: 92,
+  heightMin: 36,
+  gap: 12,
+  block: { width: 15, height: 11 },
+  marks: 0,
+};
+
+/** One or two machines fill the map, as far as it is large. */
+function hero(room: Room): Scale {
+  const heightMax = Math.min(520, Math.max(220, Math.round((room.height * 0.52) / 20) * 20));
+  return {
     name: 'hero',
-    vesselWidth: 316,
-    heightMax: 360,
+    vesselWidth: Math.round(heightMax * 0.88),
+    heightMax,
     heightMin: 150,
     gap: 36,
     block: { width: 82, height: 34 },
     marks: 44,
-  }],
-  [5, roomy('roomy', 190, 230)],
-  [12, roomy('cosy', 146, 186)],
-  [
-    40,
-    {
-      name: 'snug',
-      vesselWidth: 132,
-      heightMax: 150,
-      heightMin: 56,
-      gap: 18,
-      block: { width: 40, height: 20 },
-      marks: 0,
-    },
-  ],
-  [
-    Number.POSITIVE_INFINITY,
-    {
-      name: 'dense',
-      vesselWidth: 92,
-      heightMax: 92,
-      heightMin: 36,
-      gap: 12,
-      block: { width: 15, height: 11 },
-      marks: 0,
-    },
-  ],
-];
+  };
+}
 
-const LAST_SCALE = SCALES[SCALES.length - 1] as (typeof SCALES)[number];
+/** With more machines than this a scale is too large to see the pool as a whole, however large the screen. */
+const MACHINES_MAX: Readonly<Record<Scale['name'], number>> = {
+  hero: 2,
+  roomy: 16,
+  cosy: 32,
+  snug: 80,
+  dense: Number.POSITIVE_INFINITY,
+};
 
-/** The scale for a pool of so many machines. */
-export function scaleFor(machines: number): Scale {
-  return (SCALES.find(([most]) => machines <= most) ?? LAST_SCALE)[1];
+/** With so few machines a scale is never left, though some have to be scrolled to. */
+const MACHINES_MIN: Readonly<Partial<Record<Scale['name'], number>>> = { cosy: 12, snug: 40 };
+
+/** The largest scale at which so many machines can be seen at once; beyond that, one by their number. */
+export function scaleFor(machines: number, room: Room): Scale {
+  const scales = [hero(room), ROOMY, COSY, SNUG];
+  const fitting = scales.find(
+    (scale) =>
+      machines <= MACHINES_MAX[scale.name] &&
+      (seenAtOnce(machines, scale, room) || machines <= (MACHINES_MIN[scale.name] ?? 0)),
+  );
+  return fitting ?? DENSE;
+}
+
+function seenAtOnce(machines: number, scale: Scale, room: Room): boolean {
+  const across = Math.floor((room.width - AROUND.sides + scale.gap) / (scale.vesselWidth + scale.gap));
+  if (across < 1) return false;
+  const rows = Math.ceil(Math.max(1, machines) / across);
+  return rows * (scale.heightMax + AROUND.caption) <= room.height - AROUND.title;
 }
 
 /**
@@ -82,16 +115,22 @@ export function waterLevel(promised: Mib, offered: Mib): number {
   return offered > 0 ? Math.min(1, Math.max(0, promised / offered)) : 0;
 }
 
-/** Marks on the vessel's side, as on a measuring jug: about four whole steps of 1, 2 or 5 times a power of ten GiB. */
+/**
+ * Marks on the vessel's side, as on a measuring jug: about four steps of 1, 2 or 5 times a power of ten GiB; below one GiB a
+ * step is a power of two.
+ */
 export function marks(offered: Mib): readonly { readonly mib: Mib; readonly level: number }[] {
   if (offered <= 0) return [];
   const rough = offered / 4;
-  const unit = rough >= 1024 ? 1024 : 1;
-  const power = 10 ** Math.floor(Math.log10(rough / unit));
-  const step = unit * power * ([1, 2, 5, 10].find((factor) => unit * power * factor >= rough) ?? 10);
+  const step = rough < 1024 ? 2 ** Math.ceil(Math.log2(rough)) : decimalStep(rough / 1024) * 1024;
   const found = [];
   for (let mib = step; mib < offered * 0.97; mib += step) found.push({ mib, level: mib / offered });
   return found;
+}
+
+function decimalStep(least: number): number {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return power * ([1, 2, 5].find((factor) => power * factor >= least) ?? 10);
 }
 
 /** What a block needs to be placed. */
@@ -107,11 +146,6 @@ export interface PlacedBlock {
   readonly id: string;
   readonly left: number;
   readonly bottom: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-interface Room {
   readonly width: number;
   readonly height: number;
 }

@@ -33,6 +33,9 @@ const LIGHT: ITheme = {
   brightWhite: '#12262b',
 };
 
+/** How much may wait to be drawn. */
+const WAITING_BYTES_MAX = 4 * 1024 * 1024;
+
 /** A terminal on the screen. */
 export interface Screen {
   readonly write: (bytes: Uint8Array) => void;
@@ -60,6 +63,8 @@ export function openScreen(host: HTMLElement, { label, dark, onTyped, onLeave }:
     scrollback: 5000,
     screenReaderMode: true,
     theme: dark ? DARK : LIGHT,
+    // What a guest prints is not to be trusted: its links lead nowhere.
+    linkHandler: { activate: () => undefined },
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
@@ -75,8 +80,14 @@ export function openScreen(host: HTMLElement, { label, dark, onTyped, onLeave }:
   observer.observe(host);
   // Whoever walks along the tabs by keyboard is not pulled into the terminal.
   if (!document.activeElement?.matches('[role=tab]:focus-visible')) terminal.focus();
+  let waiting = 0;
   return {
-    write: (bytes) => terminal.write(bytes),
+    write: (bytes) => {
+      // A guest that prints faster than can be drawn loses lines; it does not fill the window's memory.
+      if (waiting + bytes.length > WAITING_BYTES_MAX) return;
+      waiting += bytes.length;
+      terminal.write(bytes, () => (waiting -= bytes.length));
+    },
     paint: (inDark) => {
       terminal.options.theme = inDark ? DARK : LIGHT;
     },

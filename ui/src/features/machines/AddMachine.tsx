@@ -12,6 +12,7 @@ import { Icon } from '../../primitives/Icon';
 import { Notice } from '../../primitives/Panel';
 import { useSession } from '../../session';
 import styles from './AddMachine.module.css';
+import { Fingerprint, HowToCompare } from './Fingerprint';
 import {
   ADD_STEPS,
   addressRequest,
@@ -203,12 +204,6 @@ function Connecting({ form }: { form: AddressForm }) {
   );
 }
 
-/** Where an OpenSSH server keeps its key of each type. */
-function keyFileOf(type: string): string {
-  const kind = type.includes('ed25519') ? 'ed25519' : type.includes('ecdsa') ? 'ecdsa' : 'rsa';
-  return `ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub`;
-}
-
 interface IdentityStepProps {
   question: HostKeyQuestion;
   onAccept: () => void;
@@ -224,33 +219,13 @@ function IdentityStep({ question, onAccept, onReject }: IdentityStepProps) {
         <p className={styles.quiet}>{words.t('add.key.line')}</p>
       </div>
       <Fingerprint label={words.t('add.key.fingerprint')} type={question.key_type} fingerprint={question.fingerprint} />
-      <p className={styles.quiet}>
-        {words.t('add.key.compare')} <code className={styles.command}>{keyFileOf(question.key_type)}</code>{' '}
-        {words.t('add.key.same')}
-      </p>
+      <HowToCompare type={question.key_type} />
       <End>
         <Button onClick={onReject}>{words.t('add.key.reject')}</Button>
         <Button kind="primary" icon="key" onClick={onAccept}>
           {words.t('add.key.accept')}
         </Button>
       </End>
-    </div>
-  );
-}
-
-/** A fingerprint in groups that the eye can follow; copied, it is one word again. */
-function Fingerprint({ label, type, fingerprint }: { label: string; type: string; fingerprint: string }) {
-  const [scheme, digest] = fingerprint.includes(':') ? fingerprint.split(':', 2) : ['', fingerprint];
-  const groups = digest?.match(/.{1,8}/g) ?? [];
-  return (
-    <div className={styles.fingerprint} role="group" aria-label={label}>
-      <small>{[scheme, type].filter(Boolean).join(' · ')}</small>
-      <code>
-        {groups.map((group, index) => (
-          // A fingerprint does not change its groups.
-          <span key={`${String(index)}-${group}`}>{group}</span>
-        ))}
-      </code>
     </div>
   );
 }

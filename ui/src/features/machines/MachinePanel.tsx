@@ -16,6 +16,7 @@ import { Actions, Fact, Facts, Notice, Panel, Section, Stack } from '../../primi
 import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
 import { tellRefusal } from '../../session/instances';
+import { Fingerprint, HowToCompare } from './Fingerprint';
 import { MachineChart } from './MachineChart';
 import styles from './MachinePanel.module.css';
 
@@ -74,12 +75,15 @@ function Trouble({ machine }: { machine: PoolMachine }) {
       : link.error.code === 'passphrase_needed'
         ? 'passphrase'
         : undefined;
+  const fingerprint = link.error.code === 'host_key_unknown' ? link.error.details['fingerprint'] : undefined;
   const reconnect = async () => {
     try {
       await session.platform.call('machine_reconnect', {
         machine: machine.id,
         password: asks === 'password' ? secret : null,
         passphrase: asks === 'passphrase' ? secret : null,
+        // Shown above the button: pressing it is the person's word that they are the same.
+        ...(fingerprint === undefined ? {} : { accepted_fingerprint: String(fingerprint) }),
       });
     } catch (thrown) {
       tellRefusal(session.toasts, thrown);
@@ -99,6 +103,16 @@ function Trouble({ machine }: { machine: PoolMachine }) {
           <b>{cause}</b>
           {remedy !== undefined && <p>{remedy}</p>}
         </Notice>
+        {fingerprint !== undefined && (
+          <>
+            <Fingerprint
+              label={words.t('add.key.fingerprint')}
+              type={String(link.error.details['key_type'] ?? '')}
+              fingerprint={String(fingerprint)}
+            />
+            <HowToCompare type={String(link.error.details['key_type'] ?? '')} />
+          </>
+        )}
         {asks && (
           <Field
             type="password"
@@ -109,8 +123,8 @@ function Trouble({ machine }: { machine: PoolMachine }) {
           />
         )}
         <Actions>
-          <Button type="submit" icon="again">
-            {words.t('machine.reconnect')}
+          <Button type="submit" icon={fingerprint === undefined ? 'again' : 'key'}>
+            {words.t(fingerprint === undefined ? 'machine.reconnect' : 'add.key.accept')}
           </Button>
         </Actions>
       </Stack>

@@ -1,7 +1,6 @@
 import { useEffect, useMemo, useRef, type CSSProperties } from 'react';
 
-import type { Scale } from '../../domain/vessel';
-import { scaleFor } from '../../domain/vessel';
+import { scaleFor, type Scale } from '../../domain/vessel';
 import { totalsOf } from '../../domain/pool';
 import { useWords } from '../../i18n/useWords';
 import { Icon } from '../../primitives/Icon';
@@ -10,7 +9,11 @@ import { moveFocus, keepOneTabStop } from './focus';
 import styles from './PoolMap.module.css';
 import { Pond } from './Pond';
 import { useAim } from './useAim';
+import { useRoom } from './useRoom';
 import { Vessel } from './Vessel';
+
+/** So few machines stand in the middle of the map. */
+const FEW = 3;
 
 /** The pool as a picture: every machine a vessel on one ground line, with open water all around. */
 export function PoolMap() {
@@ -24,7 +27,8 @@ export function PoolMap() {
     for (const { host } of state.pool.machines.values()) most = Math.max(most, host?.memory_offered_mib ?? 0);
     return most;
   });
-  const scale = scaleFor(order.length);
+  const room = useRoom(map);
+  const scale = useMemo(() => scaleFor(order.length, room), [order.length, room]);
   useAim(map);
 
   useEffect(() => {
@@ -41,6 +45,7 @@ export function PoolMap() {
       ref={map}
       className={styles.map}
       data-scale={scale.name}
+      data-few={order.length <= FEW}
       aria-label={words.t('map.region')}
       style={sizes(scale)}
     >

@@ -221,6 +221,7 @@ export const SCENES: Readonly<Record<string, () => PoolPicture>> = {
         { number: 5, machine: 1, name: 'tiny-3', mib: 128, state: 'failed' },
       ],
     ),
+  two: () => pictureOf([HERE, { number: 2, name: 'atlas', gib: 62, threads: 16, cpu: 41 }], []),
   seven: sevenMachines,
   large: () => crowd(200, 20),
 };
