@@ -76,7 +76,10 @@ export function openScreen(host: HTMLElement, { label, dark, onTyped, onLeave }:
     return false;
   });
   terminal.onData(onTyped);
-  const observer = new ResizeObserver(() => fit.fit());
+  const observer = new ResizeObserver(() => {
+    // Covered during a drag it has no size; fitted to none, every line would be broken.
+    if (host.clientWidth > 0 && host.clientHeight > 0) fit.fit();
+  });
   observer.observe(host);
   // Whoever walks along the tabs by keyboard is not pulled into the terminal.
   if (!document.activeElement?.matches('[role=tab]:focus-visible')) terminal.focus();
