@@ -8,6 +8,7 @@ import { useWords, type Words } from '../../i18n/useWords';
 import { Button, IconButton } from '../../primitives/Button';
 import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
+import { tellRefusal } from '../../session/instances';
 import styles from './Activity.module.css';
 
 const SPAN_MS = 3_600_000;
@@ -91,6 +92,10 @@ function List({ entries }: { entries: readonly ActivityEntry[] }) {
   const words = useWords();
   const more = session.activity((state) => state.more);
   const now = useNow(60_000);
+  const older = () => {
+    const read = session.activity.getState().older();
+    read.catch((thrown: unknown) => tellRefusal(session.toasts, thrown));
+  };
   return (
     <section className={styles.list} aria-label={words.t('activity.title')}>
       <ol>
@@ -99,7 +104,7 @@ function List({ entries }: { entries: readonly ActivityEntry[] }) {
         ))}
       </ol>
       {more && (
-        <Button kind="quiet" onClick={() => void session.activity.getState().older()}>
+        <Button kind="quiet" onClick={older}>
           {words.t('activity.older')}
         </Button>
       )}

@@ -1,5 +1,6 @@
 import { useId, useMemo, useState, type KeyboardEvent } from 'react';
 
+import type { Settings } from '../../api/generated/contract';
 import { ACTIONS, blocked, consoleBlocked } from '../../domain/actions';
 import { nameOfMachine, titleOfTemplate } from '../../domain/naming';
 import { matching } from '../../domain/search';
@@ -8,6 +9,7 @@ import { useWords, type Words } from '../../i18n/useWords';
 import { Dialog } from '../../primitives/Dialog';
 import { Icon, type IconName } from '../../primitives/Icon';
 import { useSession, type Session } from '../../session';
+import { tellRefusal } from '../../session/instances';
 import { requestOf } from '../../session/view';
 import styles from './Palette.module.css';
 
@@ -169,6 +171,8 @@ function instanceEntries(session: Session, words: Words): Entry[] {
 }
 
 function windowEntries(session: Session, words: Words): Entry[] {
+  const choose = (change: Partial<Settings>) =>
+    void session.settings.choose(change).catch((thrown: unknown) => tellRefusal(session.toasts, thrown));
   const kind = words.t('palette.kind.window');
   const themes = (['light', 'dark', 'system'] as const).map(
     (theme): Entry => ({
@@ -176,7 +180,7 @@ function windowEntries(session: Session, words: Words): Entry[] {
       icon: 'sun',
       kind,
       text: words.t('palette.theme', { theme: words.t(`top.theme.${theme}`) }),
-      run: () => void session.settings.choose({ theme }),
+      run: () => choose({ theme }),
     }),
   );
   const languages = LANGUAGES.map(
@@ -185,7 +189,7 @@ function windowEntries(session: Session, words: Words): Entry[] {
       icon: 'sun',
       kind,
       text: words.t('palette.language', { language: name }),
-      run: () => void session.settings.choose({ language: tag }),
+      run: () => choose({ language: tag }),
     }),
   );
   const activity: Entry = {
