@@ -10,6 +10,7 @@ mod admission_race;
 mod agent_over_ssh;
 mod dependencies;
 mod lab;
+mod real_window;
 mod ssh_host_keys;
 mod ssh_link;
 mod ssh_login;
