@@ -32,7 +32,8 @@ pub struct Common {
 
     /// Where the sockets of the agent and of running guests are
     ///
-    /// Default: `/run/host-runner` as root, else `$XDG_RUNTIME_DIR/host-runner` or `/tmp/host-runner-UID`.
+    /// Default: `/run/host-runner` as root, else `$XDG_RUNTIME_DIR/host-runner` or `/tmp/host-runner-UID`. `connect` looks at
+    /// all of these and at `/run/user/UID/host-runner`.
     #[arg(long, global = true, env = "HOST_RUNNER_RUNTIME_DIR", value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
 

@@ -10,6 +10,11 @@ use crate::engines::qemu::SOCKET_PATH_BYTES_MAX;
 /// The longest path below the runtime directory: `/instances/UUID/console.sock`.
 const BELOW_RUNTIME_BYTES: usize = "/instances/".len() + 36 + "/console.sock".len();
 
+/// The runtime directory of an agent that runs as root.
+const SYSTEM_RUNTIME_DIR: &str = "/run/host-runner";
+/// The agent's socket, in the runtime directory.
+const SOCKET: &str = "api.sock";
+
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
@@ -102,9 +107,25 @@ impl Surroundings {
         Ok(base.join("millpond"))
     }
 
+    /// Where an agent that this user may command can listen, the likeliest first: the user's own, and root's.
+    ///
+    /// A login over SSH may lack `XDG_RUNTIME_DIR` although the agent was started with it.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let system = PathBuf::from(SYSTEM_RUNTIME_DIR);
+        let mut folders = Vec::new();
+        if self.uid != 0 {
+            folders.extend(self.xdg_runtime.as_ref().map(|dir| dir.join("host-runner")));
+            folders.push(format!("/run/user/{}/host-runner", self.uid).into());
+            folders.push(format!("/tmp/host-runner-{}", self.uid).into());
+        }
+        folders.push(system);
+        folders.dedup();
+        folders.iter().map(|folder| folder.join(SOCKET)).collect()
+    }
+
     fn runtime_dir(&self) -> PathBuf {
         if self.uid == 0 {
-            return "/run/host-runner".into();
+            return SYSTEM_RUNTIME_DIR.into();
         }
         match &self.xdg_runtime {
             Some(dir) => dir.join("host-runner"),
@@ -126,7 +147,7 @@ impl Places {
             None => surroundings.state_dir()?,
         };
         let runtime_dir = runtime_dir.unwrap_or_else(|| surroundings.runtime_dir());
-        let socket = socket.unwrap_or_else(|| runtime_dir.join("api.sock"));
+        let socket = socket.unwrap_or_else(|| runtime_dir.join(SOCKET));
         Ok(Self {
             state_dir: absolute(&state_dir)?,
             runtime_dir: absolute(&runtime_dir)?,
@@ -147,24 +168,30 @@ impl Places {
         // As root, members of the group `millpond` have to get through to the socket; what guests need is closed further down.
         let open_to_group = rustix::process::geteuid().is_root();
         make_dir(&self.runtime_dir, if open_to_group { 0o755 } else { 0o700 })?;
-        let metadata =
-            std::fs::symlink_metadata(&self.runtime_dir).map_err(io_failed("look at", &self.runtime_dir))?;
-        let problem = if !metadata.is_dir() {
-            Some("is not a directory")
-        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-            Some("belongs to another user")
-        } else if metadata.permissions().mode() & 0o022 != 0 {
-            Some("can be written to by others")
-        } else {
-            None
-        };
-        problem.map_or(Ok(()), |problem| {
-            Err(PathError::NotOurs {
-                path: self.runtime_dir.clone(),
-                problem,
-            })
-        })
+        let owner = rustix::process::geteuid().as_raw();
+        check_owned(&self.runtime_dir, &[owner])
     }
+}
+
+/// Refuses a directory that somebody else can put things into: who can, can pose as the agent or as a guest.
+///
+/// # Errors
+/// `NotOurs` where it is a link or no directory, where none of `owners` owns it, and where others may write; `Io`.
+pub fn check_owned(path: &Path, owners: &[u32]) -> Result<(), PathError> {
+    let metadata = std::fs::symlink_metadata(path).map_err(io_failed("look at", path))?;
+    let problem = if !metadata.is_dir() {
+        "is not a directory"
+    } else if !owners.contains(&metadata.uid()) {
+        "belongs to another user"
+    } else if metadata.permissions().mode() & 0o022 != 0 {
+        "can be written to by others"
+    } else {
+        return Ok(());
+    };
+    Err(PathError::NotOurs {
+        path: path.to_owned(),
+        problem,
+    })
 }
 
 fn fits(what: &'static str, path: &Path, below: usize) -> Result<(), PathError> {
@@ -235,6 +262,39 @@ mod tests {
         });
         assert_eq!(xdg.state_dir, Path::new("/s/millpond"));
         assert_eq!(xdg.socket, Path::new("/run/user/1000/host-runner/api.sock"));
+    }
+
+    #[test]
+    fn an_agent_is_looked_for_wherever_the_user_or_root_may_have_started_it() {
+        let text = |surroundings: Surroundings| -> Vec<String> {
+            let sockets = surroundings.sockets();
+            sockets.iter().map(|path| path.display().to_string()).collect()
+        };
+        let without = [
+            "/run/user/1000/host-runner/api.sock",
+            "/tmp/host-runner-1000/api.sock",
+            "/run/host-runner/api.sock",
+        ];
+        assert_eq!(text(user()), without);
+        let xdg = |dir: &str| Surroundings {
+            xdg_runtime: Some(dir.into()),
+            ..user()
+        };
+        assert_eq!(text(xdg("/run/user/1000")), without, "each once");
+        assert_eq!(text(xdg("/x"))[0], "/x/host-runner/api.sock");
+        assert_eq!(text(Surroundings::default()), ["/run/host-runner/api.sock"]);
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = std::fs::metadata(dir.path()).unwrap().uid();
+        check_owned(dir.path(), &[owner]).unwrap();
+        let refusal = check_owned(dir.path(), &[owner + 1]).unwrap_err();
+        assert!(
+            refusal.to_string().contains("belongs to another user"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The program's own manners: `connect`, `openapi`, `image list`, and paths that cannot work.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use crate::support::{Agent, Options, PROGRAM};
@@ -46,6 +48,62 @@ fn connect_without_an_agent_says_so() {
         "{said}"
     );
     assert!(output.stdout.is_empty(), "stdout belongs to the protocol");
+}
+
+/// Anybody may make `/tmp/host-runner-UID`: what is typed into it must not reach their program.
+#[test]
+fn connect_does_not_talk_to_a_socket_in_a_folder_that_others_can_write_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(dir.path().join("api.sock")).unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = Command::new(PROGRAM)
+        .arg("connect")
+        .arg("--runtime-dir")
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("can be written to by others"), "{said}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody has connected");
+}
+
+#[test]
+fn connect_does_not_talk_to_another_users_program() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can start a program as another user.
+        return;
+    }
+    let dir = tempfile::Builder::new().prefix("hr-").tempdir_in("/tmp").unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+    let socket = dir.path().join("api.sock");
+    // The program is copied: the build's folder may be closed to others.
+    let program = dir.path().join("program");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    let mut other = Command::new(program)
+        .uid(65_534)
+        .current_dir(dir.path())
+        .args(["serve", "--state-dir", "s", "--runtime-dir", "r", "--socket"])
+        .arg(&socket)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(other.stderr.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().contains("listening")));
+    let output = Command::new(PROGRAM)
+        .arg("connect")
+        .arg("--socket")
+        .arg(&socket)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    crate::support::signal(other.id(), rustix::process::Signal::TERM);
+    other.wait().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("is served by user 65534"), "{said}");
 }
 
 #[test]
