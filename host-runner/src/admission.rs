@@ -8,6 +8,35 @@ use pool::{EngineKind, ImageAvailability, Machine, Readiness, Refusal, Request};
 use crate::host::HostSample;
 use crate::ledger::Record;
 
+/// The machine's memory, as far as guests may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemorySpace {
+    /// The most that instances may have together.
+    pub offered: Mib,
+    /// The most that instances and their engines may have together.
+    pub usable: Mib,
+    /// What the engine of each instance needs beside the instance's own memory.
+    pub overhead: Mib,
+}
+
+impl MemorySpace {
+    /// What the machine's facts say.
+    pub fn of(facts: &HostFacts) -> Self {
+        Self {
+            offered: facts.memory_offered_mib,
+            usable: crate::host::memory_usable(facts.memory_total_mib),
+            overhead: crate::engines::memory_overhead(facts.hardware_virtualization.available),
+        }
+    }
+
+    /// What one more instance could have, when `instances` have been promised `promised`.
+    fn free(self, instances: u32, promised: Mib) -> Mib {
+        let engines = Mib(self.overhead.0.saturating_mul(instances.saturating_add(1)));
+        let by_use = self.usable.saturating_sub(promised).saturating_sub(engines);
+        by_use.min(self.offered.saturating_sub(promised))
+    }
+}
+
 /// The file system that holds the instances' disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
@@ -35,10 +64,12 @@ pub struct Room {
 }
 
 /// Adds up the promises.
-pub fn room<'a>(records: impl Iterator<Item = &'a Record>, memory_offered: Mib, disk: DiskSpace) -> Room {
-    let (mut memory_promised, mut disk_promised) = (Mib::ZERO, Mib::ZERO);
+pub fn room<'a>(records: impl Iterator<Item = &'a Record>, memory: MemorySpace, disk: DiskSpace) -> Room {
+    let (mut memory_promised, mut disk_promised, mut with_memory) = (Mib::ZERO, Mib::ZERO, 0);
     for record in records {
-        memory_promised = memory_promised.saturating_add(record.memory_promised());
+        let held = record.memory_promised();
+        memory_promised = memory_promised.saturating_add(held);
+        with_memory += u32::from(held > Mib::ZERO);
         disk_promised = disk_promised.saturating_add(record.spec.disk_mib);
     }
     // Of what is free on the file system, the part that disks were promised and have not yet filled is spoken for.
@@ -47,7 +78,7 @@ pub fn room<'a>(records: impl Iterator<Item = &'a Record>, memory_offered: Mib, 
     let by_offer = disk.offered.unwrap_or(disk.total).saturating_sub(disk_promised);
     Room {
         memory_promised,
-        memory_free: memory_offered.saturating_sub(memory_promised),
+        memory_free: memory.free(with_memory, memory_promised),
         disk_promised,
         disk_free: by_space.min(by_offer),
     }
@@ -200,6 +231,12 @@ pub(crate) mod tests {
         }
     }
 
+    const MEMORY: MemorySpace = MemorySpace {
+        offered: Mib(4_100),
+        usable: Mib(4_100),
+        overhead: Mib(100),
+    };
+
     const SPACE: DiskSpace = DiskSpace {
         total: Mib(10_000),
         available: Mib(6_000),
@@ -210,9 +247,29 @@ pub(crate) mod tests {
     #[test]
     fn a_stopped_instance_holds_disk_and_no_memory() {
         let stopped = record(512, 1_000);
-        let room = room([&stopped].into_iter(), Mib(4_096), SPACE);
-        assert_eq!((room.memory_promised, room.memory_free), (Mib::ZERO, Mib(4_096)));
+        let room = room([&stopped].into_iter(), MEMORY, SPACE);
+        assert_eq!((room.memory_promised, room.memory_free), (Mib::ZERO, Mib(4_000)));
         assert_eq!((room.disk_promised, room.disk_free), (Mib(1_000), Mib(5_000)));
+    }
+
+    #[test]
+    fn an_engine_needs_memory_beside_its_guests() {
+        let (mut first, mut second) = (record(1_000, 0), record(1_000, 0));
+        first.launch = Some(launch(1, false));
+        second.launch = Some(launch(1, false));
+        let room = room([&first, &second].into_iter(), MEMORY, SPACE);
+        assert_eq!(room.memory_promised, Mib(2_000));
+        // Three engines, counting that of the instance to come.
+        assert_eq!(room.memory_free, Mib(4_100 - 2_000 - 3 * 100));
+    }
+
+    #[test]
+    fn an_owner_may_offer_less_memory_than_there_is() {
+        let memory = MemorySpace {
+            offered: Mib(64),
+            ..MEMORY
+        };
+        assert_eq!(room([].into_iter(), memory, SPACE).memory_free, Mib(64));
     }
 
     #[test]
@@ -232,7 +289,7 @@ pub(crate) mod tests {
             ..SPACE
         };
         let held = record(16, 1_000);
-        assert_eq!(room([&held].into_iter(), Mib::ZERO, space).disk_free, Mib(5_000));
+        assert_eq!(room([&held].into_iter(), MEMORY, space).disk_free, Mib(5_000));
     }
 
     #[test]
@@ -242,7 +299,7 @@ pub(crate) mod tests {
             ..SPACE
         };
         let held = record(16, 1_000);
-        assert_eq!(room([&held].into_iter(), Mib::ZERO, space).disk_free, Mib(500));
+        assert_eq!(room([&held].into_iter(), MEMORY, space).disk_free, Mib(500));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use api::{ApiError, CreateInstance, ErrorCode, HostFacts, Image, Instance, Mib, 
 use pool::Refusal;
 use uuid::{Uuid, Version};
 
-use crate::admission::{self, DiskSpace, Room};
+use crate::admission::{self, DiskSpace, MemorySpace, Room};
 use crate::images::{ImageError, ImageStore};
 use crate::instance_files::{FileError, InstanceFiles};
 use crate::ledger::{self, Intent, LedgerError, Live, Record, Status};
@@ -479,7 +479,7 @@ impl Instances {
     }
 
     fn room(&self, records: &Records, space: DiskSpace) -> Room {
-        admission::room(records.values(), self.facts.memory_offered_mib, space)
+        admission::room(records.values(), MemorySpace::of(&self.facts), space)
     }
 
     async fn disk_space(&self) -> Result<DiskSpace, InstanceError> {

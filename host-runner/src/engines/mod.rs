@@ -2,6 +2,8 @@
 
 pub mod qemu;
 
+pub use qemu::memory_overhead;
+
 use std::io;
 use std::path::PathBuf;
 

@@ -88,11 +88,15 @@ impl HostProbe {
     }
 }
 
-/// What is left of `total` for instances: all but 512 MiB or a tenth, whichever is more, and at most the cap.
+/// What guests and their engines may have of `total`: all but what the machine keeps for itself, 512 MiB or a tenth, whichever is more.
+pub fn memory_usable(total: Mib) -> Mib {
+    total.saturating_sub(KEPT_MIN.max(Mib(total.0 / 10)))
+}
+
+/// What is left of `total` for instances, and at most the cap.
 fn memory_offered(total: Mib, cap: Option<Mib>) -> Mib {
-    let kept = KEPT_MIN.max(Mib(total.0 / 10));
-    let rest = total.saturating_sub(kept);
-    cap.map_or(rest, |cap| cap.min(rest))
+    let usable = memory_usable(total);
+    cap.map_or(usable, |cap| cap.min(usable))
 }
 
 fn threads() -> u32 {

@@ -97,7 +97,7 @@ pub struct HostUsage {
     pub memory_used_mib: Mib,
     /// Memory promised to instances that run or start.
     pub memory_promised_mib: Mib,
-    /// Memory that can still be promised.
+    /// Memory that one more instance could be promised, after what its engine and those of the others need beside it.
     pub memory_free_mib: Mib,
     /// The size of the file system that holds the instances' disks.
     pub disk_total_mib: Mib,

@@ -5,6 +5,8 @@ mod line_limit;
 mod process;
 mod qmp;
 
+pub use command_line::memory_overhead;
+
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

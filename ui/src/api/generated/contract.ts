@@ -464,7 +464,7 @@ memory_used_mib: Mib,
  */
 memory_promised_mib: Mib, 
 /**
- * Memory that can still be promised.
+ * Memory that one more instance could be promised, after what its engine and those of the others need beside it.
  */
 memory_free_mib: Mib, 
 /**
