@@ -1,4 +1,6 @@
 //! The window's commands over HTTP on loopback, with the window's page: the app in a browser, for its tests and its developers.
+//!
+//! It prints the link to open; without the token in it nobody gets in.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use api::client::ssh::SshOptions;
 use clap::Parser;
 use millpond::app::App;
 use millpond::cli::{CommonOptions, asked_to_end};
+use millpond::http::Access;
 use millpond::machines::{LocalAgent, RealDial};
 use tokio::net::TcpListener;
 
@@ -47,11 +50,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let dial = Arc::new(RealDial::new(local, SshOptions::from_environment()));
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).await?;
     let app = App::start(&data_dir, dial).await?;
-    println!(
-        "millpond-dev-server listening on http://{}",
-        listener.local_addr()?
-    );
-    let router = millpond::http::router(Arc::clone(&app), &options.page);
+    let access = Access::generate(listener.local_addr()?.port());
+    println!("millpond-dev-server listening on {}", access.link());
+    let router = millpond::http::router(Arc::clone(&app), &options.page, access);
     let ending = Arc::clone(&app);
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(async move {

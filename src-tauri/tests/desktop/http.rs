@@ -1,4 +1,4 @@
-//! The app in a browser: the same commands over HTTP on loopback, and nobody else's pages.
+//! The app in a browser: the same commands over HTTP on loopback, for who has the printed link, and for nobody else's pages.
 
 use std::net::SocketAddr;
 
@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use millpond::contract::{CommandError, PoolPicture};
+use millpond::http::Access;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -17,6 +18,7 @@ use crate::desk::{DEADLINE, Desk, SocketDial, create};
 struct Site {
     desk: Desk,
     address: SocketAddr,
+    access: Access,
     _agent: ScriptedAgent,
     _folder: tempfile::TempDir,
 }
@@ -31,11 +33,13 @@ async fn site() -> Site {
     desk.this_computer().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let router = millpond::http::router(desk.app.clone(), folder.path());
+    let access = Access::generate(address.port());
+    let router = millpond::http::router(desk.app.clone(), folder.path(), access.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     Site {
         desk,
         address,
+        access,
         _agent: agent,
         _folder: folder,
     }
@@ -51,9 +55,14 @@ impl Site {
         sender.send_request(request).await.expect("an answer")
     }
 
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.access.token())
+    }
+
     async fn post(&self, kind: &str, body: impl Into<Bytes>) -> (StatusCode, Value) {
         let request = Request::post("/api/call")
             .header("host", self.address.to_string())
+            .header("authorization", self.bearer())
             .header("content-type", kind)
             .body(Full::new(body.into()))
             .expect("a request");
@@ -146,18 +155,121 @@ async fn bad_calls_are_refused_each_with_its_code() {
     }
 }
 
+/// Everything below `/api`, as it is asked for.
+fn every_endpoint(host: &str) -> Vec<hyper::http::request::Builder> {
+    let asked = |method: &str, path: &str| Request::builder().method(method).uri(path).header("host", host);
+    vec![
+        asked("POST", "/api/call").header("content-type", "application/json"),
+        asked("GET", "/api/events"),
+        asked("GET", "/api/nothing"),
+        asked(
+            "GET",
+            "/api/console/0190a8e0-0000-7000-8000-000000000001/0190a8e0-0000-7000-8000-000000000002",
+        )
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "bWlsbHBvbmQgbWlsbHBvbg=="),
+    ]
+}
+
+#[tokio::test]
+async fn who_reaches_the_port_without_the_token_is_told_nothing_of_the_pool() {
+    let site = site().await;
+    let host = site.address.to_string();
+    let port = site.address.port();
+    let token = site.access.token();
+    let other = Access::generate(port);
+    let guesses = [
+        ("accept", "*/*".to_owned()),
+        ("authorization", format!("Bearer {}", other.token())),
+        ("authorization", format!("Bearer {}", &token[..token.len() - 1])),
+        ("authorization", format!("Bearer {token}x")),
+        ("authorization", "Bearer ".to_owned()),
+        ("authorization", format!("Basic {token}")),
+        ("cookie", format!("millpond-{port}={}", other.token())),
+        ("cookie", format!("millpond-{port}=")),
+        ("cookie", format!("another={token}")),
+    ];
+    for (name, value) in &guesses {
+        for request in every_endpoint(&host) {
+            let request = request.header(*name, value).body(Full::default());
+            let request = request.expect("a request");
+            let told = format!("{} with {name}: {value}", request.uri());
+            let answer = site.send(request).await;
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{told}");
+            let body = answer.into_body().collect().await.expect("a body").to_bytes();
+            let error: CommandError = serde_json::from_slice(&body).expect("the contract's error");
+            assert_eq!(error.error.code, ErrorCode::AuthenticationFailed, "{told}");
+            assert!(error.error.details.contains_key("remedy"), "{told}");
+            assert!(!String::from_utf8_lossy(&body).contains(token), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_printed_link_is_traded_for_a_cookie_that_opens_everything() {
+    let site = site().await;
+    let host = site.address.to_string();
+    let link = site.access.link();
+    let path = link
+        .strip_prefix(&format!("http://{host}"))
+        .expect("the link is this server's");
+    let request = Request::get(path).header("host", &host);
+    let answer = site.send(request.body(Full::default()).expect("a request")).await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert_eq!(answer.headers()["location"], "/", "the token leaves the address");
+    let cookie = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
+    let (pair, attributes) = cookie.split_once("; ").expect("a cookie with attributes");
+    assert_eq!(attributes, "HttpOnly; SameSite=Strict; Path=/");
+
+    let cookies = format!("theme=dark; {pair}");
+    let mut answers = Vec::new();
+    for request in every_endpoint(&host) {
+        let request = request.header("cookie", &cookies).body(Full::default());
+        answers.push(site.send(request.expect("a request")).await.status());
+    }
+    assert_eq!(
+        answers,
+        [
+            StatusCode::BAD_REQUEST,
+            StatusCode::OK,
+            StatusCode::NOT_FOUND,
+            StatusCode::SWITCHING_PROTOCOLS
+        ],
+        "each answers as itself"
+    );
+}
+
+#[tokio::test]
+async fn a_link_of_an_earlier_start_opens_nothing() {
+    let site = site().await;
+    let host = site.address.to_string();
+    for token in [Access::generate(site.address.port()).token(), ""] {
+        let request = Request::get(format!("/?token={token}")).header("host", &host);
+        let answer = site.send(request.body(Full::default()).expect("a request")).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert!(!answer.headers().contains_key("set-cookie"));
+    }
+}
+
 #[tokio::test]
 async fn pages_of_others_and_rebound_names_get_nothing() {
     let site = site().await;
     let host = site.address.to_string();
     let own = format!("http://{host}");
+    let bearer = site.bearer();
     for path in ["/", "/index.html", "/api/events", "/api/console/0/0", "/api/call"] {
-        let (status, _) = site.get(path, &[("host", "evil.example")]).await;
-        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
-        let (status, _) = site
-            .get(path, &[("host", &host), ("origin", "https://evil.example")])
-            .await;
-        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+        for elsewhere in [
+            vec![("host", "evil.example")],
+            vec![("host", "127.0.0.1:1")],
+            vec![("host", host.as_str()), ("origin", "https://evil.example")],
+        ] {
+            let headers = [elsewhere, vec![("authorization", bearer.as_str())]].concat();
+            let (status, answer) = site.get(path, &headers).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{path} {headers:?}");
+            refused(serde_json::from_str(&answer).expect("JSON"));
+        }
     }
     let (status, page) = site.get("/", &[("host", &host), ("origin", &own)]).await;
     assert_eq!(
@@ -175,7 +287,8 @@ async fn every_address_of_the_page_is_the_page_and_the_api_stays_apart() {
         (status, page.as_str()),
         (StatusCode::OK, "<title>Millpond</title>")
     );
-    let (status, answer) = site.get("/api/nothing", &[("host", &host)]).await;
+    let headers = [("host", host.as_str()), ("authorization", &site.bearer())];
+    let (status, answer) = site.get("/api/nothing", &headers).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(
         refused(serde_json::from_str(&answer).expect("JSON")),
@@ -190,6 +303,7 @@ async fn events_begin_with_a_call_to_read_and_go_on_with_what_changes() {
     let site = site().await;
     let request = Request::get("/api/events")
         .header("host", site.address.to_string())
+        .header("authorization", site.bearer())
         .body(Full::default())
         .expect("a request");
     let mut stream = site.send(request).await.into_body();
