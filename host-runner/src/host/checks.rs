@@ -203,7 +203,8 @@ fn network() -> Capability {
     capability(
         "network",
         CapabilityState::Ok,
-        "user-mode network: instances reach out to anywhere, and are reached through published ports on 127.0.0.1",
+        "user-mode network: instances reach out to anywhere, this machine's own 127.0.0.1 included (as 10.0.2.2), and are reached \
+         through published ports on 127.0.0.1",
         None,
     )
 }
