@@ -28,6 +28,9 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 /// An agent that dies at once is not started again and again: this much time lies between two starts.
 const BETWEEN_STARTS: Duration = Duration::from_secs(30);
 
+/// The mode bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
+
 /// This computer's agent.
 #[derive(Debug)]
 pub struct LocalAgent {
@@ -203,10 +206,49 @@ fn client(socket: PathBuf) -> Client {
     Client::new(Arc::new(LocalConnector { socket }))
 }
 
-/// `/tmp/host-runner-UID/api.sock`, where the folder is the user's own: anybody may make folders in `/tmp`.
+/// `/tmp/host-runner-UID/api.sock`, where the folder is the user's alone.
 fn private_temporary_socket() -> Option<PathBuf> {
     let uid = rustix::process::getuid().as_raw();
     let folder = PathBuf::from(format!("/tmp/host-runner-{uid}"));
-    let facts = std::fs::symlink_metadata(&folder).ok()?;
-    (facts.is_dir() && facts.uid() == uid).then(|| folder.join("api.sock"))
+    is_private(&folder, uid).then(|| folder.join("api.sock"))
+}
+
+/// Whether a folder is `uid`'s own and closed to all others. Anybody may make folders in `/tmp`, and whoever may write into this one
+/// may put a socket of their own there.
+fn is_private(folder: &Path, uid: u32) -> bool {
+    std::fs::symlink_metadata(folder)
+        .is_ok_and(|facts| facts.is_dir() && facts.uid() == uid && facts.mode() & OTHERS == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_a_folder_that_is_closed_to_others_is_private() {
+        let place = tempfile::tempdir().expect("a place");
+        let folder = place.path().join("host-runner");
+        std::fs::create_dir(&folder).expect("a folder");
+        let own = std::fs::metadata(&folder).expect("facts").uid();
+        for (mode, private) in [
+            (0o700, true),
+            (0o500, true),
+            (0o710, false),
+            (0o770, false),
+            (0o701, false),
+            (0o777, false),
+            (0o1777, false),
+        ] {
+            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            assert_eq!(is_private(&folder, own), private, "{mode:o}");
+        }
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("a mode");
+        assert!(!is_private(&folder, own + 1), "another's");
+        let link = place.path().join("link");
+        symlink(&folder, &link).expect("a link");
+        assert!(!is_private(&link, own), "a link to it");
+        assert!(!is_private(&place.path().join("nothing"), own), "nothing there");
+    }
 }
