@@ -9,6 +9,7 @@
 mod admission_race;
 mod agent_over_ssh;
 mod dependencies;
+mod desktop_app;
 mod lab;
 mod real_window;
 mod ssh_host_keys;
