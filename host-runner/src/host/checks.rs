@@ -28,6 +28,7 @@ pub(super) fn capabilities(seen: &Seen) -> Vec<Capability> {
     ];
     if seen.privileged {
         found.push(group(seen.group));
+        found.push(guest_user(seen.guest_user));
     }
     found
 }
@@ -244,6 +245,26 @@ fn group(present: bool) -> Capability {
     }
 }
 
+fn guest_user(present: bool) -> Capability {
+    if present {
+        capability(
+            "guest_user",
+            CapabilityState::Ok,
+            "each guest's QEMU runs as the user millpond-guest, without any right of root's",
+            None,
+        )
+    } else {
+        capability(
+            "guest_user",
+            CapabilityState::Limited,
+            "there is no user millpond-guest, so each guest's QEMU runs as root: a guest that breaks out of it is root on this machine",
+            Some(
+                "make it: `sudo useradd --system --no-create-home --shell /usr/sbin/nologin millpond-guest`, then restart the guests",
+            ),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -271,6 +292,7 @@ mod tests {
             ssh: SshDoor::Open,
             privileged: true,
             group: true,
+            guest_user: true,
         }
     }
 
@@ -366,6 +388,7 @@ mod tests {
             tiny: TinyFound::Absent,
             ssh: SshDoor::NoServer,
             group: false,
+            guest_user: false,
             ..seen()
         };
         for capability in capabilities(&poor) {
@@ -382,16 +405,17 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_user_needs_no_group() {
+    fn a_plain_user_needs_no_group_and_no_user_for_guests() {
         let user = Seen {
             privileged: false,
             group: false,
+            guest_user: false,
             ..seen()
         };
         assert!(
             capabilities(&user)
                 .iter()
-                .all(|capability| capability.name != "group")
+                .all(|capability| !["group", "guest_user"].contains(&&*capability.name))
         );
     }
 }

@@ -12,6 +12,7 @@ use super::error::read_text;
 use super::facts::{HostProbeSettings, cpu};
 use super::proc::{Cpu, has_group, qemu_version};
 use super::sampler::disk;
+use crate::engines::qemu::guest_user;
 use crate::images::{ImageStore, tiny};
 
 const VERSION_DEADLINE: Duration = Duration::from_secs(10);
@@ -83,6 +84,8 @@ pub(super) struct Seen {
     pub(super) ssh: SshDoor,
     pub(super) privileged: bool,
     pub(super) group: bool,
+    /// Whether there is a user without rights for QEMU to become.
+    pub(super) guest_user: bool,
 }
 
 impl Seen {
@@ -98,6 +101,7 @@ impl Seen {
             tiny,
             ssh: ssh_door(),
             privileged: rustix::process::geteuid().is_root(),
+            guest_user: guest_user().is_some(),
             group: read_text(Path::new("/etc/group")).is_ok_and(|text| has_group(&text, "millpond")),
         }
     }

@@ -12,6 +12,7 @@ mod bad_input;
 mod console;
 mod events;
 mod life;
+mod privileges;
 mod program;
 mod support;
 mod tiny_linux;

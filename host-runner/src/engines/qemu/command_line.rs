@@ -38,8 +38,8 @@ pub enum Accelerator {
     Tcg,
 }
 
-/// All arguments of QEMU for one guest.
-pub fn arguments(order: &LaunchOrder, accelerator: Accelerator) -> Vec<OsString> {
+/// All arguments of QEMU for one guest. As `user`, where one is given, QEMU runs once it has opened all that it needs.
+pub fn arguments(order: &LaunchOrder, accelerator: Accelerator, user: Option<&str>) -> Vec<OsString> {
     let mut line = Line(Vec::new());
     // The machine: nothing that was not asked for, and no files of the user's.
     line.flag("-nodefaults").flag("-no-user-config");
@@ -61,11 +61,7 @@ pub fn arguments(order: &LaunchOrder, accelerator: Accelerator) -> Vec<OsString>
     // Held until the agent listens to the console. A guest that powers itself off leaves QEMU waiting, so that the agent can tell
     // a power-off from a crash even when it was not there at the time.
     line.flag("-S").pair("-action", "shutdown=pause");
-    // A guest that breaks out of QEMU finds no other program to start and no other user to become.
-    line.pair(
-        "-sandbox",
-        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-    );
+    sandbox(&mut line, user);
     line.pair(
         "-chardev",
         format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
@@ -86,6 +82,17 @@ pub fn arguments(order: &LaunchOrder, accelerator: Accelerator) -> Vec<OsString>
         disk(&mut line, path);
     }
     line.0
+}
+
+/// A guest that breaks out of QEMU finds no other program to start, and no way to more rights than QEMU has.
+fn sandbox(line: &mut Line, user: Option<&str>) {
+    const ALWAYS: &str = "on,obsolete=deny,spawn=deny,resourcecontrol=deny";
+    match user {
+        // The change of user comes after the filter, which therefore has to let it pass. Past it there is nothing left to gain: the
+        // process has no capability, and the filter forbids new ones (`no_new_privs`).
+        Some(user) => line.pair("-sandbox", ALWAYS).pair("-runas", user),
+        None => line.pair("-sandbox", format!("{ALWAYS},elevateprivileges=deny")),
+    };
 }
 
 fn boot(line: &mut Line, order: &LaunchOrder) {
@@ -158,7 +165,7 @@ mod tests {
     }
 
     fn values(order: &LaunchOrder, accelerator: Accelerator, flag: &str) -> Vec<String> {
-        let line = arguments(order, accelerator);
+        let line = arguments(order, accelerator, None);
         line.windows(2)
             .filter(|pair| pair[0] == flag)
             .map(|pair| pair[1].to_string_lossy().into_owned())
@@ -217,7 +224,7 @@ mod tests {
             [Uuid::from_u128(7).to_string()]
         );
         assert!(values(&order(), Accelerator::Tcg, "-sandbox")[0].starts_with("on,"));
-        let line = arguments(&order(), Accelerator::Tcg);
+        let line = arguments(&order(), Accelerator::Tcg, None);
         for flag in ["-S", "-nodefaults", "-no-user-config"] {
             assert!(line.iter().any(|argument| argument == flag), "{flag}");
         }

@@ -4,6 +4,7 @@ mod command_line;
 mod line_limit;
 mod process;
 mod qmp;
+mod user;
 
 pub use command_line::memory_overhead;
 
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use self::command_line::{Accelerator, CONSOLE_SOCKET, QMP_SOCKET};
 use self::process::Process;
 use self::qmp::Qmp;
+pub use self::user::{GUEST_USER, guest_user};
 use super::{Engine, EngineError, Guest, LaunchOrder};
 use crate::instance_files::{InstanceFiles, private_dir};
 use crate::reconcile::GuestStatus;
@@ -180,14 +182,15 @@ impl Engine for Qemu {
         } else {
             Accelerator::Tcg
         };
-        let arguments = command_line::arguments(order, accelerator);
+        let user = user::guest_user();
+        let arguments = command_line::arguments(order, accelerator, user);
         let mut process = process::spawn(
             &arguments,
             &folder,
             &self.files.lock(order.id),
             &self.stderr(order.id),
         )?;
-        tracing::info!(instance = %order.id, pid = process.pid(), "QEMU started");
+        tracing::info!(instance = %order.id, pid = process.pid(), user, "QEMU started");
         match self.greet(order, &mut process).await {
             Ok(qmp) => Ok(Box::new(QemuGuest::new(
                 &self.files,
