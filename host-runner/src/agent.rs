@@ -3,11 +3,12 @@
 mod lock;
 mod socket;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::Mib;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::events::EventLog;
 use crate::host::{HostError, HostProbe, HostProbeSettings};
 use crate::images::{ImageError, ImageStore};
 use crate::instance_files::{FileError, InstanceFiles};
-use crate::instances::Instances;
+use crate::instances::{Instances, WRITES_MAX};
 use crate::ledger::{Ledger, LedgerError};
 use crate::paths::{PathError, Places};
 use crate::reconcile::{Reconciler, World};
@@ -107,7 +108,7 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
 struct Running {
     reconciler: Arc<Reconciler>,
     registry: Arc<Registry>,
-    /// The sampler, consoles, and creates whose callers hung up.
+    /// The sampler, consoles, and writes whose callers hung up.
     tasks: TaskTracker,
 }
 
@@ -139,7 +140,11 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
     let ledger = Ledger::open(&places.state_dir).await?;
     let registry = Arc::new(Registry::load(ledger, Arc::clone(&events)).await?);
     let known: Vec<Uuid> = registry.read(|records| records.keys().copied().collect()).await;
-    for stray in files.strays(|id| known.contains(&id))? {
+    let ours = |id: Uuid| {
+        let set_aside = registry.set_aside();
+        known.contains(&id) || set_aside.iter().any(|row| row.uuid() == Some(id))
+    };
+    for stray in files.strays(ours)? {
         tracing::warn!(path = %stray.display(), "belongs to no instance of the ledger; it is left alone");
     }
     let engine: Arc<dyn Engine> = Arc::new(Qemu::new(files.clone(), &facts.hardware_virtualization));
@@ -158,7 +163,7 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
         facts,
         files,
         offer_disk: settings.offer_disk,
-        creating: Mutex::default(),
+        writes: Arc::new(Semaphore::new(WRITES_MAX)),
     });
     for id in known {
         reconciler.wake(id);
@@ -176,6 +181,7 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
         images,
         events,
         usage,
+        streams: Arc::new(Semaphore::new(usize::from(rest::STREAMS_MAX))),
         tasks: tasks.clone(),
         cancel: stop.clone(),
     });

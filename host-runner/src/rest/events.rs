@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use api::{ApiError, ErrorCode, EventCursor};
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
 use super::answer::Failure;
+use super::{Api, STREAMS_MAX};
 use crate::events::{Entry, EventLog, EventsLost};
 
 /// Comments on a quiet stream, so that both ends notice a dead peer.
@@ -47,6 +47,7 @@ impl From<EventsLost> for Failure {
             description = "Each event's id is an EventCursor, its data an EventBody"),
         (status = 400, body = ApiError, description = "The id is malformed"),
         (status = 410, body = ApiError, description = "The events after it are no longer held"),
+        (status = 429, body = ApiError, description = "As many streams as there may be are open"),
     )
 )]
 pub async fn stream(
@@ -70,6 +71,9 @@ pub async fn stream(
             .parse::<EventCursor>()
             .map_err(|error| malformed(error.to_string()))?,
     };
+    let place = Arc::clone(&api.streams)
+        .try_acquire_owned()
+        .map_err(|_| too_many())?;
     let bell = api.events.bell();
     // Refused here, where it can still be an answer.
     let pending = api.events.read(cursor)?.into();
@@ -79,6 +83,7 @@ pub async fn stream(
         bell,
         pending,
         cancel: api.cancel,
+        _place: place,
     };
     let events = futures::stream::unfold(reader, |mut reader| async move {
         let entry = reader.next().await?;
@@ -94,12 +99,24 @@ fn malformed(message: String) -> Failure {
         .into()
 }
 
+fn too_many() -> Failure {
+    let most = u32::from(STREAMS_MAX);
+    let message = format!("{most} event streams are open, and no more can be; close one and try again");
+    let error = ApiError::new(ErrorCode::OutOfRange, message)
+        .with("field", "streams")
+        .with("value", most + 1)
+        .with("min", 0)
+        .with("max", most);
+    Failure::with_status(StatusCode::TOO_MANY_REQUESTS, error)
+}
+
 struct Reader {
     log: Arc<EventLog>,
     cursor: EventCursor,
     bell: watch::Receiver<u64>,
     pending: VecDeque<Entry>,
     cancel: CancellationToken,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Reader {

@@ -8,6 +8,7 @@ mod handlers;
 mod openapi;
 mod request_id;
 mod server;
+mod write_deadline;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, http::Uri};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +36,9 @@ pub use server::serve;
 /// How long a request may take until its answer begins: reading its body included, streams and consoles excluded.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The most event streams at a time. Far fewer than connections: whoever leaves streams open takes no place from calls.
+pub const STREAMS_MAX: u8 = 64;
+
 /// What handlers work with.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -45,7 +50,9 @@ pub struct Api {
     pub events: Arc<EventLog>,
     /// The latest samples.
     pub usage: Arc<Usage>,
-    /// Owns what outlasts a request: consoles, and creates whose callers hung up.
+    /// One place for each open event stream, [`STREAMS_MAX`] in all.
+    pub streams: Arc<Semaphore>,
+    /// Owns what outlasts a request: consoles, and writes whose callers hung up.
     pub tasks: TaskTracker,
     /// Ends streams and consoles.
     pub cancel: CancellationToken,

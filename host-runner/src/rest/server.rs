@@ -1,4 +1,4 @@
-//! Connections: accepted in bounded number, each with a deadline for its headers, all ended in order.
+//! Connections: accepted in bounded number, each with deadlines for its headers and for reading the answer, all ended in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,23 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::write_deadline::WriteDeadline;
+
 /// The most connections at a time; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 512;
 /// How long a request's headers may take, on a new connection and on a kept one.
-const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a peer may read nothing of an answer that waits for it.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// The largest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long to wait after the system could not accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long open requests may take to end when the agent does.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A connection as an upgraded one is given to whoever asked for it.
+pub(super) type Stream = WriteDeadline<UnixStream>;
 
 /// Serves until `cancel`, then lets open requests end.
 pub async fn serve(listener: UnixListener, router: Router, cancel: CancellationToken) {
@@ -73,7 +80,10 @@ async fn connection(stream: UnixStream, router: Router, cancel: CancellationToke
         .header_read_timeout(HEADER_DEADLINE)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(
+            TokioIo::new(Stream::new(stream, WRITE_DEADLINE)),
+            TowerToHyperService::new(router),
+        )
         .with_upgrades();
     tokio::pin!(connection);
     let result = tokio::select! {

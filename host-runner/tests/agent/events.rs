@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use uuid::Uuid;
 
-use crate::support::{Agent, Options, SOON, tiny};
+use crate::support::{Agent, Options, SOON, eventually, tiny};
 
 /// A reader of server-sent events.
 struct Stream {
@@ -155,4 +155,28 @@ async fn an_image_that_comes_is_told() {
     stream
         .until(|body| matches!(body, EventBody::ImagesChanged { images } if images.len() == 1))
         .await;
+}
+
+/// As many streams as there may be, none of them read: they take no place from calls, nor for ever from each other.
+#[tokio::test]
+async fn streams_that_nobody_reads_lock_nobody_out() {
+    const STREAMS_MAX: usize = 64;
+    let agent = Agent::start(Options::default()).await;
+    let mut open = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        open.push(Stream::open(&agent, None).await);
+    }
+    let refusal = agent
+        .call(Method::GET, "/v1/events", "")
+        .await
+        .refused(StatusCode::TOO_MANY_REQUESTS, ErrorCode::OutOfRange);
+    assert_eq!(refusal.details["max"], 64.into());
+    agent.get::<Snapshot>("/v1/snapshot").await;
+    open.pop();
+    eventually("a place for another stream", SOON, async || {
+        let request = Request::get("/v1/events").header("host", "x");
+        let response = agent.send(request.body(Full::<Bytes>::default()).unwrap()).await;
+        (response.status() == StatusCode::OK).then_some(())
+    })
+    .await;
 }
