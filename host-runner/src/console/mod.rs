@@ -3,6 +3,7 @@
 //! A viewer that cannot keep up is dropped: neither the guest nor the other viewers ever wait for it. The guest's output is hostile
 //! and travels as bytes; only the [`scanner`] looks at it.
 
+mod backlog;
 pub mod replay;
 pub mod scanner;
 
@@ -17,13 +18,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use self::backlog::{Feed, backlog};
 use self::replay::Replay;
 use self::scanner::ConsoleScanner;
 
+pub use self::backlog::Output;
+
 /// The largest piece of output.
 const PIECE_BYTES_MAX: usize = 4096;
-/// How many pieces a viewer may lag behind before it is dropped: 1 MiB at most.
-const VIEWER_LAG_PIECES: usize = 256;
+/// How many bytes a viewer may lag behind before it is dropped.
+const VIEWER_LAG_BYTES: usize = 1024 * 1024;
 /// How many pieces of input may wait for the guest.
 const INPUT_PIECES: usize = 64;
 /// The most viewers of one console; one more takes the place of the oldest.
@@ -39,7 +43,7 @@ pub struct Viewer {
     /// What the console showed before.
     pub replay: Bytes,
     /// What it shows from then on. Ends when the guest is gone, or when this viewer was too slow.
-    pub output: mpsc::Receiver<Bytes>,
+    pub output: Output,
     /// What is typed.
     pub input: mpsc::Sender<Bytes>,
 }
@@ -120,7 +124,7 @@ struct Hub {
     replay: Replay,
     scanner: ConsoleScanner,
     sighted: watch::Sender<Sighting>,
-    viewers: Vec<mpsc::Sender<Bytes>>,
+    viewers: Vec<Feed>,
     input: mpsc::Sender<Bytes>,
 }
 
@@ -151,17 +155,16 @@ impl Hub {
                 at: Instant::now(),
             });
         }
-        // A full queue is a viewer that does not keep up; a closed one is a viewer that left.
-        self.viewers
-            .retain(|viewer| viewer.try_send(piece.clone()).is_ok());
+        // Whoever left or does not keep up is let go.
+        self.viewers.retain(|viewer| viewer.push(piece));
     }
 
     fn admit(&mut self, newcomer: oneshot::Sender<Viewer>) {
-        self.viewers.retain(|viewer| !viewer.is_closed());
+        self.viewers.retain(|viewer| !viewer.is_abandoned());
         if self.viewers.len() == VIEWERS_MAX {
             self.viewers.remove(0);
         }
-        let (show, output) = mpsc::channel(VIEWER_LAG_PIECES);
+        let (show, output) = backlog(VIEWER_LAG_BYTES);
         let viewer = Viewer {
             replay: self.replay.bytes(),
             output,
@@ -237,7 +240,7 @@ mod tests {
             }
             seen
         });
-        let total = PIECE_BYTES_MAX * VIEWER_LAG_PIECES * 4;
+        let total = VIEWER_LAG_BYTES * 4;
         soon(guest.write_all(&vec![b'x'; total])).await.unwrap();
         drop(guest);
         assert_eq!(soon(drain).await.unwrap(), total);
@@ -271,6 +274,17 @@ mod tests {
         soon(bell.wait_for(|sighting| sighting.progress == Progress::Ready))
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn viewers_who_left_make_room_before_one_who_watches_has_to() {
+        let (_dir, hub, mut guest) = hub();
+        let mut watching = hub.join().await.unwrap();
+        for _ in 0..VIEWERS_MAX * 2 {
+            drop(hub.join().await.unwrap());
+        }
+        guest.write_all(b"still here").await.unwrap();
+        assert_eq!(soon(watching.output.recv()).await.unwrap(), b"still here"[..]);
     }
 
     #[tokio::test]

@@ -10,21 +10,27 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
 use super::answer::Failure;
 use super::extract::InstanceId;
-use crate::console::Viewer;
+use super::server::Stream;
+use crate::console::{Output, Viewer};
 use crate::instances::state_word;
 
 /// How long to wait for the console of a guest that is being started.
 const APPEAR_DEADLINE: Duration = Duration::from_secs(20);
 /// How long one write to a viewer may take before the viewer counts as gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// The largest piece of input.
+/// How often one who types no more is looked at.
+const HANG_UP_POLL: Duration = Duration::from_secs(1);
+/// The largest piece, in either direction.
 const PIECE_BYTES_MAX: usize = 4096;
 
 /// The guest's serial console: the last 64 KiB, then what follows; what is sent is typed.
@@ -108,7 +114,12 @@ fn asks_for_console(headers: &HeaderMap) -> bool {
 
 /// Joins a viewer to the console until either end is gone.
 async fn show(upgraded: Upgraded, viewer: Viewer, cancel: CancellationToken) {
-    let (read, write) = tokio::io::split(TokioIo::new(upgraded));
+    // What the server was given is what it gives back.
+    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+        tracing::error!("an upgraded connection is of an unknown kind");
+        return;
+    };
+    let (read, write) = parts.io.into_inner().into_inner().into_split();
     let Viewer {
         replay,
         output,
@@ -117,20 +128,19 @@ async fn show(upgraded: Upgraded, viewer: Viewer, cancel: CancellationToken) {
     tokio::select! {
         () = cancel.cancelled() => {}
         () = show_output(write, replay, output) => {}
-        () = take_input(read, input) => {}
+        () = take_input(read, parts.read_buf, input) => {}
     }
 }
 
-async fn show_output(
-    mut write: WriteHalf<TokioIo<Upgraded>>,
-    replay: Bytes,
-    mut output: mpsc::Receiver<Bytes>,
-) {
+async fn show_output(mut write: OwnedWriteHalf, replay: Bytes, mut output: Output) {
     let mut next = Some(replay);
-    while let Some(piece) = next {
-        match tokio::time::timeout(WRITE_DEADLINE, write.write_all(&piece)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+    while let Some(mut rest) = next {
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(PIECE_BYTES_MAX));
+            match tokio::time::timeout(WRITE_DEADLINE, write.write_all(&piece)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
         }
         next = output.recv().await;
     }
@@ -138,7 +148,11 @@ async fn show_output(
     let _ = write.shutdown().await;
 }
 
-async fn take_input(mut read: ReadHalf<TokioIo<Upgraded>>, input: mpsc::Sender<Bytes>) {
+/// Returns when the viewer is gone or the console takes no more.
+async fn take_input(mut read: OwnedReadHalf, early: Bytes, input: mpsc::Sender<Bytes>) {
+    if !early.is_empty() && input.send(early).await.is_err() {
+        return;
+    }
     let mut buffer = BytesMut::with_capacity(PIECE_BYTES_MAX);
     loop {
         match read.read_buf(&mut buffer).await {
@@ -152,6 +166,59 @@ async fn take_input(mut read: ReadHalf<TokioIo<Upgraded>>, input: mpsc::Sender<B
             Err(_) => return,
         }
     }
-    // One who types no more may still watch.
-    std::future::pending::<()>().await;
+    // One who types no more may still watch; one who has hung up must not keep a place on a console that says nothing.
+    while !has_hung_up(&read) {
+        tokio::time::sleep(HANG_UP_POLL).await;
+    }
+}
+
+/// Whether the peer has closed both directions: the end of its input alone does not tell.
+fn has_hung_up(read: &OwnedReadHalf) -> bool {
+    let stream: &UnixStream = read.as_ref();
+    // A hang-up is always reported, whatever is asked for.
+    let mut fds = [PollFd::new(stream, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let polled = poll(&mut fds, Some(&at_once));
+    polled.is_err() || fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn soon<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(10), work)
+            .await
+            .expect("within ten seconds")
+    }
+
+    #[tokio::test]
+    async fn one_who_types_no_more_still_watches() {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let (read, mut write) = ours.into_split();
+        peer.shutdown().await.unwrap();
+        assert!(!has_hung_up(&read));
+        write.write_all(b"shown").await.unwrap();
+        let mut shown = [0; 5];
+        soon(peer.read_exact(&mut shown)).await.unwrap();
+        drop(peer);
+        assert!(has_hung_up(&read));
+    }
+
+    #[tokio::test]
+    async fn a_viewer_who_hangs_up_is_noticed_on_a_silent_console() {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let (read, _write) = ours.into_split();
+        let (input, mut typed) = mpsc::channel(1);
+        let taking = tokio::spawn(take_input(read, Bytes::from_static(b"early"), input));
+        assert_eq!(soon(typed.recv()).await.unwrap(), b"early"[..]);
+        peer.write_all(b"last words").await.unwrap();
+        peer.shutdown().await.unwrap();
+        assert_eq!(soon(typed.recv()).await.unwrap(), b"last words"[..]);
+        drop(peer);
+        soon(taking).await.unwrap();
+    }
 }
