@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react';
 
 import { errorWords } from '../domain/errors';
+import { calledNamer, ownNameIn } from '../domain/naming';
 import { useWords } from '../i18n/useWords';
 import { Button, IconButton } from '../primitives/Button';
 import { Icon } from '../primitives/Icon';
@@ -60,6 +61,7 @@ function Card({ toast }: { toast: Toast }) {
 
 function Words({ toast: { body } }: { toast: Toast }) {
   const words = useWords();
+  const own = useSession().pool((state) => ownNameIn(state.pool.machines));
   switch (body.kind) {
     case 'said':
       return <p>{words.say(body.message)}</p>;
@@ -74,9 +76,10 @@ function Words({ toast: { body } }: { toast: Toast }) {
       );
     case 'error': {
       const { cause, remedy } = errorWords(body.error, words);
+      const machine = body.machine === null ? undefined : calledNamer(own, words).title(body.machine);
       return (
         <div>
-          <b>{body.machine === null ? cause : `${body.machine}: ${cause}`}</b>
+          <b>{machine === undefined ? cause : `${machine}: ${cause}`}</b>
           {remedy !== undefined && <p>{remedy}</p>}
           <code>{words.t('toast.request', { id: body.requestId })}</code>
         </div>

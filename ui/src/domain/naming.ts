@@ -18,6 +18,22 @@ export function machineNamer(words: Pick<Words, 't'>) {
   };
 }
 
+/** This computer's host name, by which the lines of the activity list and errors call it; undefined before the first picture. */
+export function ownNameIn(machines: ReadonlyMap<string, Pick<PoolMachine, 'name' | 'address'>>): string | undefined {
+  for (const machine of machines.values()) if (machine.address.kind === 'local') return machine.name;
+  return undefined;
+}
+
+/** What people call a machine that an activity or an error names. Names are unique in a pool, so `own` is this computer alone. */
+export function calledNamer(own: string | undefined, words: Pick<Words, 't'>) {
+  return {
+    /** Standing alone, or first. */
+    title: (name: string) => (name === own ? words.t('machine.this_computer') : name),
+    /** Within a sentence. */
+    within: (name: string) => (name === own ? words.t('machine.this_computer.within') : name),
+  };
+}
+
 /** How a machine is reached, as one would type it: "admin@atlas:2222". */
 export function targetOf(address: Extract<MachineAddress, { kind: 'ssh' }>): string {
   const user = address.user === null ? '' : `${address.user}@`;

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ActivityEntry } from '../api/generated/contract';
 import { instanceOf } from '../platform/testing/scenes';
 import { journeyOf, loadOf, phaseOf } from './lifecycle';
-import { isInstanceName, nameOfMachine, targetOf } from './naming';
+import { calledNamer, isInstanceName, nameOfMachine, ownNameIn, targetOf } from './naming';
 import { matching } from './search';
 import { entryText, placeOnLine, weightOf } from './timeline';
 import { uuidV7 } from './uuid';
@@ -62,7 +62,13 @@ describe('the activity list', () => {
     error: null,
     request_id: null,
   };
-  const names = { machine: 'a machine', instance: 'an instance', duration: (ms: number) => `${String(ms)} ms` };
+  const own = ownNameIn(new Map([['1', { name: 'vm', address: { kind: 'local' } }]]));
+  const names = {
+    called: calledNamer(own, { t: (key: string) => key }),
+    machine: 'a machine',
+    instance: 'an instance',
+    duration: (ms: number) => `${String(ms)} ms`,
+  };
   it('says how long a boot took', () => {
     expect(entryText(entry, names)).toEqual({
       key: 'activity.instance_ready_in',
@@ -72,6 +78,14 @@ describe('the activity list', () => {
       key: 'activity.instance_ready',
       values: { machine: 'atlas', instance: 'an instance' },
     });
+  });
+  it('calls this computer what the map calls it', () => {
+    const machineOf = (kind: ActivityEntry['kind'], machine: string | null) =>
+      entryText({ ...entry, kind, machine }, names).values?.['machine'];
+    expect(machineOf('machine_connected', 'vm')).toBe('machine.this_computer');
+    expect(machineOf('instance_created', 'vm')).toBe('machine.this_computer.within');
+    expect(machineOf('machine_connected', 'atlas')).toBe('atlas');
+    expect(machineOf('machine_connected', null)).toBe('a machine');
   });
   it('lies along a line that ends now', () => {
     const now = Date.parse('2026-01-31T14:30:00Z');

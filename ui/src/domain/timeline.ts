@@ -18,10 +18,12 @@ export function weightOf(kind: ActivityKind): Weight {
   return WEIGHTS[kind] ?? 'plain';
 }
 
-/** An entry in words. `names` are what to call what has no name. */
+/** An entry in words. `names` are what to call this computer, and what has no name. */
 export function entryText(entry: ActivityEntry, names: EntryNames): Message {
+  // The one sentence that has its machine in the middle.
+  const place = entry.kind === 'instance_created' ? 'within' : 'title';
   const values = {
-    machine: entry.machine ?? names.machine,
+    machine: entry.machine === null ? names.machine : names.called[place](entry.machine),
     instance: entry.instance ?? names.instance,
   };
   if (entry.kind === 'instance_ready' && entry.took_ms !== null) {
@@ -32,6 +34,7 @@ export function entryText(entry: ActivityEntry, names: EntryNames): Message {
 
 /** The words that an entry needs from the reader's language. */
 export interface EntryNames {
+  readonly called: Readonly<Record<'title' | 'within', (name: string) => string>>;
   readonly machine: string;
   readonly instance: string;
   readonly duration: (ms: number) => string;

@@ -3,8 +3,9 @@ import { useMemo } from 'react';
 import type { ActivityEntry } from '../../api/generated/contract';
 import { errorWords } from '../../domain/errors';
 import { formatClock, formatDuration, formatMoment } from '../../domain/format';
+import { calledNamer, ownNameIn } from '../../domain/naming';
 import { entryText, placeOnLine, weightOf } from '../../domain/timeline';
-import { useWords, type Words } from '../../i18n/useWords';
+import { useWords } from '../../i18n/useWords';
 import { Button, IconButton } from '../../primitives/Button';
 import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
@@ -22,6 +23,7 @@ export function Activity() {
   const entries = session.activity((state) => state.entries);
   const open = session.view((state) => state.activityOpen);
   const newest = entries[0];
+  const sentence = useSentence();
   const toggle = () => session.view.getState().showActivity(!open);
   return (
     <footer className={styles.strip} data-open={open}>
@@ -30,7 +32,7 @@ export function Activity() {
         <button type="button" className={styles.newest} onClick={toggle}>
           <b>{words.t('activity.title')}</b>
           <span data-weight={newest && weightOf(newest.kind)}>
-            {newest ? sentence(newest, words) : words.t('activity.empty')}
+            {newest ? sentence(newest) : words.t('activity.empty')}
           </span>
         </button>
         <Line entries={entries} />
@@ -45,19 +47,25 @@ export function Activity() {
   );
 }
 
-function sentence(entry: ActivityEntry, words: Words): string {
-  return words.say(
-    entryText(entry, {
+/** Puts entries into words. */
+function useSentence(): (entry: ActivityEntry) => string {
+  const words = useWords();
+  const own = useSession().pool((state) => ownNameIn(state.pool.machines));
+  return useMemo(() => {
+    const names = {
+      called: calledNamer(own, words),
       machine: words.t('activity.someone'),
       instance: words.t('activity.something'),
-      duration: (ms) => formatDuration(ms, words.locale),
-    }),
-  );
+      duration: (ms: number) => formatDuration(ms, words.locale),
+    };
+    return (entry) => words.say(entryText(entry, names));
+  }, [own, words]);
 }
 
 function Line({ entries }: { entries: readonly ActivityEntry[] }) {
   const words = useWords();
   const now = useNow(10_000);
+  const sentence = useSentence();
   const dots = useMemo(
     () =>
       entries.slice(0, DOTS_MAX).flatMap((entry) => {
@@ -74,7 +82,7 @@ function Line({ entries }: { entries: readonly ActivityEntry[] }) {
             key={entry.id}
             data-weight={weightOf(entry.kind)}
             style={{ left: `${String(place * 100)}%` }}
-            title={`${formatClock(new Date(entry.at), words.locale)} · ${sentence(entry, words)}`}
+            title={`${formatClock(new Date(entry.at), words.locale)} · ${sentence(entry)}`}
           />
         ))}
         <i data-weight="now" style={{ left: '100%' }} />
@@ -118,7 +126,7 @@ function Entry({ entry, now }: { entry: ActivityEntry; now: number }) {
   const known = session.pool(
     (state) => entry.instance_id !== null && state.pool.places.has(entry.instance_id),
   );
-  const text = sentence(entry, words);
+  const text = useSentence()(entry);
   const reason = entry.error && errorWords(entry.error, words);
   return (
     <li data-weight={weightOf(entry.kind)}>
