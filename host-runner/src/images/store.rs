@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 
 use super::ImageError;
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest, NAME_RULE, Sha256Hex, name_is_allowed};
-use super::verified::{Finding, Verified};
+use super::verified::{Finding, Verified, open_regular};
 
 /// The most images that a machine lists; beyond it the folder is not ours any more.
 const IMAGES_MAX: usize = 1_000;
@@ -67,13 +67,8 @@ impl ImageStore {
     /// # Errors
     /// `Io` or `DiskFull`, naming the folder.
     pub fn open(state_dir: &Path) -> Result<Self, ImageError> {
-        let root = state_dir.join("images");
-        let folders = Folders {
-            blobs: root.join("blobs"),
-            manifests: root.join("manifests"),
-            staging: root.join("staging"),
-            lock: root.join("lock"),
-        };
+        let store = Self::look(state_dir);
+        let folders = &store.folders;
         for folder in [&folders.blobs, &folders.manifests, &folders.staging] {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -81,15 +76,26 @@ impl ImageStore {
                 .create(folder)
                 .map_err(|err| ImageError::io("create", folder, err))?;
         }
-        let store = Self {
-            folders: Arc::new(folders),
-            verified: Arc::default(),
-        };
         // A build that runs now holds the lock; what it has staged is no leftover.
         if let Some(_lock) = store.folders.try_lock()? {
             store.folders.remove_leftovers()?;
         }
         Ok(store)
+    }
+
+    /// The same images, to look at only: nothing is made and nothing removed. Where there is no folder there are no images.
+    pub fn look(state_dir: &Path) -> Self {
+        let root = state_dir.join("images");
+        let folders = Folders {
+            blobs: root.join("blobs"),
+            manifests: root.join("manifests"),
+            staging: root.join("staging"),
+            lock: root.join("lock"),
+        };
+        Self {
+            folders: Arc::new(folders),
+            verified: Arc::default(),
+        }
     }
 
     pub(super) fn folders(&self) -> &Folders {
@@ -151,12 +157,12 @@ impl ImageStore {
             Err(ImageError::Corrupt { problem, remedy, .. }) => {
                 return Ok(unreadable(name, &problem, &remedy));
             }
-            Err(err) => return Err(err),
+            Err(err) => return damaged_unless_gone(name, err),
         };
         let problem = match self.check_blobs(&held.manifest) {
             Ok(()) => None,
             Err(ImageError::Corrupt { problem, remedy, .. }) => Some(format!("{problem}; {remedy}")),
-            Err(err) => return Err(err),
+            Err(err) => return damaged_unless_gone(name, err),
         };
         Ok(Image {
             name: held.manifest.name.clone(),
@@ -245,6 +251,16 @@ impl ImageStore {
     }
 }
 
+/// One image that cannot be read must not hide the others.
+fn damaged_unless_gone(name: &str, err: ImageError) -> Result<Image, ImageError> {
+    let ImageError::Io { operation, path, err } = err else {
+        return Err(err);
+    };
+    tracing::debug!(image = name, path = %path.display(), error = %err, "an image cannot be read");
+    let problem = format!("cannot {operation} {}: {err}", path.display());
+    Ok(unreadable(name, &problem, "move the file away"))
+}
+
 /// What the wire shows of an image whose manifest tells nothing.
 fn unreadable(name: &str, problem: &str, remedy: &str) -> Image {
     Image {
@@ -266,7 +282,7 @@ pub(super) fn timestamp(time: SystemTime) -> Timestamp {
 
 /// Reads at most one byte more than a manifest may have.
 fn read_capped(path: &Path) -> io::Result<(Vec<u8>, Timestamp)> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     let written_at = file.metadata()?.modified()?;
     let mut bytes = Vec::new();
     file.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -295,7 +311,10 @@ impl Folders {
 
     /// Names of the manifests, in the folder's order; files of other names are not ours and are left alone.
     fn manifest_names(&self) -> Result<Vec<String>, ImageError> {
-        let names = file_names(&self.manifests)?;
+        let names = match file_names(&self.manifests) {
+            Err(ImageError::Io { err, .. }) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names?,
+        };
         Ok(names
             .iter()
             .filter_map(|name| name.strip_suffix(".json"))
@@ -314,7 +333,9 @@ impl Folders {
             } else {
                 fs::remove_file(&path)
             };
-            removed.map_err(|err| ImageError::io("remove", &path, err))?;
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "what a build left behind cannot be removed");
+            }
         }
         let Some(named) = self.blobs_named()? else {
             return Ok(());
@@ -322,7 +343,9 @@ impl Folders {
         for name in file_names(&self.blobs)? {
             if name.starts_with("sha256-") && !named.contains(&name) {
                 let path = self.blobs.join(name);
-                fs::remove_file(&path).map_err(|err| ImageError::io("remove", &path, err))?;
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "a file of no image cannot be removed");
+                }
             }
         }
         Ok(())
@@ -333,7 +356,9 @@ impl Folders {
         let mut named = HashSet::new();
         for name in self.manifest_names()? {
             let path = self.manifest(&name);
-            let (bytes, _) = read_capped(&path).map_err(|err| ImageError::io("read", &path, err))?;
+            let Ok((bytes, _)) = read_capped(&path) else {
+                return Ok(None);
+            };
             let Ok(manifest) = Manifest::parse(&name, &bytes) else {
                 return Ok(None);
             };

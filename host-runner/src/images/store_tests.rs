@@ -188,3 +188,45 @@ fn no_blob_is_removed_while_a_manifest_cannot_be_read() {
     ImageStore::open(state.path()).unwrap();
     assert!(kernel.exists());
 }
+
+/// Somebody's slip, or worse: nothing in the folder of manifests may hide the images beside it, nor keep the agent waiting.
+#[tokio::test]
+async fn odd_files_among_the_manifests_are_damaged_images_and_hide_no_other() {
+    let (state, store) = open();
+    publish(&store, "tiny", b"kernel");
+    let manifests = store.folders().manifest("x").parent().unwrap().to_owned();
+    fs::create_dir(manifests.join("folder.json")).unwrap();
+    std::os::unix::fs::symlink(manifests.join("tiny.json"), manifests.join("link.json")).unwrap();
+    let fifo = std::process::Command::new("mkfifo")
+        .arg(manifests.join("pipe.json"))
+        .status();
+    assert!(fifo.unwrap().success());
+    let listed = tokio::time::timeout(std::time::Duration::from_secs(20), store.list())
+        .await
+        .expect("nothing is waited for");
+    let states: Vec<_> = listed
+        .unwrap()
+        .into_iter()
+        .map(|image| (image.name, image.state))
+        .collect();
+    let damaged = |name: &str| (name.to_owned(), ImageState::Corrupt);
+    assert_eq!(
+        states,
+        [
+            damaged("folder"),
+            damaged("link"),
+            damaged("pipe"),
+            ("tiny".to_owned(), ImageState::Ready)
+        ]
+    );
+    // Nor do they keep the next agent from starting, or make it forget what they may name.
+    let store = ImageStore::open(state.path()).unwrap();
+    store.resolve("tiny").await.unwrap();
+}
+
+#[tokio::test]
+async fn looking_makes_nothing() {
+    let state = TempDir::new().unwrap();
+    assert!(ImageStore::look(state.path()).list().await.unwrap().is_empty());
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+}

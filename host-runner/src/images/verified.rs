@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::ImageError;
@@ -106,10 +107,20 @@ impl Verified {
     }
 }
 
+/// Opens a regular file, and nothing else: no link is followed, and a FIFO that somebody has put in the file's place is not waited for.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
 /// The digest of a file's content.
 pub(super) fn hash_file(path: &Path) -> Result<Sha256Hex, ImageError> {
     let failed = |err| ImageError::io("read", path, err);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open_regular(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; 256 * 1024];
     loop {
