@@ -12,6 +12,8 @@ const BELOW_RUNTIME_BYTES: usize = "/instances/".len() + 36 + "/console.sock".le
 
 /// The runtime directory of an agent that runs as root.
 const SYSTEM_RUNTIME_DIR: &str = "/run/host-runner";
+/// How the names of all that is kept in the state directory begin.
+const STATE_NAMES: [&str; 5] = ["agent.lock", "host-id", "images", "instances", "ledger.sqlite"];
 /// The agent's socket, in the runtime directory.
 const SOCKET: &str = "api.sock";
 
@@ -161,16 +163,49 @@ impl Places {
         fits("the runtime directory", &self.runtime_dir, BELOW_RUNTIME_BYTES)
     }
 
+    /// Makes the state directory, for the agent's user alone, and closes one to others that holds nothing but an agent's files.
+    pub fn make_state(&self) -> Result<(), PathError> {
+        let path = &self.state_dir;
+        make_dir(path, 0o700)?;
+        let metadata = std::fs::metadata(path).map_err(io_failed("look at", path))?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+        // A directory that was there before us and is used for more, such as a home, is not ours to close.
+        if is_own && mode & 0o077 != 0 && holds_only_state(path)? {
+            let closed = std::fs::Permissions::from_mode(mode & 0o700);
+            std::fs::set_permissions(path, closed).map_err(io_failed("close to others", path))?;
+        }
+        Ok(())
+    }
+
     /// Makes the directories. The runtime directory has to be ours alone: who can write to it can pose as a guest.
     pub fn make(&self) -> Result<(), PathError> {
         self.check_lengths()?;
-        make_dir(&self.state_dir, 0o700)?;
+        self.make_state()?;
         // As root, members of the group `millpond` have to get through to the socket; what guests need is closed further down.
         let open_to_group = rustix::process::geteuid().is_root();
-        make_dir(&self.runtime_dir, if open_to_group { 0o755 } else { 0o700 })?;
+        let was_there = self.runtime_dir.exists();
+        make_dir(&self.runtime_dir, 0o700)?;
+        if open_to_group && !was_there {
+            std::fs::set_permissions(&self.runtime_dir, std::fs::Permissions::from_mode(0o755))
+                .map_err(io_failed("open", &self.runtime_dir))?;
+        }
         let owner = rustix::process::geteuid().as_raw();
         check_owned(&self.runtime_dir, &[owner])
     }
+}
+
+fn holds_only_state(path: &Path) -> Result<bool, PathError> {
+    for entry in std::fs::read_dir(path).map_err(io_failed("read", path))? {
+        let name = entry.map_err(io_failed("read", path))?.file_name();
+        let is_ours = STATE_NAMES
+            .iter()
+            .any(|ours| name.as_bytes().starts_with(ours.as_bytes()));
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Refuses a directory that somebody else can put things into: who can, can pose as the agent or as a guest.
@@ -283,6 +318,26 @@ mod tests {
         assert_eq!(text(xdg("/run/user/1000")), without, "each once");
         assert_eq!(text(xdg("/x"))[0], "/x/host-runner/api.sock");
         assert_eq!(text(Surroundings::default()), ["/run/host-runner/api.sock"]);
+    }
+
+    #[test]
+    fn the_state_directory_is_closed_to_others_whoever_made_it_and_a_home_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("s");
+        let places = Places::resolve(Some(state.clone()), Some(dir.path().join("r")), None, &user()).unwrap();
+        let mode = || std::fs::metadata(&state).unwrap().permissions().mode() & 0o777;
+        let set = |mode| std::fs::set_permissions(&state, std::fs::Permissions::from_mode(mode)).unwrap();
+        places.make_state().unwrap();
+        assert_eq!(mode(), 0o700);
+        set(0o755);
+        std::fs::create_dir(state.join("images")).unwrap();
+        std::fs::write(state.join("ledger.sqlite-wal"), "").unwrap();
+        places.make_state().unwrap();
+        assert_eq!(mode(), 0o700);
+        set(0o755);
+        std::fs::write(state.join("letter.txt"), "").unwrap();
+        places.make_state().unwrap();
+        assert_eq!(mode(), 0o755, "it is somebody's folder");
     }
 
     #[test]

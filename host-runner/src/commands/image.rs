@@ -9,13 +9,15 @@ use crate::images::{ImageStore, tiny};
 
 /// Makes the image tiny-linux.
 pub async fn build_tiny(common: &Common) -> Result<ExitCode, CommandError> {
-    let store = ImageStore::open(&common.places()?.state_dir)?;
+    let places = common.places()?;
+    places.make_state()?;
+    let store = ImageStore::open(&places.state_dir)?;
     Ok(tiny::run_command(&store, &mut std::io::stdout()).await)
 }
 
 /// Lists the images.
 pub async fn list(common: &Common) -> Result<ExitCode, CommandError> {
-    let store = ImageStore::open(&common.places()?.state_dir)?;
+    let store = ImageStore::look(&common.places()?.state_dir);
     let images = store.list().await?;
     if images.is_empty() {
         super::print("no images; `host-runner image build-tiny` makes one")?;

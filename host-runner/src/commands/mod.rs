@@ -103,7 +103,7 @@ async fn serve(common: &Common, options: Serve) -> Result<ExitCode, CommandError
 
 async fn doctor(common: &Common, options: &Doctor) -> Result<ExitCode, CommandError> {
     let places = common.places()?;
-    let images = ImageStore::open(&places.state_dir)?;
+    let images = ImageStore::look(&places.state_dir);
     let probe = HostProbe::new(HostProbeSettings {
         state_dir: places.state_dir,
         runtime_dir: places.runtime_dir,

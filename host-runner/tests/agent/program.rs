@@ -170,3 +170,34 @@ async fn log_lines_are_json_where_that_is_asked_for() {
     crate::support::signal(child.id(), rustix::process::Signal::TERM);
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn doctor_and_a_list_of_images_make_nothing() {
+    let dir = tempfile::Builder::new().prefix("hr-").tempdir_in("/tmp").unwrap();
+    let state = dir.path().join("s");
+    for subcommand in [&["doctor"][..], &["image", "list"]] {
+        Command::new(PROGRAM)
+            .args(subcommand)
+            .arg("--state-dir")
+            .arg(&state)
+            .arg("--runtime-dir")
+            .arg(dir.path().join("r"))
+            .output()
+            .unwrap();
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "{subcommand:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_state_directory_and_the_ledger_are_closed_to_others() {
+    let agent = Agent::start(Options::default()).await;
+    // The folder was there before, open to all.
+    for path in [agent.state_dir(), agent.state_dir().join("ledger.sqlite")] {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+}
