@@ -9,6 +9,13 @@ use uuid::Uuid;
 
 use crate::admission::DiskSpace;
 
+/// The instance's own disk, in its folder.
+const DISK_FILE: &str = "disk.raw";
+/// What the guest's process holds locked, in the instance's folder.
+const LOCK_FILE: &str = "guest.lock";
+/// Ends the name of a folder whose instance is not written down yet.
+const STAGED: &str = ".new";
+
 /// A file operation on an instance's files failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {}", path.display())]
@@ -81,37 +88,79 @@ impl InstanceFiles {
 
     /// The instance's own disk: a raw, sparse file.
     pub fn disk(&self, id: Uuid) -> PathBuf {
-        self.state_dir(id).join("disk.raw")
+        self.state_dir(id).join(DISK_FILE)
     }
 
     /// The file that the guest's process holds locked as long as it lives. It also says the process's number.
     pub fn lock(&self, id: Uuid) -> PathBuf {
-        self.state_dir(id).join("guest.lock")
+        self.state_dir(id).join(LOCK_FILE)
     }
 
-    /// Makes the folder, the lock and the disk; what is there already is kept. Leaves nothing behind when it fails.
-    pub fn make(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
-        let made = self.try_make(id, disk);
-        if made.is_err()
-            && let Err(error) = self.remove(id)
-        {
+    /// Makes the files of a new instance beside their place, whole and on disk, before the ledger knows of it. Nobody's disk is in
+    /// such a folder, since no guest boots from there; one that a killed agent left behind is made anew.
+    ///
+    /// Leaves nothing behind when it fails.
+    pub fn stage(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
+        let staged = remove_dir(&self.staged_dir(id)).and_then(|()| fill(&self.staged_dir(id), disk));
+        if staged.is_err() {
+            self.unstage(id);
+        }
+        staged
+    }
+
+    /// Removes what [`stage`](Self::stage) has made.
+    pub fn unstage(&self, id: Uuid) {
+        if let Err(error) = remove_dir(&self.staged_dir(id)) {
+            // The next agent sweeps it away.
             tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "files are left behind");
         }
-        made
     }
 
-    fn try_make(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
-        private_dir(&self.state_dir(id))?;
-        let path = self.disk(id);
-        if disk > Mib::ZERO && !path.exists() {
-            let file = private_file(&path).map_err(failed("make", &path))?;
-            file.set_len(disk.bytes()).map_err(failed("size", &path))?;
-            file.sync_all().map_err(failed("write", &path))?;
+    /// Puts the files of an instance that the ledger knows in their place: staged ones by renaming, missing ones by making them.
+    /// What is there is kept, and must be as the ledger says. A folder that has gone with its disk is an error: a blank disk in its
+    /// place would hide the loss.
+    pub fn make(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
+        let (dir, staged) = (self.state_dir(id), self.staged_dir(id));
+        if dir.exists() {
+            return fill(&dir, disk);
         }
-        // The lock is made last: it is what tells complete files from half-made ones.
-        let path = self.lock(id);
-        let lock = private_file(&path).map_err(failed("make", &path))?;
-        lock.sync_all().map_err(failed("write", &path))
+        if !staged.join(LOCK_FILE).exists() {
+            if disk > Mib::ZERO {
+                let lost = "it is gone, and the instance's disk with it; put it back, or delete the instance";
+                return Err(failed("use", &dir)(io::Error::new(io::ErrorKind::NotFound, lost)));
+            }
+            self.stage(id, disk)?;
+        }
+        std::fs::rename(&staged, &dir).map_err(failed("put in place", &staged))?;
+        sync_dir(&self.state)
+    }
+
+    /// An instance's disk must be there, and as long as the ledger says: a guest that boots from another one would take it for its own.
+    pub fn check_disk(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
+        if disk == Mib::ZERO {
+            return Ok(());
+        }
+        let path = self.disk(id);
+        let length = std::fs::metadata(&path).map_err(failed("use", &path))?.len();
+        has_length(&path, length, disk)
+    }
+
+    /// The folder in which a create makes an instance's files.
+    fn staged_dir(&self, id: Uuid) -> PathBuf {
+        self.state.join(format!("{id}{STAGED}"))
+    }
+
+    /// The folder that has the id although the ledger does not know it.
+    pub fn stray(&self, id: Uuid) -> Option<PathBuf> {
+        Some(self.state_dir(id)).filter(|dir| dir.exists())
+    }
+
+    /// Whether a process holds the instance's lock, so that its guest may be alive. What cannot be told counts as alive.
+    pub fn may_be_alive(&self, id: Uuid) -> bool {
+        match std::fs::File::open(self.lock(id)) {
+            Ok(lock) => lock.try_lock().is_err(),
+            Err(err) => err.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Whether [`make`](Self::make) has completed.
@@ -140,24 +189,27 @@ impl InstanceFiles {
 
     /// Removes all of the instance's files; none there is no error.
     pub fn remove(&self, id: Uuid) -> Result<(), FileError> {
-        for dir in [self.runtime_dir(id), self.state_dir(id)] {
+        for dir in [self.runtime_dir(id), self.state_dir(id), self.staged_dir(id)] {
             remove_dir(&dir)?;
         }
         Ok(())
     }
 
-    /// Folders that no instance of the ledger belongs to. Nothing makes any: an instance is written down before its files are made,
-    /// and forgotten after they are removed. So a stray means a lost ledger, and it may hold somebody's disk: it is left alone.
+    /// Sweeps away what unfinished creates have left, and tells the folders that no instance of the ledger belongs to. Nothing makes
+    /// any: an instance's folder gets its name after the instance is written down, and goes before it is forgotten. So a stray means a lost ledger, and it may hold somebody's disk: it is left
+    /// alone, and a create over it is refused.
     pub fn strays(&self, known: impl Fn(Uuid) -> bool) -> Result<Vec<PathBuf>, FileError> {
         let mut strays = Vec::new();
         for entry in std::fs::read_dir(&self.state).map_err(failed("read", &self.state))? {
             let entry = entry.map_err(failed("read", &self.state))?;
-            let id = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| Uuid::parse_str(name).ok());
-            if !id.is_some_and(&known) {
-                strays.push(entry.path());
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            let staged = name.strip_suffix(STAGED).and_then(|id| Uuid::parse_str(id).ok());
+            let known = Uuid::parse_str(name).ok().or(staged).is_some_and(&known);
+            match staged {
+                _ if known => {}
+                Some(id) => self.unstage(id),
+                None => strays.push(entry.path()),
             }
         }
         Ok(strays)
@@ -171,6 +223,56 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), FileError> {
         .mode(0o700)
         .create(path)
         .map_err(failed("make", path))
+}
+
+/// Makes a folder with the disk and the lock, all of it on disk; what is there already is kept.
+fn fill(dir: &Path, disk: Mib) -> Result<(), FileError> {
+    private_dir(dir)?;
+    if disk > Mib::ZERO {
+        make_disk(dir, disk)?;
+    }
+    // The lock is made last: it is what tells complete files from half-made ones.
+    let path = dir.join(LOCK_FILE);
+    let lock = private_file(&path).map_err(failed("make", &path))?;
+    lock.sync_all().map_err(failed("write", &path))?;
+    sync_dir(dir)
+}
+
+/// Makes the disk: it appears under its name by renaming, with its length, or not at all.
+fn make_disk(dir: &Path, disk: Mib) -> Result<(), FileError> {
+    let path = dir.join(DISK_FILE);
+    match std::fs::metadata(&path) {
+        Ok(metadata) => return has_length(&path, metadata.len(), disk),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+        Err(err) => return Err(failed("use", &path)(err)),
+    }
+    let half = dir.join(format!("{DISK_FILE}{STAGED}"));
+    let file = private_file(&half).map_err(failed("make", &half))?;
+    file.set_len(disk.bytes()).map_err(failed("size", &half))?;
+    file.sync_all().map_err(failed("write", &half))?;
+    std::fs::rename(&half, &path).map_err(failed("put in place", &half))?;
+    sync_dir(dir)
+}
+
+fn has_length(path: &Path, length: u64, disk: Mib) -> Result<(), FileError> {
+    if length == disk.bytes() {
+        return Ok(());
+    }
+    let wrong = format!(
+        "it has {length} bytes, and the ledger says {}; put the right disk there, or delete the instance",
+        disk.bytes()
+    );
+    Err(failed("use", path)(io::Error::new(
+        io::ErrorKind::InvalidData,
+        wrong,
+    )))
+}
+
+/// A name is on disk only when its folder is.
+fn sync_dir(dir: &Path) -> Result<(), FileError> {
+    std::fs::File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed("write", dir))
 }
 
 fn private_file(path: &Path) -> io::Result<std::fs::File> {
@@ -200,9 +302,21 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_folder_is_made_again_only_where_no_disk_went_with_it() {
+        let (_dir, files) = files();
+        let (without, with) = (Uuid::now_v7(), Uuid::now_v7());
+        files.make(without, Mib::ZERO).unwrap();
+        assert!(files.are_ready(without));
+        let error = files.make(with, Mib(1)).unwrap_err().to_api();
+        assert!(error.message.contains("gone"), "{error}");
+        assert!(!files.state_dir(with).exists());
+    }
+
+    #[test]
     fn a_disk_has_its_size_and_occupies_nothing_yet() {
         let (_dir, files) = files();
         let id = Uuid::now_v7();
+        files.stage(id, Mib(100)).unwrap();
         files.make(id, Mib(100)).unwrap();
         assert!(files.are_ready(id));
         assert_eq!(std::fs::metadata(files.disk(id)).unwrap().len(), Mib(100).bytes());
@@ -213,10 +327,43 @@ mod tests {
     fn making_twice_keeps_what_is_on_the_disk() {
         let (_dir, files) = files();
         let id = Uuid::now_v7();
+        files.stage(id, Mib(1)).unwrap();
         files.make(id, Mib(1)).unwrap();
-        std::fs::write(files.disk(id), b"precious").unwrap();
+        let disk = std::fs::File::options().write(true).open(files.disk(id)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&disk, b"precious", 0).unwrap();
         files.make(id, Mib(1)).unwrap();
-        assert_eq!(std::fs::read(files.disk(id)).unwrap(), b"precious");
+        assert!(std::fs::read(files.disk(id)).unwrap().starts_with(b"precious"));
+        files.check_disk(id, Mib(1)).unwrap();
+    }
+
+    #[test]
+    fn staged_files_take_their_place_whole() {
+        let (_dir, files) = files();
+        let id = Uuid::now_v7();
+        // What an agent left that was killed in between.
+        std::fs::create_dir(files.staged_dir(id)).unwrap();
+        std::fs::write(files.staged_dir(id).join(DISK_FILE), "").unwrap();
+        files.stage(id, Mib(1)).unwrap();
+        assert_eq!((files.stray(id), files.are_ready(id)), (None, false));
+        files.make(id, Mib(1)).unwrap();
+        assert!(files.are_ready(id));
+        files.check_disk(id, Mib(1)).unwrap();
+        assert!(!files.staged_dir(id).exists());
+    }
+
+    #[test]
+    fn a_disk_that_was_made_and_not_sized_is_made_again_and_one_of_another_length_is_an_error() {
+        let (_dir, files) = files();
+        let (half, other) = (Uuid::now_v7(), Uuid::now_v7());
+        for (id, name) in [(half, "disk.raw.new"), (other, "disk.raw")] {
+            std::fs::create_dir(files.state_dir(id)).unwrap();
+            std::fs::write(files.state_dir(id).join(name), "").unwrap();
+        }
+        files.make(half, Mib(1)).unwrap();
+        files.check_disk(half, Mib(1)).unwrap();
+        let error = files.make(other, Mib(1)).unwrap_err().to_api();
+        assert!(error.message.contains("0 bytes"), "{error}");
+        assert!(!files.are_ready(other));
     }
 
     #[test]
@@ -227,5 +374,16 @@ mod tests {
         files.make(stray, Mib::ZERO).unwrap();
         assert_eq!(files.strays(|id| id == known).unwrap(), [files.state_dir(stray)]);
         assert!(files.are_ready(stray));
+    }
+
+    #[test]
+    fn what_an_unfinished_create_left_is_swept_unless_the_ledger_knows_it() {
+        let (_dir, files) = files();
+        let (known, unknown) = (Uuid::now_v7(), Uuid::now_v7());
+        for id in [known, unknown] {
+            files.stage(id, Mib(1)).unwrap();
+        }
+        assert_eq!(files.strays(|id| id == known).unwrap(), Vec::<PathBuf>::new());
+        assert!(files.staged_dir(known).exists() && !files.staged_dir(unknown).exists());
     }
 }

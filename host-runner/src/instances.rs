@@ -1,149 +1,27 @@
 //! What may be asked of instances. Each request only changes what is meant, atomically, and wakes the reconciler.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod error;
 
-use api::{ApiError, CreateInstance, ErrorCode, HostFacts, Image, Instance, Mib, RunState, StopInstance};
+use std::sync::Arc;
+
+use api::{CreateInstance, HostFacts, Image, Instance, InstanceSpec, Mib, RunState, StopInstance};
 use pool::Refusal;
+use tokio::sync::Semaphore;
 use uuid::{Uuid, Version};
 
 use crate::admission::{self, DiskSpace, MemorySpace, Room};
 use crate::images::{ImageError, ImageStore};
-use crate::instance_files::{FileError, InstanceFiles};
-use crate::ledger::{self, Intent, LedgerError, Live, Record, Status};
+use crate::instance_files::InstanceFiles;
+use crate::ledger::{self, Intent, Live, Record, Status};
 use crate::reconcile::Reconciler;
-use crate::registry::{Records, Registry};
-use crate::spec_rules::{self, RuleBroken};
+use crate::registry::{Addition, Records, Registry};
+use crate::spec_rules;
 
-/// Why a request is refused. Whatever the reason, nothing has changed.
-#[derive(Debug, thiserror::Error)]
-pub enum InstanceError {
-    /// The id is not a `UUIDv7`.
-    #[error("the id of an instance is a version 7 UUID, and {given} is none")]
-    BadId {
-        /// What was given.
-        given: Uuid,
-    },
-    /// The spec breaks a rule.
-    #[error(transparent)]
-    Rule(#[from] RuleBroken),
-    /// No instance has the id.
-    #[error("this machine has no instance {id}")]
-    NotFound {
-        /// The id.
-        id: Uuid,
-    },
-    /// Another instance has the name.
-    #[error("another instance on this machine is called {name}")]
-    NameTaken {
-        /// The name.
-        name: String,
-    },
-    /// The generation is older than the one held.
-    #[error("generation {given} is older than {held}, which this machine holds")]
-    Stale {
-        /// What this machine holds.
-        held: u32,
-        /// What was given.
-        given: u32,
-    },
-    /// The generation is known with another content.
-    #[error("generation {generation} is known with another content; a change needs a higher number")]
-    Conflicting {
-        /// The generation.
-        generation: u32,
-    },
-    /// A newer generation changes what cannot change.
-    #[error("the {field} of an instance cannot change; create another instance")]
-    Fixed {
-        /// Which field.
-        field: &'static str,
-        /// The generation.
-        generation: u32,
-    },
-    /// The action does not fit the state.
-    #[error("cannot {action} an instance that is {}", state_word(*state))]
-    WrongState {
-        /// Where the instance is in its life.
-        state: RunState,
-        /// What was asked.
-        action: &'static str,
-    },
-    /// The machine cannot take it.
-    #[error("this machine cannot run {name}")]
-    Refused {
-        /// The instance's name.
-        name: String,
-        /// Why; at least one reason.
-        refusals: Vec<Refusal>,
-    },
-    /// The image cannot be used.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The ledger cannot be written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The instance's files cannot be made.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The work was cut off.
-    #[error("the work did not finish")]
-    Interrupted(#[from] tokio::task::JoinError),
-}
+pub use error::InstanceError;
+pub(crate) use error::state_word;
 
-/// The state as it is on the wire.
-pub(crate) fn state_word(state: RunState) -> &'static str {
-    match state {
-        RunState::Creating => "creating",
-        RunState::Stopped => "stopped",
-        RunState::Starting => "starting",
-        RunState::Running => "running",
-        RunState::Paused => "paused",
-        RunState::Stopping => "stopping",
-        RunState::Failed => "failed",
-        RunState::Deleting => "deleting",
-    }
-}
-
-impl InstanceError {
-    /// The error as it crosses the wire.
-    pub fn to_api(&self) -> ApiError {
-        let message = self.to_string();
-        match self {
-            Self::BadId { .. } => ApiError::new(ErrorCode::MalformedRequest, message).with("field", "id"),
-            Self::Rule(rule) => rule.to_api(),
-            Self::NotFound { id } => {
-                ApiError::new(ErrorCode::InstanceNotFound, message).with("id", id.to_string())
-            }
-            Self::NameTaken { name } => {
-                ApiError::new(ErrorCode::NameTaken, message).with("name", name.as_str())
-            }
-            Self::Stale { held, given } => ApiError::new(ErrorCode::StaleGeneration, message)
-                .with("held", *held)
-                .with("given", *given),
-            Self::Conflicting { generation } => {
-                ApiError::new(ErrorCode::ConflictingSpec, message).with("generation", *generation)
-            }
-            Self::Fixed { field, generation } => ApiError::new(ErrorCode::ConflictingSpec, message)
-                .with("generation", *generation)
-                .with("field", *field),
-            Self::WrongState { state, action } => ApiError::new(ErrorCode::WrongState, message)
-                .with("state", state_word(*state))
-                .with("action", *action),
-            Self::Refused { name, refusals } => admission::to_api(name, refusals)
-                .unwrap_or_else(|| ApiError::new(ErrorCode::Internal, message)),
-            Self::Image(error) => error.to_api(),
-            Self::Ledger(error) => error.to_api(),
-            Self::File(error) => error.to_api(),
-            Self::Interrupted(_) => ApiError::new(ErrorCode::Internal, message),
-        }
-    }
-
-    /// Whether the machine refused what it could not hold, as opposed to what it did not find.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
-}
+/// The most writes that are at work at a time, those whose callers hung up included; more wait.
+pub const WRITES_MAX: usize = 64;
 
 /// What a create did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,14 +47,32 @@ pub struct Instances {
     pub files: InstanceFiles,
     /// The most disk that is offered; `None` for all there is.
     pub offer_disk: Option<Mib>,
-    /// Instances whose files a create is making at this moment: the reconciler keeps its hands off them until then.
-    pub(crate) creating: Mutex<HashSet<Uuid>>,
+    /// A place for each write, [`WRITES_MAX`] in all.
+    pub writes: Arc<Semaphore>,
+}
+
+/// What a decision rests on, read before the registry is locked.
+#[derive(Debug)]
+struct Grounds {
+    images: Vec<Image>,
+    space: Space,
+    /// The least memory of the image that is asked for; `None` where that cannot be used, which admission refuses in the same words
+    /// as the pool.
+    memory_min: Option<Mib>,
+}
+
+/// The file system that holds the disks, and what was promised to those of the ledger's rows that were set aside.
+#[derive(Debug, Clone, Copy)]
+struct Space {
+    disk: DiskSpace,
+    memory_aside: Mib,
+    disk_aside: Mib,
 }
 
 impl Instances {
     /// Creates an instance, or changes it to a newer spec; repeating a request changes nothing.
     ///
-    /// Cancelling this does not leave it half-done when it is spawned as a task of its own, as the REST server does.
+    /// Must not be cancelled: it is spawned as a task of its own, as the REST server does with each write.
     pub async fn create(
         &self,
         id: Uuid,
@@ -186,45 +82,46 @@ impl Instances {
             return Err(InstanceError::BadId { given: id });
         }
         spec_rules::check_create(&body)?;
-        let images = self.images.list().await?;
-        let too_small = self.check_memory(&body).await;
-        let space = self.disk_space().await?;
-        let mut creation = Creation::Kept;
-        let record = self
+        let grounds = self.grounds(&body.spec.image).await?;
+        let added = self
             .registry
-            .transact(id, |records| {
-                if let Some(held) = records.get(&id) {
-                    return self.renew(held, &body, records, &images, space);
-                }
-                creation = Creation::Created;
-                self.creating().insert(id);
-                self.admit_new(id, &body, records, &images, space, too_small)
-                    .map(Some)
-            })
+            .add(
+                |records| match records.get(&id) {
+                    Some(held) => self.renew(held, &body, records, &grounds),
+                    None => self.admit_new(id, &body, records, &grounds).map(Addition::New),
+                },
+                // The reconciler puts them in their place, as soon as the ledger has the instance.
+                |record| self.stage_files(record.id, record.spec.disk_mib),
+                |record| self.files.unstage(record.id),
+            )
             .await;
-        let made = match &record {
-            Ok(Some(record)) if creation == Creation::Created => self.make_files(record).await,
-            _ => Ok(()),
-        };
-        if creation == Creation::Created {
-            self.creating().remove(&id);
-        }
-        made?;
-        let record = match record {
-            Ok(record) => record.ok_or(InstanceError::NotFound { id })?,
+        let (record, is_new) = match added {
+            Ok(added) => added,
             Err(error) => return Err(self.explained(error).await),
         };
-        if creation == Creation::Created {
+        let creation = if is_new { Creation::Created } else { Creation::Kept };
+        if is_new {
             tracing::info!(instance = %id, name = record.spec.name, "created");
         }
-        self.wake(id);
+        self.reconciler.wake(id);
         Ok((creation, record.to_api()))
     }
 
-    /// An image that is missing or damaged is refused by admission, in the same words as by the pool.
-    async fn check_memory(&self, body: &CreateInstance) -> Option<RuleBroken> {
-        let boot = self.images.resolve(&body.spec.image).await.ok()?;
-        spec_rules::check_memory_for_image(&body.spec, boot.memory_min).err()
+    async fn grounds(&self, image: &str) -> Result<Grounds, InstanceError> {
+        Ok(Grounds {
+            images: self.images.list().await?,
+            space: self.space().await?,
+            memory_min: self.images.resolve(image).await.ok().map(|boot| boot.memory_min),
+        })
+    }
+
+    fn stage_files(
+        &self,
+        id: Uuid,
+        disk: Mib,
+    ) -> impl Future<Output = Result<(), InstanceError>> + Send + use<> {
+        let files = self.files.clone();
+        async move { Ok(tokio::task::spawn_blocking(move || files.stage(id, disk)).await??) }
     }
 
     /// A damaged image's refusal, with the file at fault and the remedy, which only the image store knows.
@@ -243,22 +140,21 @@ impl Instances {
         id: Uuid,
         body: &CreateInstance,
         records: &Records,
-        images: &[Image],
-        space: DiskSpace,
-        too_small: Option<RuleBroken>,
+        grounds: &Grounds,
     ) -> Result<Record, InstanceError> {
-        name_is_free(id, &body.spec.name, records)?;
-        let mut room = self.room(records, space);
-        if !body.start {
-            // A stopped instance holds no memory: that there is enough at all is asked now, that it is free when it starts.
-            room.memory_free = self.facts.memory_offered_mib;
+        let generation = body.generation;
+        if self.registry.set_aside().iter().any(|row| row.uuid() == Some(id)) {
+            return Err(InstanceError::SetAside { id, generation });
         }
-        let request = admission::request(&body.spec, Mib::ZERO, Mib::ZERO);
-        refuse(
-            &body.spec.name,
-            admission::refusals(&request, &self.facts, images, room),
-        )?;
-        too_small.map_or(Ok(()), Err)?;
+        if let Some(path) = self.files.stray(id) {
+            return Err(InstanceError::Stray { path, generation });
+        }
+        self.name_is_free(id, &body.spec.name, records)?;
+        if body.start {
+            self.admit_running(&body.spec, (Mib::ZERO, Mib::ZERO), records, grounds)?;
+        } else {
+            self.admit_at_rest(&body.spec, Mib::ZERO, records, grounds)?;
+        }
         let mut intent = Intent::at_rest();
         if body.start {
             intent.power_on();
@@ -284,9 +180,8 @@ impl Instances {
         held: &Record,
         body: &CreateInstance,
         records: &Records,
-        images: &[Image],
-        space: DiskSpace,
-    ) -> Result<Option<Record>, InstanceError> {
+        grounds: &Grounds,
+    ) -> Result<Addition, InstanceError> {
         let generation = body.generation;
         if held.intent.deleting {
             return Err(wrong_state(held, "change"));
@@ -299,7 +194,7 @@ impl Instances {
         }
         if generation == held.generation {
             return if body.spec == held.spec {
-                Ok(None)
+                Ok(Addition::Keep(held.clone()))
             } else {
                 Err(InstanceError::Conflicting { generation })
             };
@@ -316,29 +211,28 @@ impl Instances {
             if held.memory_promised() > Mib::ZERO {
                 return Err(wrong_state(held, "change"));
             }
-            name_is_free(held.id, &body.spec.name, records)?;
+            self.name_is_free(held.id, &body.spec.name, records)?;
         }
         let mut record = held.clone();
         record.generation = generation;
         record.spec = body.spec.clone();
         if body.start && !record.intent.wanted_running {
-            self.admit_start(&mut record, records, images, space)?;
+            self.admit_start(&mut record, records, grounds)?;
         }
-        Ok(Some(record))
+        Ok(Addition::Change(record))
     }
 
     fn admit_start(
         &self,
         record: &mut Record,
         records: &Records,
-        images: &[Image],
-        space: DiskSpace,
+        grounds: &Grounds,
     ) -> Result<(), InstanceError> {
-        let request = admission::request(&record.spec, record.memory_promised(), record.spec.disk_mib);
-        let room = self.room(records, space);
-        refuse(
-            &record.spec.name,
-            admission::refusals(&request, &self.facts, images, room),
+        let held = record.memory_promised();
+        self.admit_running(&record.spec,
+            (held, record.spec.disk_mib),
+            records,
+            grounds,
         )?;
         record.intent.power_on();
         if !record.may_be_alive() {
@@ -350,34 +244,71 @@ impl Instances {
         Ok(())
     }
 
-    fn creating(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        // The set is whole between any two statements that could panic, so a poisoned lock is still good.
-        self.creating.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the instance can run now, beside all others. `held` is what it has already of memory and of disk.
+    fn admit_running(
+        &self,
+        spec: &InstanceSpec,
+        held: (Mib, Mib),
+        records: &Records,
+        grounds: &Grounds,
+    ) -> Result<(), InstanceError> {
+        let room = self.room(records, grounds.space);
+        self.admit_into(room, spec, held, grounds)
     }
 
-    /// Calls the reconciler, unless a create is at work and will do so at its end.
-    fn wake(&self, id: Uuid) {
-        if !self.creating().contains(&id) {
-            self.reconciler.wake(id);
-        }
+    /// Whether the instance could run at all. One at rest holds no memory: that there is enough is asked now, that it is free when
+    /// it starts.
+    fn admit_at_rest(
+        &self,
+        spec: &InstanceSpec,
+        disk_held: Mib,
+        records: &Records,
+        grounds: &Grounds,
+    ) -> Result<(), InstanceError> {
+        let mut room = self.room(records, grounds.space);
+        room.memory_free = self.facts.memory_offered_mib;
+        self.admit_into(room, spec, (Mib::ZERO, disk_held), grounds)
     }
 
-    async fn make_files(&self, record: &Record) -> Result<(), InstanceError> {
-        let (files, id, disk) = (self.files.clone(), record.id, record.spec.disk_mib);
-        let made = tokio::task::spawn_blocking(move || files.make(id, disk)).await?;
-        match made {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.registry.remove(id).await?;
-                Err(error.into())
-            }
+    fn admit_into(
+        &self,
+        room: Room,
+        spec: &InstanceSpec,
+        (memory_held, disk_held): (Mib, Mib),
+        grounds: &Grounds,
+    ) -> Result<(), InstanceError> {
+        let request = admission::request(spec, memory_held, disk_held);
+        let refusals = admission::refusals(&request, &self.facts, &grounds.images, room);
+        if !refusals.is_empty() {
+            return Err(InstanceError::Refused {
+                name: spec.name.clone(),
+                refusals,
+            });
         }
+        if let Some(min) = grounds.memory_min {
+            spec_rules::check_memory_for_image(spec, min)?;
+        }
+        Ok(())
+    }
+
+    fn name_is_free(&self, id: Uuid, name: &str, records: &Records) -> Result<(), InstanceError> {
+        let others = records.values().filter(|other| other.id != id);
+        let mut taken = others
+            .map(|other| &other.spec.name)
+            .chain(self.registry.set_aside().iter().map(|row| &row.name));
+        if taken.any(|taken| taken == name) {
+            return Err(InstanceError::NameTaken {
+                name: name.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Asks for a power-on; already meant to run is no error.
     pub async fn start(&self, id: Uuid) -> Result<Instance, InstanceError> {
-        let images = self.images.list().await?;
-        let space = self.disk_space().await?;
+        let image = self.registry.get(id).await.map(|record| record.spec.image);
+        let image = image.ok_or(InstanceError::NotFound { id })?;
+        let grounds = self.grounds(&image).await?;
         self.intend(id, |held, records| {
             if held.intent.deleting {
                 return Err(wrong_state(held, "start"));
@@ -386,7 +317,7 @@ impl Instances {
                 return Ok(None);
             }
             let mut record = held.clone();
-            self.admit_start(&mut record, records, &images, space)?;
+            self.admit_start(&mut record, records, &grounds)?;
             Ok(Some(record))
         })
         .await
@@ -460,7 +391,7 @@ impl Instances {
             Ok(record) => record.ok_or(InstanceError::NotFound { id })?,
             Err(error) => return Err(self.explained(error).await),
         };
-        self.wake(id);
+        self.reconciler.wake(id);
         Ok(record.to_api())
     }
 
@@ -474,15 +405,20 @@ impl Instances {
 
     /// What is promised and what is left, now.
     pub async fn present_room(&self) -> Result<Room, InstanceError> {
-        let space = self.disk_space().await?;
+        let space = self.space().await?;
         Ok(self.registry.read(|records| self.room(records, space)).await)
     }
 
-    fn room(&self, records: &Records, space: DiskSpace) -> Room {
-        admission::room(records.values(), MemorySpace::of(&self.facts), space)
+    fn room(&self, records: &Records, space: Space) -> Room {
+        let mut room = admission::room(records.values(), MemorySpace::of(&self.facts), space.disk);
+        room.memory_promised = room.memory_promised.saturating_add(space.memory_aside);
+        room.memory_free = room.memory_free.saturating_sub(space.memory_aside);
+        room.disk_promised = room.disk_promised.saturating_add(space.disk_aside);
+        room.disk_free = room.disk_free.saturating_sub(space.disk_aside);
+        room
     }
 
-    async fn disk_space(&self) -> Result<DiskSpace, InstanceError> {
+    async fn space(&self) -> Result<Space, InstanceError> {
         let with_disks: Vec<Uuid> = self
             .registry
             .read(|records| {
@@ -494,19 +430,24 @@ impl Instances {
             })
             .await;
         let (files, offered) = (self.files.clone(), self.offer_disk);
-        let space = tokio::task::spawn_blocking(move || files.space(&with_disks, offered)).await??;
-        Ok(space)
+        let registry = Arc::clone(&self.registry);
+        let offered_memory = self.facts.memory_offered_mib;
+        let measure = move || {
+            let set_aside = registry.set_aside();
+            let alive = set_aside
+                .iter()
+                .filter(|row| row.uuid().is_some_and(|id| files.may_be_alive(id)));
+            let memory: Mib = alive
+                .map(|row| row.memory_while_alive().min(offered_memory))
+                .sum();
+            Ok(Space {
+                disk: files.space(&with_disks, offered)?,
+                memory_aside: memory,
+                disk_aside: set_aside.iter().map(|row| row.disk).sum(),
+            })
+        };
+        tokio::task::spawn_blocking(measure).await?
     }
-}
-
-fn refuse(name: &str, refusals: Vec<Refusal>) -> Result<(), InstanceError> {
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    Err(InstanceError::Refused {
-        name: name.to_owned(),
-        refusals,
-    })
 }
 
 fn wrong_state(held: &Record, action: &'static str) -> InstanceError {
@@ -514,16 +455,4 @@ fn wrong_state(held: &Record, action: &'static str) -> InstanceError {
         state: held.status.state,
         action,
     }
-}
-
-fn name_is_free(id: Uuid, name: &str, records: &Records) -> Result<(), InstanceError> {
-    let taken = records
-        .values()
-        .any(|other| other.id != id && other.spec.name == name);
-    if taken {
-        return Err(InstanceError::NameTaken {
-            name: name.to_owned(),
-        });
-    }
-    Ok(())
 }

@@ -8,10 +8,21 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::events::EventLog;
-use crate::ledger::{Ledger, LedgerError, Record};
+use crate::ledger::{BadRow, Ledger, LedgerError, Record};
 
 /// All instances by id; a `UUIDv7`'s order is that of its creation.
 pub type Records = BTreeMap<Uuid, Record>;
+
+/// What is decided of a request to add an instance.
+#[derive(Debug)]
+pub enum Addition {
+    /// It is there, as asked.
+    Keep(Record),
+    /// It is there, and changes to this.
+    Change(Record),
+    /// It is new.
+    New(Record),
+}
 
 /// What this machine holds, and the only way to change it.
 #[derive(Debug)]
@@ -19,14 +30,26 @@ pub struct Registry {
     ledger: Ledger,
     events: Arc<EventLog>,
     records: Mutex<Records>,
+    set_aside: Vec<BadRow>,
 }
 
 impl Registry {
-    /// Reads the ledger.
+    /// Reads the ledger. Rows that are no instances are told and set aside.
     pub async fn load(ledger: Ledger, events: Arc<EventLog>) -> Result<Self, LedgerError> {
-        let records = ledger
-            .load()
-            .await?
+        let loaded = ledger.load().await?;
+        for row in &loaded.bad {
+            tracing::error!(
+                ledger = %ledger.path().display(),
+                row = row.id,
+                name = row.name,
+                fault = %row.fault,
+                remedy = "stop host-runner, repair the row with sqlite3 or delete it there, and start host-runner again; \
+                          the instance's folder below instances/ has its disk",
+                "a row of the ledger is bad; it and its instance are left alone"
+            );
+        }
+        let records = loaded
+            .records
             .into_iter()
             .map(|record| (record.id, record))
             .collect();
@@ -34,7 +57,13 @@ impl Registry {
             ledger,
             events,
             records: Mutex::new(records),
+            set_aside: loaded.bad,
         })
+    }
+
+    /// The rows of the ledger that are no instances. Their ids and names are taken.
+    pub fn set_aside(&self) -> &[BadRow] {
+        &self.set_aside
     }
 
     /// One instance as it is now.
@@ -70,6 +99,39 @@ impl Registry {
             self.put(&mut records, record);
         }
         Ok(records.get(&id).cloned())
+    }
+
+    /// Adds an instance, or refuses. `decide` sees all instances, `prepare` then makes what the instance needs, and only after that
+    /// the ledger has it: an instance in the ledger is whole. When it cannot be written down, `undo` takes back what was prepared.
+    ///
+    /// All of it happens under the lock, so that nobody else is promised the same meanwhile. Must not be cancelled in between.
+    pub async fn add<E, Prepared>(
+        &self,
+        decide: impl FnOnce(&Records) -> Result<Addition, E>,
+        prepare: impl FnOnce(&Record) -> Prepared,
+        undo: impl FnOnce(&Record),
+    ) -> Result<(Record, bool), E>
+    where
+        E: From<LedgerError>,
+        Prepared: Future<Output = Result<(), E>>,
+    {
+        let mut records = self.records.lock().await;
+        let record = match decide(&records)? {
+            Addition::Keep(record) => return Ok((record, false)),
+            Addition::Change(record) => {
+                self.ledger.save(&record).await?;
+                self.put(&mut records, record.clone());
+                return Ok((record, false));
+            }
+            Addition::New(record) => record,
+        };
+        prepare(&record).await?;
+        if let Err(error) = self.ledger.save(&record).await {
+            undo(&record);
+            return Err(error.into());
+        }
+        self.put(&mut records, record.clone());
+        Ok((record, true))
     }
 
     /// Changes what is meant or was done, when the instance is still there. The ledger has it on disk before anybody sees it.

@@ -33,7 +33,8 @@ pub enum ErrorCode {
     NameTaken,
     /// The spec's generation is older than the one that the host holds. Details: `held`, `given`.
     StaleGeneration,
-    /// The same generation arrived with another content. Details: `generation`.
+    /// The same generation arrived with another content, or the id has something on the machine that is no instance. Details:
+    /// `generation`, `field` or `path` where one is at fault.
     ConflictingSpec,
     /// The action does not fit the instance's state. Details: `state`, `action`.
     WrongState,

@@ -4,21 +4,23 @@
 //! the only writer and reads from memory.
 
 mod record;
+mod row;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode, Timestamp};
+use api::{ApiError, ErrorCode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use sqlx::Row;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use uuid::Uuid;
 
 pub use record::{Intent, Launch, Live, Record, Status, now};
+pub use row::BadRow;
+
+use self::row::read_row;
 
 /// `SQLITE_FULL`: the file system has no room.
 const SQLITE_FULL: i32 = 13;
@@ -61,14 +63,6 @@ pub enum LedgerError {
         #[source]
         err: sqlx::Error,
     },
-    /// A row does not read as what this version writes.
-    #[error("the ledger's row {id} has a bad {column}")]
-    BadRow {
-        /// The row's id.
-        id: String,
-        /// The column at fault.
-        column: &'static str,
-    },
 }
 
 impl LedgerError {
@@ -80,11 +74,20 @@ impl LedgerError {
                 format!("{self}; free some space and try again"),
             )
             .with("path", path.display().to_string()),
-            Self::Open { .. } | Self::Migrate { .. } | Self::Statement { .. } | Self::BadRow { .. } => {
+            Self::Open { .. } | Self::Migrate { .. } | Self::Statement { .. } => {
                 ApiError::new(ErrorCode::Internal, self.to_string())
             }
         }
     }
+}
+
+/// What the ledger holds.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Every instance, oldest first.
+    pub records: Vec<Record>,
+    /// The rows that do not read as what this version writes. They stay as they are.
+    pub bad: Vec<BadRow>,
 }
 
 /// The open ledger.
@@ -129,15 +132,27 @@ impl Ledger {
         }
     }
 
-    /// Every instance, oldest first.
-    pub async fn load(&self) -> Result<Vec<Record>, LedgerError> {
+    /// Every instance, oldest first, and the rows that are none.
+    pub async fn load(&self) -> Result<Loaded, LedgerError> {
         let rows = sqlx::query(
-            "SELECT id, generation, created_at_ms, spec, intent, launch, status FROM instances ORDER BY created_at_ms, id",
+            "SELECT id, name, generation, created_at_ms, spec, intent, launch, status FROM instances ORDER BY created_at_ms, id",
         )
         .fetch_all(&self.pool)
         .await
         .map_err(|err| self.failed("read the instances", err))?;
-        rows.iter().map(read_row).collect()
+        let mut loaded = Loaded::default();
+        for row in &rows {
+            match read_row(row) {
+                Ok(record) => loaded.records.push(record),
+                Err(fault) => loaded.bad.push(BadRow::set_aside(row, fault)),
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes an instance, new or changed, in one transaction.
@@ -221,34 +236,6 @@ fn encode<T: Serialize>(value: &T, operation: &'static str) -> Result<String, Le
     })
 }
 
-fn read_row(row: &SqliteRow) -> Result<Record, LedgerError> {
-    let id_text: String = row.try_get("id").unwrap_or_default();
-    let bad = |column: &'static str| LedgerError::BadRow {
-        id: id_text.clone(),
-        column,
-    };
-    let generation: i64 = row.try_get("generation").map_err(|_| bad("generation"))?;
-    let created_at_ms: i64 = row.try_get("created_at_ms").map_err(|_| bad("created_at_ms"))?;
-    let launch: Option<String> = row.try_get("launch").map_err(|_| bad("launch"))?;
-    Ok(Record {
-        id: Uuid::parse_str(&id_text).map_err(|_| bad("id"))?,
-        generation: u32::try_from(generation).map_err(|_| bad("generation"))?,
-        spec: decode(row, "spec").ok_or_else(|| bad("spec"))?,
-        intent: decode(row, "intent").ok_or_else(|| bad("intent"))?,
-        launch: launch
-            .map(|text| serde_json::from_str(&text).map_err(|_| bad("launch")))
-            .transpose()?,
-        status: decode(row, "status").ok_or_else(|| bad("status"))?,
-        created_at: Timestamp::from_unix_ms(created_at_ms).ok_or_else(|| bad("created_at_ms"))?,
-        live: Live::default(),
-    })
-}
-
-fn decode<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Option<T> {
-    let text: String = row.try_get(column).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,10 +253,10 @@ mod tests {
         ledger.save(&written).await.unwrap();
         ledger.close().await;
         let ledger = Ledger::open(dir.path()).await.unwrap();
-        assert_eq!(ledger.load().await.unwrap(), [written.clone()]);
+        assert_eq!(ledger.load().await.unwrap().records, [written.clone()]);
         ledger.remove(written.id).await.unwrap();
         ledger.remove(written.id).await.unwrap();
-        assert_eq!(ledger.load().await.unwrap(), []);
+        assert_eq!(ledger.load().await.unwrap().records, []);
     }
 
     #[tokio::test]

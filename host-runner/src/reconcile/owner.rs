@@ -281,7 +281,11 @@ impl Owner {
     }
 
     async fn make_files(&mut self, record: &Record) -> Result<(), ApiError> {
-        if let Err(error) = self.world.files.make(self.id, record.spec.disk_mib) {
+        let (files, id, disk) = (self.world.files.clone(), self.id, record.spec.disk_mib);
+        let made = tokio::task::spawn_blocking(move || files.make(id, disk))
+            .await
+            .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+        if let Err(error) = made {
             self.fail(record, &error.to_api()).await;
         }
         Ok(())
@@ -303,6 +307,10 @@ impl Owner {
 
     async fn try_launch(&mut self, record: &Record) -> Result<Box<dyn Guest>, ApiError> {
         let engine = &self.world.engine;
+        self.world
+            .files
+            .check_disk(self.id, record.spec.disk_mib)
+            .map_err(|error| error.to_api())?;
         let boot = self
             .world
             .images

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use uuid::Uuid;
 
-use crate::support::{Agent, Options, SOON, damage, eventually, tiny};
+use crate::support::{Agent, Options, SOON, damage, tiny};
 
 async fn refuse(agent: &Agent, change: impl FnOnce(&mut CreateInstance)) -> crate::support::Answer {
     let mut body = tiny("tiny-1");
@@ -327,67 +327,4 @@ async fn a_request_id_is_echoed_where_it_is_well_formed_and_made_where_it_is_not
     assert_eq!(with("click-7").await, "click-7");
     let made = with("a b").await;
     assert!(Uuid::parse_str(&made).is_ok(), "{made}");
-}
-
-/// An agent whose state is on a small file system, inside a mount namespace of its own; `None` where the system allows none.
-async fn agent_on_a_small_disk() -> Option<(Agent, std::path::PathBuf)> {
-    let allowed = std::process::Command::new("unshare")
-        .args(["-rm", "true"])
-        .output();
-    if !allowed.is_ok_and(|output| output.status.success()) {
-        return None;
-    }
-    // The wrapper mounts on the state directory, which is the argument after `--state-dir`, and copies the image in.
-    let script = r#"
-        while [ $# -gt 0 ]; do case "$1" in --) shift; break;; esac; shift; done
-        for argument in "$@"; do [ "$last" = --state-dir ] && state=$argument; last=$argument; done
-        cp -a "$state" "$state.copy" && mount -t tmpfs -o size=64m tmpfs "$state" && cp -a "$state.copy/." "$state/"
-        exec "$@""#;
-    let wrapper = ["unshare", "-rm", "sh", "-ec", script, "sh", "--"]
-        .map(str::to_owned)
-        .to_vec();
-    let agent = Agent::start(Options {
-        wrapper,
-        ..Options::with_tiny()
-    })
-    .await;
-    let inside = format!("/proc/{}/root{}", agent.pid(), agent.state_dir().display());
-    Some((agent, inside.into()))
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_a_create_and_leaves_nothing() {
-    let Some((agent, state)) = agent_on_a_small_disk().await else {
-        eprintln!("skipped: this system allows no mount namespaces");
-        return;
-    };
-    let filler = state.join("filler");
-    fill(&filler);
-    let mut body = tiny("tiny-1");
-    body.start = false;
-    let answer = agent.create(Uuid::now_v7(), &body).await;
-    let error = answer.refused(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::DiskFull);
-    assert!(error.details.contains_key("path"), "{error:?}");
-    let instances: Vec<Instance> = agent.get("/v1/instances").await;
-    assert!(instances.is_empty());
-    let left = std::fs::read_dir(state.join("instances")).unwrap().count();
-    assert_eq!(left, 0);
-
-    std::fs::remove_file(&filler).unwrap();
-    let id = Uuid::now_v7();
-    eventually("room again", SOON, async || {
-        let answer = agent.create(id, &body).await;
-        (answer.status.is_success()).then_some(())
-    })
-    .await;
-}
-
-/// Takes all that is left, to the last byte.
-fn fill(path: &std::path::Path) {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(path).unwrap();
-    for size in [1 << 20, 4096, 1] {
-        let piece = vec![b'x'; size];
-        while file.write_all(&piece).is_ok() {}
-    }
 }

@@ -374,7 +374,7 @@ async fn pretend_another_boot(agent: &Agent, id: Uuid) {
     let ledger = host_runner::ledger::Ledger::open(&agent.state_dir())
         .await
         .unwrap();
-    let mut records = ledger.load().await.unwrap();
+    let mut records = ledger.load().await.unwrap().records;
     let record = records.iter_mut().find(|record| record.id == id).unwrap();
     record.launch.as_mut().unwrap().boot_id = "an earlier boot".into();
     ledger.save(record).await.unwrap();

@@ -11,6 +11,8 @@ mod admission;
 mod bad_input;
 mod console;
 mod events;
+mod full_disk;
+mod ledger;
 mod life;
 mod privileges;
 mod program;
