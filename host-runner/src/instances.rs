@@ -212,6 +212,7 @@ impl Instances {
                 return Err(wrong_state(held, "change"));
             }
             self.name_is_free(held.id, &body.spec.name, records)?;
+            self.admit_at_rest(&body.spec, held.spec.disk_mib, records, grounds)?;
         }
         let mut record = held.clone();
         record.generation = generation;

@@ -110,6 +110,42 @@ async fn more_than_the_machine_has_is_refused_with_the_numbers() {
 }
 
 #[tokio::test]
+async fn a_newer_generation_is_held_to_the_same_bounds_as_a_new_instance() {
+    let agent = Agent::start(Options {
+        offer_memory: Some(200),
+        ..Options::with_tiny()
+    })
+    .await;
+    let id = Uuid::now_v7();
+    let mut body = tiny("tiny-1");
+    body.start = false;
+    let first: Instance = agent.create(id, &body).await.expect(StatusCode::CREATED);
+    let newer = async |change: fn(&mut CreateInstance)| {
+        let mut body = body.clone();
+        body.generation = 2;
+        change(&mut body);
+        agent.create(id, &body).await
+    };
+    newer(|body| body.spec.memory_mib = Mib(16))
+        .await
+        .refused(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OutOfRange);
+    newer(|body| body.spec.memory_mib = Mib(16_000_000))
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::InsufficientMemory);
+    if agent.get::<api::HostFacts>("/v1/host").await.threads < 64 {
+        newer(|body| body.spec.vcpus = 64)
+            .await
+            .refused(StatusCode::CONFLICT, ErrorCode::TooManyVcpus);
+    }
+    let held = agent.instance(id).await;
+    assert_eq!((held.generation, &held.spec), (1, &first.spec));
+    let grown: Instance = newer(|body| body.spec.memory_mib = Mib(150))
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!((grown.generation, grown.spec.memory_mib), (2, Mib(150)));
+}
+
+#[tokio::test]
 async fn a_missing_image_is_named() {
     let agent = Agent::start(Options::default()).await;
     let error = refuse(&agent, |_| {})
