@@ -151,7 +151,7 @@ impl Instances {
         }
         self.name_is_free(id, &body.spec.name, records)?;
         if body.start {
-            self.admit_running(&body.spec, (Mib::ZERO, Mib::ZERO), records, grounds)?;
+            self.admit_running(id, &body.spec, (Mib::ZERO, Mib::ZERO), records, grounds)?;
         } else {
             self.admit_at_rest(&body.spec, Mib::ZERO, records, grounds)?;
         }
@@ -230,7 +230,9 @@ impl Instances {
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
         let held = record.memory_promised();
-        self.admit_running(&record.spec,
+        self.admit_running(
+            record.id,
+            &record.spec,
             (held, record.spec.disk_mib),
             records,
             grounds,
@@ -248,13 +250,15 @@ impl Instances {
     /// Whether the instance can run now, beside all others. `held` is what it has already of memory and of disk.
     fn admit_running(
         &self,
+        id: Uuid,
         spec: &InstanceSpec,
         held: (Mib, Mib),
         records: &Records,
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
         let room = self.room(records, grounds.space);
-        self.admit_into(room, spec, held, grounds)
+        self.admit_into(room, spec, held, grounds)?;
+        ports_are_free(id, spec, records)
     }
 
     /// Whether the instance could run at all. One at rest holds no memory: that there is enough is asked now, that it is free when
@@ -449,6 +453,31 @@ impl Instances {
         };
         tokio::task::spawn_blocking(measure).await?
     }
+}
+
+/// A fixed port of the machine is promised like memory: to one instance that is meant to run, until its guest is gone.
+fn ports_are_free(id: Uuid, spec: &InstanceSpec, records: &Records) -> Result<(), InstanceError> {
+    for port in spec.ports.iter().filter_map(|request| request.host) {
+        let holder = records
+            .values()
+            .find(|other| other.id != id && holds_port(other, port));
+        if let Some(holder) = holder {
+            return Err(InstanceError::PortTaken {
+                port,
+                holder: holder.spec.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn holds_port(record: &Record, port: u16) -> bool {
+    let fixed = record.spec.ports.iter().any(|request| request.host == Some(port));
+    let chosen = record
+        .launch
+        .as_ref()
+        .is_some_and(|launch| launch.ports.iter().any(|published| published.host == port));
+    (fixed && record.memory_promised() > Mib::ZERO) || (chosen && record.may_be_alive())
 }
 
 fn wrong_state(held: &Record, action: &'static str) -> InstanceError {

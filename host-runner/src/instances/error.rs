@@ -66,6 +66,16 @@ pub enum InstanceError {
         /// What was asked.
         action: &'static str,
     },
+    /// A fixed port of the machine is another instance's.
+    #[error(
+        "port {port} on 127.0.0.1 belongs to instance {holder}; stop that first, choose another port, or leave the choice to the machine"
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// The name of the instance that has it.
+        holder: String,
+    },
     /// The ledger does not know the instance, and there is a folder of it.
     #[error("{} belongs to no instance of the ledger and may hold somebody's disk; move it away, or create another instance", path.display())]
     Stray {
@@ -143,6 +153,9 @@ impl InstanceError {
             Self::WrongState { state, action } => ApiError::new(ErrorCode::WrongState, message)
                 .with("state", state_word(*state))
                 .with("action", *action),
+            Self::PortTaken { port, .. } => {
+                ApiError::new(ErrorCode::PortTaken, message).with("port", u32::from(*port))
+            }
             Self::Stray { path, generation } => ApiError::new(ErrorCode::ConflictingSpec, message)
                 .with("generation", *generation)
                 .with("path", path.display().to_string()),

@@ -340,6 +340,56 @@ async fn a_fixed_port_that_is_taken_fails_the_start_by_name() {
 }
 
 #[tokio::test]
+async fn a_fixed_port_belongs_to_one_instance_until_that_is_stopped() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut body = tiny("holder");
+    body.spec.ports[0].host = Some(port);
+    let holder = Uuid::now_v7();
+    agent
+        .create(holder, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+
+    let taken = |answer: &crate::support::Answer| {
+        let error = answer.refused(StatusCode::CONFLICT, ErrorCode::PortTaken);
+        assert_eq!(error.details["port"], u32::from(port).into());
+        assert!(error.message.contains("holder"), "{}", error.message);
+    };
+    let second = Uuid::now_v7();
+    body.spec.name = "second".into();
+    taken(&agent.create(second, &body).await);
+    body.start = false;
+    agent
+        .create(second, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    taken(&agent.post(second, "start", "").await);
+    body.start = true;
+    body.generation = 2;
+    taken(&agent.create(second, &body).await);
+
+    agent
+        .post(holder, "stop", r#"{"mode":"force"}"#)
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.until_state(holder, RunState::Stopped).await;
+    agent
+        .post(second, "start", "")
+        .await
+        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.until_state(second, RunState::Running).await;
+    taken_by_second(&agent.post(holder, "start", "").await);
+}
+
+fn taken_by_second(answer: &crate::support::Answer) {
+    let error = answer.refused(StatusCode::CONFLICT, ErrorCode::PortTaken);
+    assert!(error.message.contains("second"), "{}", error.message);
+}
+
+#[tokio::test]
 async fn after_a_reboot_of_the_host_what_was_meant_to_run_runs_again() {
     let mut agent = Agent::start(Options::with_tiny()).await;
     let meant = agent.boot("meant").await;
