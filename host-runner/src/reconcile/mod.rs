@@ -79,13 +79,24 @@ impl Reconciler {
         }
         let bell = Arc::new(Notify::new());
         bells.insert(id, Arc::clone(&bell));
-        let owner = Owner::new(id, Arc::clone(&self.world), bell, Arc::clone(&self.consoles));
         let this = Arc::clone(self);
-        self.tasks.spawn(async move {
-            owner.run(&this.cancel).await;
-            this.consoles.remove(id);
-            this.bells().remove(&id);
-        });
+        self.tasks.spawn(async move { this.own(id, bell).await });
+    }
+
+    /// Owns the instance until it is gone. Its bell may have been rung between the last look and the end: by somebody who made an
+    /// instance with the same id, and who would wait for ever for a task that takes no more looks.
+    async fn own(&self, id: Uuid, bell: Arc<Notify>) {
+        loop {
+            let (world, consoles) = (Arc::clone(&self.world), Arc::clone(&self.consoles));
+            let owner = Owner::new(id, world, Arc::clone(&bell), consoles, self.cancel.clone());
+            owner.run().await;
+            self.consoles.remove(id);
+            let mut bells = self.bells();
+            if self.cancel.is_cancelled() || !was_rung(&bell) {
+                bells.remove(&id);
+                return;
+            }
+        }
     }
 
     /// The consoles of live guests.
@@ -98,6 +109,11 @@ impl Reconciler {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Whether a bell was rung and nobody has heard it yet; hears it.
+fn was_rung(bell: &Notify) -> bool {
+    std::pin::pin!(bell.notified()).enable()
 }
 
 /// The consoles of live guests, by instance.
@@ -130,5 +146,19 @@ impl Consoles {
 
     fn remove(&self, id: Uuid) {
         self.hubs.send_if_modified(|hubs| hubs.remove(&id).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bell_that_rang_while_nobody_listened_is_heard_once() {
+        let bell = Notify::new();
+        assert!(!was_rung(&bell));
+        bell.notify_one();
+        assert!(was_rung(&bell));
+        assert!(!was_rung(&bell));
     }
 }

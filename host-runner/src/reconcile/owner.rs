@@ -37,6 +37,8 @@ pub struct Owner {
     world: Arc<World>,
     bell: Arc<Notify>,
     consoles: Arc<Consoles>,
+    /// Ends the task between two passes.
+    cancel: CancellationToken,
     guest: Option<Box<dyn Guest>>,
     hub: Option<Arc<ConsoleHub>>,
     /// What the console shows; what was shown before does not ring again.
@@ -52,12 +54,19 @@ pub struct Owner {
 
 impl Owner {
     /// A task that has seen nothing yet.
-    pub fn new(id: Uuid, world: Arc<World>, bell: Arc<Notify>, consoles: Arc<Consoles>) -> Self {
+    pub fn new(
+        id: Uuid,
+        world: Arc<World>,
+        bell: Arc<Notify>,
+        consoles: Arc<Consoles>,
+        cancel: CancellationToken,
+    ) -> Self {
         Self {
             id,
             world,
             bell,
             consoles,
+            cancel,
             guest: None,
             hub: None,
             sightings: None,
@@ -68,10 +77,10 @@ impl Owner {
         }
     }
 
-    /// Runs until the instance is removed, or until `cancel`: then it ends between two passes and leaves the guest alone.
+    /// Runs until the instance is removed, or until it is cancelled: then it ends between two passes and leaves the guest alone.
     #[tracing::instrument(name = "instance", skip_all, fields(id = %self.id))]
-    pub async fn run(mut self, cancel: &CancellationToken) {
-        while !cancel.is_cancelled() {
+    pub async fn run(mut self) {
+        while !self.cancel.is_cancelled() {
             let Pass::LookAgain(after) = self.pass().await else {
                 return;
             };
@@ -81,7 +90,7 @@ impl Owner {
                 continue;
             }
             tokio::select! {
-                () = cancel.cancelled() => {}
+                () = self.cancel.cancelled() => {}
                 () = self.bell.notified() => {}
                 () = changed(self.guest.as_mut()) => {}
                 () = progressed(self.sightings.as_mut()) => {}
