@@ -24,6 +24,9 @@ const UNCERTAIN: Duration = Duration::from_millis(500);
 /// How long to wait after a step that could not be done.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// How long a failure is held back: the agent may be about to learn that all of the machine is ending.
+const HELD_BACK: Duration = Duration::from_secs(1);
+
 /// Whether the instance still needs its task.
 enum Pass {
     LookAgain(Duration),
@@ -428,7 +431,20 @@ impl Owner {
     }
 
     /// Gives up on the present power-on: the reason is kept, and nothing is tried again before somebody asks.
+    ///
+    /// A logout and a shutdown of the machine end QEMU and the agent with the same breath, and QEMU may be the first to go. So the
+    /// failure is held back a moment: where the agent is told to end meanwhile nothing is noted, and what was meant to run is
+    /// started after the reboot.
     async fn fail(&self, record: &Record, error: &ApiError) {
+        if self
+            .cancel
+            .run_until_cancelled(tokio::time::sleep(HELD_BACK))
+            .await
+            .is_none()
+        {
+            tracing::info!(%error, "the guest went as the agent was told to end; that is no failure");
+            return;
+        }
         tracing::warn!(code = ?error.code, %error, "the instance failed");
         let log = match error.details.get("log") {
             Some(api::DetailValue::Text(log)) => log.clone(),
@@ -444,8 +460,8 @@ impl Owner {
         self.world
             .registry
             .note(self.id, |record| {
-                // A start that was asked for in the meantime is another try, and not yet a failed one.
-                if record.intent.run == run {
+                // A start that was asked for in the meantime is another try, and not yet a failed one; a delete has the last word.
+                if record.intent.run == run && !record.intent.deleting {
                     record.intent.wanted_running = false;
                     record.status.state = RunState::Failed;
                     record.status.failure = Some(failure);

@@ -389,6 +389,25 @@ fn taken_by_second(answer: &crate::support::Answer) {
     assert!(error.message.contains("second"), "{}", error.message);
 }
 
+/// A logout or a shutdown ends QEMU and the agent with the same breath, and QEMU may be the first to go.
+#[tokio::test]
+async fn guests_that_end_with_the_agent_have_not_failed_and_run_again_after_the_reboot() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let meant = agent.boot("meant").await;
+    signal(guest_pid(meant.id).unwrap(), Signal::TERM);
+    eventually("the agent has seen it", SOON, async || {
+        agent.log().contains("the guest is gone").then_some(())
+    })
+    .await;
+    agent.sigterm().await;
+    std::fs::remove_dir_all(agent.runtime_dir()).unwrap();
+    pretend_another_boot(&agent, meant.id).await;
+    agent.launch().await;
+    let again = agent.until_ready(meant.id).await;
+    assert!(again.wanted_running && again.failure.is_none());
+    assert!(again.started_at > meant.started_at);
+}
+
 #[tokio::test]
 async fn after_a_reboot_of_the_host_what_was_meant_to_run_runs_again() {
     let mut agent = Agent::start(Options::with_tiny()).await;
