@@ -1,20 +1,55 @@
 //! One short function for each endpoint.
 
+use std::sync::Arc;
+
 use api::{
     ApiError, CreateInstance, ErrorCode, HostFacts, HostUsage, Image, Instance, Snapshot, StopInstance,
 };
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::Api;
 use super::answer::Failure;
 use super::extract::{InstanceId, JsonBody, PathText};
 use crate::images::ImageError;
-use crate::instances::{Creation, InstanceError};
+use crate::instances::{Creation, InstanceError, Instances};
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Accepted = Result<(StatusCode, Json<Instance>), Failure>;
+
+/// Does a write as a task of its own: a caller that hangs up, or that waits too long, must not leave it half-done.
+async fn owned<T, Work>(api: &Api, work: impl FnOnce(Arc<Instances>) -> Work) -> Result<T, InstanceError>
+where
+    T: Send + 'static,
+    Work: Future<Output = Result<T, InstanceError>> + Send + 'static,
+{
+    let work = work(Arc::clone(&api.instances)).instrument(tracing::Span::current());
+    outliving(&api.tasks, &api.instances.writes, work).await?
+}
+
+/// Work that goes on without its caller. It begins when there is a place for it.
+async fn outliving<Work>(
+    tasks: &TaskTracker,
+    places: &Arc<Semaphore>,
+    work: Work,
+) -> Result<Work::Output, JoinError>
+where
+    Work: Future<Output: Send> + Send + 'static,
+{
+    // Waiting for a place may be cut off: nothing has begun. The semaphore is never closed.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    let task = async move {
+        let done = work.await;
+        drop(place);
+        done
+    };
+    tasks.spawn(task).await
+}
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
@@ -114,11 +149,8 @@ pub async fn create(
     InstanceId(id): InstanceId,
     JsonBody(body): JsonBody<CreateInstance>,
 ) -> Accepted {
-    let instances = std::sync::Arc::clone(&api.instances);
-    let span = tracing::Span::current();
-    // A caller that hangs up must not leave a half-made instance: the work goes on without it.
-    let work = tracing::Instrument::instrument(async move { instances.create(id, body).await }, span);
-    let (creation, instance) = api.tasks.spawn(work).await.map_err(InstanceError::from)??;
+    let work = |instances: Arc<Instances>| async move { instances.create(id, body).await };
+    let (creation, instance) = owned(&api, work).await?;
     let status = match creation {
         Creation::Created => StatusCode::CREATED,
         Creation::Kept => StatusCode::OK,
@@ -133,7 +165,8 @@ pub async fn create(
     responses((status = 202, body = Instance), (status = 404, body = ApiError))
 )]
 pub async fn delete(State(api): State<Api>, InstanceId(id): InstanceId) -> Accepted {
-    Ok((StatusCode::ACCEPTED, Json(api.instances.delete(id).await?)))
+    let work = |instances: Arc<Instances>| async move { instances.delete(id).await };
+    Ok((StatusCode::ACCEPTED, Json(owned(&api, work).await?)))
 }
 
 /// Powers an instance on.
@@ -144,10 +177,12 @@ pub async fn delete(State(api): State<Api>, InstanceId(id): InstanceId) -> Accep
         (status = 202, body = Instance),
         (status = 404, body = ApiError),
         (status = 409, body = ApiError, description = "The machine has no room for it, or it is being deleted"),
+        (status = 422, body = ApiError, description = "It has less memory than its image needs"),
     )
 )]
 pub async fn start(State(api): State<Api>, InstanceId(id): InstanceId) -> Accepted {
-    Ok((StatusCode::ACCEPTED, Json(api.instances.start(id).await?)))
+    let work = |instances: Arc<Instances>| async move { instances.start(id).await };
+    Ok((StatusCode::ACCEPTED, Json(owned(&api, work).await?)))
 }
 
 /// Stops an instance.
@@ -162,7 +197,8 @@ pub async fn stop(
     InstanceId(id): InstanceId,
     JsonBody(how): JsonBody<StopInstance>,
 ) -> Accepted {
-    Ok((StatusCode::ACCEPTED, Json(api.instances.stop(id, how).await?)))
+    let work = |instances: Arc<Instances>| async move { instances.stop(id, how).await };
+    Ok((StatusCode::ACCEPTED, Json(owned(&api, work).await?)))
 }
 
 /// Stops an instance and powers it on again.
@@ -177,5 +213,33 @@ pub async fn restart(
     InstanceId(id): InstanceId,
     JsonBody(how): JsonBody<StopInstance>,
 ) -> Accepted {
-    Ok((StatusCode::ACCEPTED, Json(api.instances.restart(id, how).await?)))
+    let work = |instances: Arc<Instances>| async move { instances.restart(id, how).await };
+    Ok((StatusCode::ACCEPTED, Json(owned(&api, work).await?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_write_whose_caller_hangs_up_is_finished_and_keeps_its_place_until_then() {
+        let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(1)));
+        let (go, gate) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let write = outliving(&tasks, &places, async move {
+            gate.await.unwrap();
+            tell.send("finished").unwrap();
+        });
+        assert!(write.now_or_never().is_none(), "the caller hangs up");
+        let second = outliving(&tasks, &places, std::future::ready("second"));
+        assert!(second.now_or_never().is_none(), "there is one place");
+        go.send(()).unwrap();
+        assert_eq!(told.await, Ok("finished"));
+        assert_eq!(
+            outliving(&tasks, &places, async { "third" }).await.unwrap(),
+            "third"
+        );
+    }
 }
