@@ -81,9 +81,20 @@ pub async fn sample_forever(
             () = cancel.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let samples = sample_guests(&mut guests, &instances).await;
+        let live = live_guests(&instances).await;
+        let sampled = Arc::clone(&usage);
+        // The kernel's files are read where it may take its time: a busy machine's requests are answered meanwhile.
+        let work = tokio::task::spawn_blocking(move || {
+            let samples = sample_guests(&mut guests, live);
+            (guests, samples, sampled.take())
+        });
+        let Ok((kept, samples, taken)) = work.await else {
+            tracing::error!("the sampling broke off");
+            return;
+        };
+        guests = kept;
         instances.registry.keep_usage(&samples).await;
-        if let Err(error) = usage.take() {
+        if let Err(error) = taken {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the machine cannot be sampled"
@@ -106,11 +117,8 @@ pub async fn sample_forever(
     }
 }
 
-async fn sample_guests(
-    guests: &mut HashMap<u32, ProcessSampler>,
-    instances: &Instances,
-) -> Vec<(Uuid, InstanceUsage)> {
-    let live: Vec<(Uuid, u32)> = instances
+async fn live_guests(instances: &Instances) -> Vec<(Uuid, u32)> {
+    instances
         .registry
         .read(|records| {
             records
@@ -118,7 +126,13 @@ async fn sample_guests(
                 .filter_map(|record| record.live.pid.map(|pid| (record.id, pid)))
                 .collect()
         })
-        .await;
+        .await
+}
+
+fn sample_guests(
+    guests: &mut HashMap<u32, ProcessSampler>,
+    live: Vec<(Uuid, u32)>,
+) -> Vec<(Uuid, InstanceUsage)> {
     guests.retain(|pid, _| live.iter().any(|(_, alive)| alive == pid));
     let mut samples = Vec::with_capacity(live.len());
     for (id, pid) in live {
