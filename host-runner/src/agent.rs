@@ -28,7 +28,7 @@ use crate::rest;
 use crate::usage::{Usage, sample_forever};
 
 pub use lock::LockError;
-pub use socket::SocketError;
+pub use socket::{Door, SocketError};
 
 /// How long the tasks may take to end the step that they are in.
 const TASKS_DEADLINE: Duration = Duration::from_secs(10);
@@ -87,20 +87,18 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
     let signals = cancel_on_signal(stop.clone())?;
     let places = &settings.places;
     places.make()?;
-    // All three: two agents must share neither a ledger, nor guests' sockets, nor their own.
+    // With the socket's own all three: two agents must share neither a ledger, nor guests' sockets, nor their own.
     let _locks = (
         lock::take(&places.state_dir.join("agent.lock")).await?,
         lock::take(&places.runtime_dir.join("agent.lock")).await?,
-        lock::take(&lock::beside_socket(&places.socket)).await?,
     );
-    let listener = socket::bind(&places.socket)?;
+    let door = Door::open(&places.socket).await?;
     let (router, running) = start(&settings, &stop).await?;
     tracing::info!(socket = %places.socket.display(), state = %places.state_dir.display(), "listening");
-    rest::serve(listener, router, stop.clone()).await;
+    rest::serve(door, router, stop.clone()).await;
     tracing::info!("ending; guests keep running");
     running.end().await;
     signals.abort();
-    socket::remove(&places.socket);
     Ok(())
 }
 

@@ -60,7 +60,8 @@ pub async fn take(path: &Path) -> Result<File, LockError> {
     try_take(path)
 }
 
-fn try_take(path: &Path) -> Result<File, LockError> {
+/// Takes the lock now or not at all.
+pub fn try_take(path: &Path) -> Result<File, LockError> {
     let failed = |operation| {
         move |err| LockError::Io {
             operation,

@@ -1,11 +1,19 @@
 //! The agent's Unix socket. Who may connect may manage: as root the group `millpond`, else the agent's user alone.
 
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::Gid;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::lock;
+
+/// How often the socket is looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Whose members may manage, where the agent runs as root.
 const GROUP: &str = "millpond";
@@ -32,8 +40,104 @@ pub enum SocketError {
     },
 }
 
+/// Which file it is: device and inode.
+type Identity = (u64, u64);
+
+fn identity(metadata: &std::fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The agent's socket for as long as the agent serves: whoever removes the file, or puts another in its place, does not shut the
+/// agent off.
+#[derive(Debug)]
+pub struct Door {
+    path: PathBuf,
+    /// Held so that no other agent takes the socket.
+    lock: File,
+    listener: UnixListener,
+    bound: Identity,
+    looks: Interval,
+    /// Whether it was told that the socket cannot be bound again.
+    complained: bool,
+}
+
+impl Door {
+    /// Takes the lock beside the socket and binds.
+    pub async fn open(path: &Path) -> Result<Self, super::AgentError> {
+        let lock = lock::take(&lock::beside_socket(path)).await?;
+        let (listener, bound) = bind(path)?;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            path: path.to_owned(),
+            lock,
+            listener,
+            bound,
+            looks,
+            complained: false,
+        })
+    }
+
+    /// The next connection; meanwhile the socket is bound again where its file is gone. Safe to cancel.
+    pub async fn accept(&mut self) -> io::Result<UnixStream> {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => return accepted.map(|(stream, _)| stream),
+                _ = self.looks.tick() => self.look(),
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if self.is_in_place() {
+            return;
+        }
+        match self.bind_again() {
+            Ok(()) => {
+                self.complained = false;
+                tracing::warn!(path = %self.path.display(), "the socket's file was gone; it is bound again");
+            }
+            Err(error) if !self.complained => {
+                self.complained = true;
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the socket's file is gone and cannot be bound again; nobody can connect"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn is_in_place(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.bound)
+    }
+
+    fn bind_again(&mut self) -> Result<(), super::AgentError> {
+        let lock_path = lock::beside_socket(&self.path);
+        let held = self.lock.metadata().map(|metadata| identity(&metadata)).ok();
+        let there = std::fs::symlink_metadata(&lock_path)
+            .map(|metadata| identity(&metadata))
+            .ok();
+        if held.is_none() || held != there {
+            // The lock went with the socket: another agent may hold a new one by now, and then the socket is its.
+            self.lock = lock::try_take(&lock_path)?;
+        }
+        (self.listener, self.bound) = bind(&self.path)?;
+        Ok(())
+    }
+
+    /// Refuses connections from now on, and removes the socket's file if it still is this one.
+    pub fn close(self) {
+        if self.is_in_place()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::debug!(%error, "the socket is left behind");
+        }
+    }
+}
+
 /// Binds the socket. The lock beside it must be held: what is left of an earlier agent's socket is then nobody's.
-pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+fn bind(path: &Path) -> Result<(UnixListener, Identity), SocketError> {
     let failed = |operation| {
         move |err| SocketError::Io {
             operation,
@@ -62,14 +166,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let mode = if group.is_some() { 0o660 } else { 0o600 };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .map_err(failed("set the mode of"))?;
-    Ok(listener)
-}
-
-/// Removes the socket at the end.
-pub fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::debug!(%error, "the socket is left behind");
-    }
+    let metadata = std::fs::symlink_metadata(path).map_err(failed("look at"))?;
+    Ok((listener, identity(&metadata)))
 }
 
 fn millpond_group() -> Option<Gid> {
@@ -109,5 +207,34 @@ mod tests {
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(bind(&path), Err(SocketError::InTheWay { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_file_is_gone_is_bound_again_and_another_agents_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let mut door = Door::open(&path).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let call = async {
+            while UnixStream::connect(&path).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let deadline = Duration::from_secs(20);
+        tokio::time::timeout(deadline, async { tokio::join!(call, door.accept()) })
+            .await
+            .expect("it is bound again")
+            .1
+            .unwrap();
+        // Everything is removed, and another agent has come.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(lock::beside_socket(&path)).unwrap();
+        let other = Door::open(&path).await.unwrap();
+        door.look();
+        assert!(other.is_in_place() && !door.is_in_place());
+        door.close();
+        assert!(other.is_in_place(), "its socket is not removed either");
+        other.close();
+        assert!(!path.exists());
     }
 }

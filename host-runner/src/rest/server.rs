@@ -7,12 +7,13 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::write_deadline::WriteDeadline;
+use crate::agent::Door;
 
 /// The most connections at a time; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 512;
@@ -31,7 +32,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) type Stream = WriteDeadline<UnixStream>;
 
 /// Serves until `cancel`, then lets open requests end.
-pub async fn serve(listener: UnixListener, router: Router, cancel: CancellationToken) {
+pub async fn serve(mut door: Door, router: Router, cancel: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -39,7 +40,7 @@ pub async fn serve(listener: UnixListener, router: Router, cancel: CancellationT
         let accepted = async {
             // The semaphore is never closed.
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((listener.accept().await, slot))
+            Some((door.accept().await, slot))
         };
         let (accepted, slot) = tokio::select! {
             () = cancel.cancelled() => break,
@@ -49,7 +50,7 @@ pub async fn serve(listener: UnixListener, router: Router, cancel: CancellationT
             },
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let (router, cancel, abort) = (router.clone(), cancel.clone(), abort.clone());
                 tasks.spawn(async move {
                     tokio::select! {
@@ -65,7 +66,7 @@ pub async fn serve(listener: UnixListener, router: Router, cancel: CancellationT
             }
         }
     }
-    drop(listener);
+    door.close();
     tasks.close();
     if tokio::time::timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
         tracing::info!("cutting requests off that did not end");
