@@ -86,6 +86,43 @@ pub enum ErrorCode {
     Cancelled,
 }
 
+impl ErrorCode {
+    /// The HTTP status that goes with the code, 400..=599, whoever answers. Source: RFC 9110, section 15; RFC 4918, section 11.5.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::MalformedRequest => 400,
+            Self::AuthenticationFailed | Self::PassphraseNeeded => 403,
+            Self::NoSuchEndpoint | Self::InstanceNotFound | Self::ImageNotFound | Self::MachineNotFound => {
+                404
+            }
+            Self::ImageCorrupt
+            | Self::NameTaken
+            | Self::StaleGeneration
+            | Self::ConflictingSpec
+            | Self::WrongState
+            | Self::InsufficientMemory
+            | Self::InsufficientDisk
+            | Self::TooManyVcpus
+            | Self::NoEngine
+            | Self::PortTaken
+            | Self::MachineKnown
+            | Self::Cancelled => 409,
+            Self::EventsLost => 410,
+            Self::BodyTooLarge => 413,
+            Self::InvalidName | Self::OutOfRange => 422,
+            Self::EngineFailed | Self::Internal | Self::Storage | Self::BadLocalFile => 500,
+            Self::Unreachable
+            | Self::HostKeyUnknown
+            | Self::HostKeyChanged
+            | Self::AgentMissing
+            | Self::VersionMismatch
+            | Self::ProtocolViolation => 502,
+            Self::TimedOut => 504,
+            Self::DiskFull => 507,
+        }
+    }
+}
+
 /// A fact beside an error: a text or a small number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
 #[serde(untagged)]

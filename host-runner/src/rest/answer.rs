@@ -24,40 +24,7 @@ impl Failure {
 
 /// The status that goes with a code.
 pub fn status_of(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::MalformedRequest => StatusCode::BAD_REQUEST,
-        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::InvalidName | ErrorCode::OutOfRange => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::NoSuchEndpoint
-        | ErrorCode::InstanceNotFound
-        | ErrorCode::ImageNotFound
-        | ErrorCode::MachineNotFound => StatusCode::NOT_FOUND,
-        ErrorCode::ImageCorrupt
-        | ErrorCode::NameTaken
-        | ErrorCode::StaleGeneration
-        | ErrorCode::ConflictingSpec
-        | ErrorCode::WrongState
-        | ErrorCode::InsufficientMemory
-        | ErrorCode::InsufficientDisk
-        | ErrorCode::TooManyVcpus
-        | ErrorCode::NoEngine
-        | ErrorCode::PortTaken
-        | ErrorCode::MachineKnown
-        | ErrorCode::Cancelled => StatusCode::CONFLICT,
-        ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-        ErrorCode::EventsLost => StatusCode::GONE,
-        ErrorCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::AuthenticationFailed | ErrorCode::PassphraseNeeded => StatusCode::FORBIDDEN,
-        ErrorCode::Unreachable
-        | ErrorCode::HostKeyUnknown
-        | ErrorCode::HostKeyChanged
-        | ErrorCode::AgentMissing
-        | ErrorCode::VersionMismatch
-        | ErrorCode::ProtocolViolation => StatusCode::BAD_GATEWAY,
-        ErrorCode::EngineFailed | ErrorCode::Internal | ErrorCode::Storage | ErrorCode::BadLocalFile => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    }
+    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl From<ApiError> for Failure {

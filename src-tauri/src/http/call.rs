@@ -53,40 +53,5 @@ fn refusal(error: CommandError) -> Response {
 }
 
 fn status(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::MalformedRequest
-        | ErrorCode::InvalidName
-        | ErrorCode::OutOfRange
-        | ErrorCode::BadLocalFile => StatusCode::BAD_REQUEST,
-        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::NoSuchEndpoint
-        | ErrorCode::InstanceNotFound
-        | ErrorCode::ImageNotFound
-        | ErrorCode::MachineNotFound => StatusCode::NOT_FOUND,
-        ErrorCode::ImageCorrupt
-        | ErrorCode::NameTaken
-        | ErrorCode::StaleGeneration
-        | ErrorCode::ConflictingSpec
-        | ErrorCode::WrongState
-        | ErrorCode::InsufficientMemory
-        | ErrorCode::InsufficientDisk
-        | ErrorCode::TooManyVcpus
-        | ErrorCode::NoEngine
-        | ErrorCode::PortTaken
-        | ErrorCode::EventsLost
-        | ErrorCode::MachineKnown
-        | ErrorCode::Cancelled => StatusCode::CONFLICT,
-        ErrorCode::HostKeyUnknown
-        | ErrorCode::HostKeyChanged
-        | ErrorCode::AuthenticationFailed
-        | ErrorCode::PassphraseNeeded => StatusCode::FORBIDDEN,
-        ErrorCode::EngineFailed
-        | ErrorCode::Unreachable
-        | ErrorCode::AgentMissing
-        | ErrorCode::VersionMismatch
-        | ErrorCode::ProtocolViolation => StatusCode::BAD_GATEWAY,
-        ErrorCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-        ErrorCode::Internal | ErrorCode::Storage => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
