@@ -77,6 +77,9 @@ impl<'a> Story<'a> {
     /// Adds the machine behind SSH and gives its id in the pool.
     async fn add_machine(&mut self) -> Result<String, DemoError> {
         self.window.click("Add a machine").await?;
+        self.window
+            .see("dialog input", "the form of a new machine", SOON)
+            .await?;
         self.window.fill("Host", MACHINE).await?;
         self.window.click("Connect").await?;
         let shown = self.shown_fingerprint().await?;

@@ -1,4 +1,4 @@
 import { choosePlatform } from './platform';
 import { openWindow } from './app/openWindow';
 
-await openWindow(await choosePlatform());
+await openWindow(choosePlatform());

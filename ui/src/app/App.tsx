@@ -1,17 +1,11 @@
-import { useEffect } from 'react';
+import { lazy, Suspense, useEffect } from 'react';
 
 import { Activity } from '../features/activity/Activity';
-import { Console } from '../features/console/Console';
-import { InstancePanel } from '../features/instances/InstancePanel';
-import { AddMachine } from '../features/machines/AddMachine';
-import { MachinePanel } from '../features/machines/MachinePanel';
 import { PoolMap } from '../features/map/PoolMap';
-import { Palette } from '../features/palette/Palette';
 import { DragCard } from '../features/placement/DragCard';
 import { DragVoice } from '../features/placement/DragVoice';
 import { WhyPanel } from '../features/placement/WhyPanel';
 import { Shelf } from '../features/shelf/Shelf';
-import { NewInstance } from '../features/start/NewInstance';
 import { TopLine } from '../features/top/TopLine';
 import { Welcome } from '../features/welcome/Welcome';
 import { useWords } from '../i18n/useWords';
@@ -19,6 +13,14 @@ import { Announcer } from '../primitives/Announcer';
 import { useSession } from '../session';
 import styles from './App.module.css';
 import { Toasts } from './Toasts';
+
+// What a start does not show is read when it is asked for.
+const AddMachine = lazy(async () => ({ default: (await import('../features/machines/AddMachine')).AddMachine }));
+const Console = lazy(async () => ({ default: (await import('../features/console/Console')).Console }));
+const InstancePanel = lazy(async () => ({ default: (await import('../features/instances/InstancePanel')).InstancePanel }));
+const MachinePanel = lazy(async () => ({ default: (await import('../features/machines/MachinePanel')).MachinePanel }));
+const NewInstance = lazy(async () => ({ default: (await import('../features/start/NewInstance')).NewInstance }));
+const Palette = lazy(async () => ({ default: (await import('../features/palette/Palette')).Palette }));
 
 /** The window, put together. Features meet here and nowhere else. */
 export function App() {
@@ -44,7 +46,9 @@ export function App() {
       <Activity />
       <DragCard />
       <DragVoice />
-      <Dialogs />
+      <Suspense fallback={null}>
+        <Dialogs />
+      </Suspense>
       <Toasts />
       <Announcer text={announced.text} turn={announced.turn} />
     </div>
@@ -61,15 +65,21 @@ function SidePanel() {
       {/* Covered, not taken away: a console stays open beneath a drag. */}
       <div className={styles.content} hidden={dragging}>
         {selection.kind === 'pool' && <Welcome />}
-        {selection.kind === 'machine' && <MachinePanel key={selection.id} id={selection.id} />}
-        {selection.kind === 'instance' && (
-          <InstancePanel
-            key={selection.id}
-            id={selection.id}
-            tab={selection.tab}
-            console={(machine, instance) => <Console machine={machine} instance={instance} />}
-          />
-        )}
+        <Suspense fallback={null}>
+          {selection.kind === 'machine' && <MachinePanel key={selection.id} id={selection.id} />}
+          {selection.kind === 'instance' && (
+            <InstancePanel
+              key={selection.id}
+              id={selection.id}
+              tab={selection.tab}
+              console={(machine, instance) => (
+                <Suspense fallback={null}>
+                  <Console machine={machine} instance={instance} />
+                </Suspense>
+              )}
+            />
+          )}
+        </Suspense>
       </div>
       {dragging && <WhyPanel />}
     </aside>

@@ -38,6 +38,8 @@ describe('the window', () => {
     expect(screen.getByText('Drag Tiny Linux here')).toBeInTheDocument();
     expect(screen.getByRole('heading', { name: 'Start a server' })).toBeVisible();
     await waitFor(() => expect(platform.isDrawn).toBe(true));
+    const reads = platform.asked.map(({ name }) => name).filter((name) => /_get$|_list$/.test(name));
+    expect(reads.sort()).toEqual(['activity_list', 'pool_get', 'templates_list']);
   });
 
   it('starts an instance by keyboard alone', async () => {
@@ -156,7 +158,8 @@ describe('adding a machine', () => {
     await user.click(within(dialog).getByRole('button', { name: 'Continue' }));
     expect(await within(dialog).findByRole('heading', { name: 'newcomer is in the pool' })).toBeVisible();
     expect(platform.asked.filter(({ name }) => name === 'machine_add').at(-1)).toMatchObject({
-      args: { request: { accepted_fingerprint: 'SHA256:abcdefghijkl', password: 'secret' } },
+      // What was typed as the host is what the machine is called.
+      args: { request: { name: 'atlas', accepted_fingerprint: 'SHA256:abcdefghijkl', password: 'secret' } },
     });
   });
 
@@ -174,6 +177,15 @@ describe('adding a machine', () => {
     expect(within(dialog).getByText("ssh-keygen -R '[atlas]:2222'")).toBeVisible();
     const buttons = within(dialog).getAllByRole('button');
     expect(buttons.map((button) => button.getAttribute('aria-label') ?? button.textContent)).toEqual(['Close', 'Close']);
+  });
+
+  it('takes the machine’s own name where an address was typed', async () => {
+    const { platform, user } = open('one', { adding: [question] });
+    await user.click(await screen.findByRole('button', { name: /^Add a machine/ }));
+    const dialog = await screen.findByRole('dialog');
+    await user.type(within(dialog).getByLabelText('Host'), '192.0.2.7');
+    await user.click(within(dialog).getByRole('button', { name: 'Connect' }));
+    await waitFor(() => expect(platform.asked.at(-1)).toMatchObject({ args: { request: { name: null } } }));
   });
 
   it('names the remedy where no agent runs', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { formatClock, formatDuration, formatMib, formatMoment, formatPart, formatScore, formatShare } from './format';
+import { formatChange, formatClock, formatDuration, formatMib, formatMoment, formatPart, formatScore, formatShare } from './format';
 
 describe('a size', () => {
   it.each([
@@ -26,17 +26,26 @@ describe('a part of a whole', () => {
   it('of nothing is just 0', () => expect(formatPart(0, 24_576)).toEqual({ part: '0', whole: '24 GiB' }));
 });
 
+it('a change says the unit once where it is the same', () => {
+  expect(formatChange(128, 256)).toEqual({ part: '128', after: '256 MiB' });
+  expect(formatChange(0, 1024)).toEqual({ part: '0', after: '1 GiB' });
+  expect(formatChange(512, 1536)).toEqual({ part: '512 MiB', after: '1.5 GiB' });
+});
+
 describe('a duration', () => {
   it.each([
-    [-5, '0.0 sec'],
-    [3740, '3.7 sec'],
-    [59_999, '59 sec'],
+    [-5, '0.0 s'],
+    [3740, '3.7 s'],
+    [59_999, '59 s'],
     [300_000, '5 min'],
-    [7_200_000, '2 hr'],
+    [7_200_000, '2 h'],
     [3_542_400_000, '41 days'],
   ])('of %d ms reads %s', (ms, words) => expect(formatDuration(ms)).toBe(words));
 
-  it('speaks Chinese', () => expect(formatDuration(3_542_400_000, 'zh-CN')).toBe('41天'));
+  it('speaks Chinese', () => {
+    expect(formatDuration(3_542_400_000, 'zh-CN')).toBe('41天');
+    expect(formatDuration(6240, 'zh-CN')).toBe('6.2秒');
+  });
 });
 
 it('shares and scores have the digits that they are worth', () => {

@@ -47,6 +47,13 @@ export function formatPart(part: Mib, whole: Mib, locale = 'en'): { part: string
   };
 }
 
+/** A quantity and what it becomes, the unit said once where it is the same: "128" and "256 MiB", "0" and "1 GiB". */
+export function formatChange(before: Mib, after: Mib, locale = 'en'): { part: string; after: string } {
+  const [from, to] = [formatMib(before, locale), formatMib(after, locale)];
+  const [amount = from, unit] = from.split(' ');
+  return { part: before === 0 || to.endsWith(` ${unit ?? ''}`) ? amount : from, after: to };
+}
+
 /** A share of a whole, 0..=1, as a whole percentage: "34%". */
 export function formatShare(share: number, locale = 'en'): string {
   return formatter(locale, { style: 'percent', maximumFractionDigits: 0 }).format(share);
@@ -65,20 +72,21 @@ const STEPS: readonly (readonly [DurationUnit, number])[] = [
   ['minute', 60],
 ];
 
-/** A duration in its largest whole unit: "0.4 sec", "12 sec", "5 min", "41 days". Tenths of a second below ten. */
+/** The units' symbols, the same in every language that has no character of its own for them. */
+const SYMBOLS: Readonly<Record<string, string>> = { second: 's', minute: 'min', hour: 'h' };
+
+/** A duration in its largest whole unit: "0.4 s", "12 s", "5 min", "41 days". Tenths of a second below ten. */
 export function formatDuration(ms: number, locale = 'en'): string {
   const seconds = Math.max(0, ms) / 1000;
   const [unit, length] = STEPS.find(([, step]) => seconds >= step) ?? (['second', 1] as const);
   const value = seconds / length;
   const decimals = unit === 'second' && seconds < 10 ? 1 : 0;
   const cut = Math.floor(value * 10 ** decimals) / 10 ** decimals;
-  return formatter(locale, {
-    style: 'unit',
-    unit,
-    unitDisplay: unit === 'day' ? 'long' : 'short',
-    minimumFractionDigits: decimals,
-    maximumFractionDigits: decimals,
-  }).format(cut);
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  const symbol = locale.startsWith('zh') ? undefined : SYMBOLS[unit];
+  return symbol === undefined
+    ? formatter(locale, { style: 'unit', unit, unitDisplay: unit === 'day' ? 'long' : 'short', ...digits }).format(cut)
+    : `${formatter(locale, digits).format(cut)} ${symbol}`;
 }
 
 /** The time of day: "14:07". */

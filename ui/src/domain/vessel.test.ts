@@ -33,7 +33,7 @@ describe('the scale', () => {
     expect(names(MAP, [0, 1, 2, 3, 7, 12, 30, 200])).toEqual([
       'hero',
       'hero',
-      'roomy',
+      'hero',
       'roomy',
       'cosy',
       'cosy',
@@ -44,8 +44,16 @@ describe('the scale', () => {
     expect(scaleFor(1, { width: 1352, height: 967 }).heightMax).toBeGreaterThan(scaleFor(1, MAP).heightMax);
     expect(names({ width: 1352, height: 967 }, [2, 10, 20])).toEqual(['hero', 'roomy', 'cosy']);
   });
+  it('has two machines stand beside each other, also while a console takes the map’s room', () => {
+    const across = (room: Room) => {
+      const { vesselWidth, gap } = scaleFor(2, room);
+      return 2 * vesselWidth + gap + 56;
+    };
+    expect(across(MAP) + 32 + 150).toBeLessThanOrEqual(MAP.width);
+    expect(across({ width: 356, height: 687 })).toBeLessThanOrEqual(356);
+  });
   it('shrinks where a console takes the map’s room', () =>
-    expect(names({ width: 356, height: 687 }, [1])).toEqual(['roomy']));
+    expect(scaleFor(1, { width: 356, height: 687 }).vesselWidth).toBeLessThan(scaleFor(1, MAP).vesselWidth));
 });
 
 it('water is to scale and stays within the vessel', () => {
@@ -55,9 +63,10 @@ it('water is to scale and stays within the vessel', () => {
 });
 
 describe('the marks on the glass', () => {
-  it('are whole steps', () => {
-    expect(marks(23_347).map((mark) => mark.mib / 1024)).toEqual([10, 20]);
-    expect(marks(65_536).map((mark) => mark.mib / 1024)).toEqual([20, 40, 60]);
+  it('are powers of two', () => {
+    expect(marks(23_347).map((mark) => mark.mib / 1024)).toEqual([8, 16]);
+    expect(marks(65_536).map((mark) => mark.mib / 1024)).toEqual([16, 32, 48]);
+    expect(marks(4000).map((mark) => mark.mib)).toEqual([1024, 2048, 3072]);
     expect(marks(2048).map((mark) => mark.mib)).toEqual([512, 1024, 1536]);
     expect(marks(600).map((mark) => mark.mib)).toEqual([256, 512]);
   });

@@ -36,7 +36,8 @@ const ROOMY: Scale = {
   block: { width: 62, height: 26 },
   marks: 0,
 };
-const COSY: Scale = { ...ROOMY, name: 'cosy', vesselWidth: 146, heightMax: 186, gap: 22, block: { width: 60, height: 25 } };
+/** As wide as two machines side by side may be in a window of 1280 by 800 whose console is open. */
+const COSY: Scale = { ...ROOMY, name: 'cosy', vesselWidth: 138, heightMax: 186, gap: 20, block: { width: 60, height: 25 } };
 const SNUG: Scale = {
   name: 'snug',
   vesselWidth: 132,
@@ -56,15 +57,22 @@ const DENSE: Scale = {
   marks: 0,
 };
 
-/** One or two machines fill the map, as far as it is large. */
-function hero(room: Room): Scale {
+/** The place where a machine is added, beside one or two machines. */
+const ADD_WIDTH = 150;
+const HERO_GAP = 32;
+/** Narrower than this, a machine is not drawn as one of few. */
+const HERO_WIDTH_MIN = 200;
+
+/** One or two machines, and the place where one is added, fill the map as far as it is large. */
+function hero(machines: number, room: Room): Scale {
   const heightMax = Math.min(520, Math.max(220, Math.round((room.height * 0.52) / 20) * 20));
+  const each = (room.width - AROUND.sides - ADD_WIDTH) / Math.max(1, machines) - HERO_GAP;
   return {
     name: 'hero',
-    vesselWidth: Math.round(heightMax * 0.88),
+    vesselWidth: Math.max(HERO_WIDTH_MIN, Math.min(Math.round(heightMax * 0.88), Math.floor(each))),
     heightMax,
     heightMin: 150,
-    gap: 36,
+    gap: HERO_GAP,
     block: { width: 82, height: 34 },
     marks: 44,
   };
@@ -84,7 +92,7 @@ const MACHINES_MIN: Readonly<Partial<Record<Scale['name'], number>>> = { cosy: 1
 
 /** The largest scale at which so many machines can be seen at once; beyond that, one by their number. */
 export function scaleFor(machines: number, room: Room): Scale {
-  const scales = [hero(room), ROOMY, COSY, SNUG];
+  const scales = [hero(machines, room), ROOMY, COSY, SNUG];
   const fitting = scales.find(
     (scale) =>
       machines <= MACHINES_MAX[scale.name] &&
@@ -115,22 +123,13 @@ export function waterLevel(promised: Mib, offered: Mib): number {
   return offered > 0 ? Math.min(1, Math.max(0, promised / offered)) : 0;
 }
 
-/**
- * Marks on the vessel's side, as on a measuring jug: about four steps of 1, 2 or 5 times a power of ten GiB; below one GiB a
- * step is a power of two.
- */
+/** Marks on the vessel's side, as on a measuring jug: at most four steps, each a power of two, as memory itself is sold. */
 export function marks(offered: Mib): readonly { readonly mib: Mib; readonly level: number }[] {
   if (offered <= 0) return [];
-  const rough = offered / 4;
-  const step = rough < 1024 ? 2 ** Math.ceil(Math.log2(rough)) : decimalStep(rough / 1024) * 1024;
+  const step = 2 ** Math.ceil(Math.log2(offered / 4));
   const found = [];
   for (let mib = step; mib < offered * 0.97; mib += step) found.push({ mib, level: mib / offered });
   return found;
-}
-
-function decimalStep(least: number): number {
-  const power = 10 ** Math.floor(Math.log10(least));
-  return power * ([1, 2, 5].find((factor) => power * factor >= least) ?? 10);
 }
 
 /** What a block needs to be placed. */

@@ -2,8 +2,7 @@ import i18next, { type i18n } from 'i18next';
 import { initReactI18next } from 'react-i18next';
 
 import { formatMib } from '../domain/format';
-import { en } from './en';
-import { zhCN } from './zh-CN';
+import { en, type Catalogue } from './en';
 
 /** The window's languages, each named in itself. */
 export const LANGUAGES = [
@@ -22,12 +21,20 @@ export function resolveLanguage(chosen: string | null, preferred: readonly strin
   return 'en';
 }
 
-/** Starts the catalogues. Everything is bundled: no word waits for a network. */
+/** A language's words, read from the app's own files once it is spoken: no word waits for a network. */
+const CATALOGUES: Readonly<Record<LanguageTag, () => Promise<Catalogue>>> = {
+  // The language that all others fall back on is always at hand.
+  en: () => Promise.resolve(en),
+  'zh-CN': async () => (await import('./zh-CN')).zhCN,
+};
+
+/** Starts the words of one language. */
 export async function startWords(language: LanguageTag): Promise<i18n> {
+  const words = await CATALOGUES[language]();
   await i18next.use(initReactI18next).init({
     lng: language,
     fallbackLng: 'en',
-    resources: { en: { translation: en }, 'zh-CN': { translation: zhCN } },
+    resources: { en: { translation: en }, [language]: { translation: words } },
     keySeparator: false,
     nsSeparator: false,
     // React escapes what it renders; escaping twice would show entities.
@@ -42,6 +49,7 @@ export async function startWords(language: LanguageTag): Promise<i18n> {
 
 /** Changes the language of the running window. */
 export async function speak(language: LanguageTag): Promise<void> {
+  i18next.addResourceBundle(language, 'translation', await CATALOGUES[language]());
   await i18next.changeLanguage(language);
   document.documentElement.lang = language;
 }

@@ -64,6 +64,19 @@ describe('everything that the contract can say has words', () => {
     };
     Object.keys(kinds).forEach((kind) => has(`activity.${kind}`));
   });
+  it('what a machine can do', () => {
+    const names = [
+      'qemu',
+      'hardware_virtualization',
+      'state_folder',
+      'runtime_folder',
+      'tiny_linux',
+      'network',
+      'ssh',
+      'group',
+    ];
+    names.forEach((name) => has(`capability.${name}`));
+  });
   it('states and actions', () => {
     const states: Record<Exclude<RunState, 'running'>, true> = {
       creating: true,

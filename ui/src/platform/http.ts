@@ -40,7 +40,6 @@ async function call<Name extends CommandName>(
 
 function subscribe(listener: EventListener): () => void {
   const source = new EventSource('/api/events');
-  source.onopen = () => listener.onOpen();
   source.onmessage = (message: MessageEvent<string>) => listener.onEvent(JSON.parse(message.data) as WindowEvent);
   source.onerror = () => listener.onLost();
   return () => source.close();

@@ -1,9 +1,10 @@
+import { httpPlatform } from './http';
 import type { Platform } from './platform';
+import { tauriPlatform } from './tauri';
 
 export * from './platform';
 
 /** The platform that this window runs on. */
-export async function choosePlatform(): Promise<Platform> {
-  if ('__TAURI_INTERNALS__' in window) return (await import('./tauri')).tauriPlatform();
-  return (await import('./http')).httpPlatform();
+export function choosePlatform(): Platform {
+  return '__TAURI_INTERNALS__' in window ? tauriPlatform() : httpPlatform();
 }

@@ -23,9 +23,8 @@ export interface ConsoleStream {
 
 /** News from the other half of the app. */
 export interface EventListener {
+  /** Something happened. Whenever the stream opens, the first event says to read everything. */
   readonly onEvent: (event: WindowEvent) => void;
-  /** Events may have been missed: read everything again. Also called when the stream is first open. */
-  readonly onOpen: () => void;
   /** The stream broke; it opens again by itself. */
   readonly onLost: () => void;
 }

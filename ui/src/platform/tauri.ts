@@ -36,14 +36,9 @@ function subscribe(listener: EventListener): () => void {
   const channel = new Channel<WindowEvent>((event) => {
     if (listening) listener.onEvent(event);
   });
-  invoke('subscribe', { channel }).then(
-    () => {
-      if (listening) listener.onOpen();
-    },
-    () => {
-      if (listening) listener.onLost();
-    },
-  );
+  invoke('subscribe', { channel }).catch(() => {
+    if (listening) listener.onLost();
+  });
   return () => {
     listening = false;
   };

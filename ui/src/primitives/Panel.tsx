@@ -56,6 +56,16 @@ export function Fact({ name, children, note }: { name: string; children: ReactNo
   );
 }
 
+/** More words for those who want them. */
+export function Disclosure({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <details className={styles.more}>
+      <summary>{title}</summary>
+      <p>{children}</p>
+    </details>
+  );
+}
+
 /** Facts, one to a line. */
 export function Facts({ children }: { children: ReactNode }) {
   return <dl className={styles.facts}>{children}</dl>;

@@ -53,7 +53,6 @@ export function startSession(platform: Platform, settings: Settings): Session {
     activity.getState().reread().catch(() => undefined);
   };
   const end = platform.subscribe({
-    onOpen: readAll,
     onEvent: (event) => {
       switch (event.kind) {
         case 'pool':

@@ -10,7 +10,7 @@ import { useWords } from '../../i18n/useWords';
 import { Badge } from '../../primitives/Badge';
 import { Button } from '../../primitives/Button';
 import type { IconName } from '../../primitives/Icon';
-import { Actions, Fact, Facts, Log, Notice, Panel, Section, Stack } from '../../primitives/Panel';
+import { Actions, Disclosure, Fact, Facts, Log, Notice, Panel, Section, Stack } from '../../primitives/Panel';
 import { Tabs } from '../../primitives/Tabs';
 import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
@@ -169,6 +169,18 @@ function ActionRow({ machine, instance }: { machine: PoolMachine; instance: Inst
   );
 }
 
+/** What runs it and how; why it is not faster, as the machine itself put it, for those who want to know. */
+function EngineWords({ engine }: { engine: NonNullable<Instance['engine']> }) {
+  const words = useWords();
+  return (
+    <>
+      {words.t(`instance.engine.${engine.kind}`)}
+      <small>{words.t(engine.accelerated ? 'instance.engine.accelerated' : 'instance.engine.emulated')}</small>
+      <Disclosure title={words.t('instance.engine.why')}>{engine.reason}</Disclosure>
+    </>
+  );
+}
+
 function InstanceFacts({ machineName, instance }: { machineName: string; instance: Instance }) {
   const words = useWords();
   const now = useNow(60_000);
@@ -183,10 +195,12 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
             })
           : `${String(spec.vcpus)} vCPU`}
       </Fact>
-      <Fact name={words.t('instance.memory')}>
-        {usage
-          ? words.t('instance.uses', { used: usage.memory_mib, promised: spec.memory_mib })
-          : formatMib(spec.memory_mib, words.locale)}
+      <Fact
+        name={words.t('instance.memory')}
+        // Of the whole process: a guest's memory, and what QEMU needs besides.
+        note={usage ? words.t('instance.memory.process', { used: usage.memory_mib }) : undefined}
+      >
+        {formatMib(spec.memory_mib, words.locale)}
       </Fact>
       <Fact name={words.t('instance.disk')}>
         {spec.disk_mib > 0 ? formatMib(spec.disk_mib, words.locale) : words.t('instance.disk.none')}
@@ -203,8 +217,8 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
           </div>
         ))}
       </Fact>
-      <Fact name={words.t('instance.engine')} note={engine?.reason}>
-        {engine ? words.t(`instance.engine.${engine.kind}`) : words.t('instance.engine.none')}
+      <Fact name={words.t('instance.engine')}>
+        {engine ? <EngineWords engine={engine} /> : words.t('instance.engine.none')}
       </Fact>
       <Fact name={words.t('instance.created')}>
         {formatMoment(new Date(instance.created_at), new Date(now), words.locale)}

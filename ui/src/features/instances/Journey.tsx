@@ -12,7 +12,7 @@ export function Journey({ instance }: { instance: Instance }) {
   const words = useWords();
   const steps = journeyOf(instance);
   const moving = steps?.includes('now') ?? false;
-  const now = useNow(200, moving);
+  const now = useNow(500, moving);
   if (!steps) return null;
   const since = Date.parse(instance.started_at ?? instance.created_at);
   return (

@@ -17,6 +17,7 @@ import {
   ADD_STEPS,
   addressRequest,
   isPort,
+  nameIn,
   stageAfter,
   stageAfterError,
   stepOf,
@@ -25,7 +26,7 @@ import {
   type AddStep,
 } from './adding';
 
-const EMPTY: AddressForm = { host: '', user: '', port: '', key: '' };
+const EMPTY: AddressForm = { host: '', name: undefined, user: '', port: '', key: '' };
 
 /** From an address to a machine in the pool: each question is asked once it comes up, and none is asked twice. */
 export function AddMachine() {
@@ -148,13 +149,16 @@ function AddressStep({ form, onForm, onCancel, onSubmit }: AddressStepProps) {
         if (request) onSubmit(request);
       }}
     >
-      <Field
-        label={words.t('add.host')}
-        hint={words.t('add.host.hint')}
-        value={form.host}
-        onValue={set('host')}
-        problem={tried && form.host.trim() === '' ? words.t('add.host.bad') : undefined}
-      />
+      <div className={styles.pair}>
+        <Field
+          label={words.t('add.host')}
+          hint={words.t('add.host.hint')}
+          value={form.host}
+          onValue={set('host')}
+          problem={tried && form.host.trim() === '' ? words.t('add.host.bad') : undefined}
+        />
+        <Field label={words.t('add.name')} hint={words.t('add.name.hint')} value={nameIn(form)} onValue={set('name')} />
+      </div>
       <div className={styles.pair}>
         <Field label={words.t('add.user')} hint={words.t('add.user.hint')} value={form.user} onValue={set('user')} />
         <Field

@@ -3,6 +3,8 @@ import type { AddMachine, AddMachineOutcome, ApiError, HostKeyQuestion, PoolMach
 /** The address as typed. */
 export interface AddressForm {
   readonly host: string;
+  /** Undefined until somebody types one: then it follows the host. */
+  readonly name: string | undefined;
   readonly user: string;
   readonly port: string;
   readonly key: string;
@@ -66,6 +68,13 @@ export function isPort(text: string): boolean {
   return text === '' || (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_535);
 }
 
+/** What to call the machine: what was typed, else the host as it was typed. An address is no name; the machine's own is better. */
+export function nameIn({ name, host }: Pick<AddressForm, 'name' | 'host'>): string {
+  if (name !== undefined) return name;
+  const typed = host.trim();
+  return /^[\d.]+$|:/.test(typed) ? '' : typed;
+}
+
 /** The request's beginning; undefined while the form lacks something. */
 export function addressRequest(form: AddressForm): AddMachine | undefined {
   const host = form.host.trim();
@@ -78,7 +87,7 @@ export function addressRequest(form: AddressForm): AddMachine | undefined {
       port: form.port === '' ? null : Number(form.port),
       identity_file: form.key.trim() === '' ? null : form.key.trim(),
     },
-    name: null,
+    name: nameIn(form).trim() === '' ? null : nameIn(form).trim(),
     accepted_fingerprint: null,
     password: null,
     passphrase: null,

@@ -35,6 +35,21 @@ export function PoolMap() {
     if (map.current) keepOneTabStop(map.current);
   }, [order]);
 
+  useEffect(() => {
+    const keepInSight = () => {
+      const { selection } = session.view.getState();
+      const { places } = session.pool.getState().pool;
+      const id = selection.kind === 'machine' ? selection.id : selection.kind === 'instance' ? places.get(selection.id) : undefined;
+      if (id === undefined) return;
+      map.current?.querySelector(`[data-machine-id="${CSS.escape(id)}"]`)?.scrollIntoView({ block: 'nearest' });
+    };
+    keepInSight();
+    return session.view.subscribe((state, before) => {
+      if (state.selection !== before.selection) keepInSight();
+    });
+    // A panel that grew takes the map's room: what is chosen may have moved.
+  }, [session, scale, room]);
+
   const vessels = useMemo(
     () => order.map((id) => <Vessel key={id} id={id} scale={scale} largest={largest} />),
     [order, scale, largest],
@@ -50,8 +65,12 @@ export function PoolMap() {
       style={sizes(scale)}
     >
       <Pond />
+      <OpenWater />
       <div className={styles.content}>
         <MapTitle />
+        <p className="visually-hidden" id="map-help">
+          {words.t('map.help')}
+        </p>
         {read && order.length === 0 && <EmptyPool />}
         {/* The list is one stop of the Tab key; arrows move within it. */}
         {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions */}
@@ -65,10 +84,6 @@ export function PoolMap() {
           {read && <AddVessel />}
         </ul>
       </div>
-      <OpenWater />
-      <p className="visually-hidden" id="map-help">
-        {words.t('map.help')}
-      </p>
     </main>
   );
 }
@@ -116,17 +131,32 @@ function EmptyPool() {
   );
 }
 
-/** During a drag, what letting go over no machine in particular does. */
+/** The card in the hand is about to cover the map's upper edge, in CSS pixels from it. */
+const NEAR_TOP_PX = 130;
+
+/** During a drag, what letting go over no machine in particular does; at the top, and out of the card's way at the bottom. */
 function OpenWater() {
   const session = useSession();
   const words = useWords();
   const shown = session.drag((state) => state.lifted !== undefined && state.preview !== undefined);
   const aimed = session.drag((state) => state.target.kind === 'water');
   const none = session.drag((state) => state.preview?.best === null);
+  const pill = useRef<HTMLParagraphElement>(null);
+  useEffect(() => {
+    if (!shown) return;
+    const top = pill.current?.closest('main')?.getBoundingClientRect().top ?? 0;
+    return session.track.follow((_x, y) => {
+      const low = String(y - top < NEAR_TOP_PX);
+      // Written only when it changes: a move of the pointer costs nothing else here.
+      if (pill.current && pill.current.dataset['low'] !== low) pill.current.dataset['low'] = low;
+    });
+  }, [shown, session.track]);
   if (!shown) return null;
   return (
-    <div className={styles.open} data-aimed={aimed} data-none={none}>
-      {words.t(none ? 'map.water.none' : 'map.water')}
+    <div className={styles.open}>
+      <p ref={pill} data-aimed={aimed} data-none={none}>
+        {words.t(none ? 'map.water.none' : 'map.water')}
+      </p>
     </div>
   );
 }

@@ -1,12 +1,12 @@
 import { memo, useMemo } from 'react';
 
 import type { PoolMachine } from '../../api/generated/contract';
-import { formatMib, formatPart } from '../../domain/format';
+import { formatChange, formatMib, formatPart } from '../../domain/format';
 import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { NO_INSTANCES } from '../../domain/pool';
 import { linkText, standingOf, verdictText } from '../../domain/verdict';
 import { marks, vesselHeight, waterLevel, type Scale } from '../../domain/vessel';
-import { useWords } from '../../i18n/useWords';
+import { useWords, type Words } from '../../i18n/useWords';
 import { Icon } from '../../primitives/Icon';
 import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
@@ -70,7 +70,7 @@ export const Vessel = memo(function Vessel({ id, scale, largest }: VesselProps) 
         {instances.length === 0 && <Invitation machine={machine} scale={scale} />}
       </div>
       <div className={styles.ground} aria-hidden="true" />
-      <Caption machine={machine} name={name} />
+      <Caption machine={machine} name={name} scale={scale} />
     </li>
   );
 });
@@ -156,17 +156,13 @@ function Invitation({ machine, scale }: { machine: PoolMachine; scale: Scale }) 
   const session = useSession();
   const words = useWords();
   const template = session.templates((state) => state.templates[0]);
-  const aimed = session.drag((state) => state.target.kind === 'machine' && state.target.id === machine.id);
-  const refused = session.drag((state) => (state.verdicts.get(machine.id)?.refusals.length ?? 0) > 0);
-  if (!template || machine.link.state !== 'connected' || refused) return null;
+  // What it invites to is under way: the hatched water and the caption say the rest.
+  const dragging = session.drag((state) => state.lifted !== undefined || state.landings.length > 0);
+  if (!template || machine.link.state !== 'connected' || dragging) return null;
   if (scale.name === 'snug' || scale.name === 'dense') return null;
   return (
-    <div className={styles.invitation} data-aimed={aimed} aria-hidden="true">
-      <b>
-        {aimed
-          ? words.t('map.here.release')
-          : words.t('map.here', { template: titleOfTemplate(template, words) })}
-      </b>
+    <div className={styles.invitation} aria-hidden="true">
+      <b>{words.t('map.here', { template: titleOfTemplate(template, words) })}</b>
       {scale.name === 'hero' && (
         <small>{words.t('map.here.more', { free: machine.usage?.memory_free_mib ?? 0 })}</small>
       )}
@@ -175,15 +171,13 @@ function Invitation({ machine, scale }: { machine: PoolMachine; scale: Scale }) 
 }
 
 /** The vessel's name and numbers; during a drag its score and its reason. */
-function Caption({ machine, name }: { machine: PoolMachine; name: string }) {
+function Caption({ machine, name, scale }: { machine: PoolMachine; name: string; scale: Scale }) {
   const session = useSession();
   const words = useWords();
   const verdict = session.drag((state) => state.verdicts.get(machine.id));
   const best = session.drag((state) => state.preview?.best ?? null);
   const needed = session.drag((state) => state.lifted?.request.memory_mib ?? 0);
-  const { part, whole } = quantities(machine, words.locale);
   const free = machine.usage?.memory_free_mib ?? 0;
-  const after = verdict?.refusals.length === 0 ? afterwards(machine, needed, words.locale) : undefined;
   return (
     <div className={styles.caption}>
       <div className={styles.score} data-shown={verdict !== undefined} aria-hidden="true">
@@ -191,15 +185,7 @@ function Caption({ machine, name }: { machine: PoolMachine; name: string }) {
       </div>
       <div className={styles.name}>
         <b title={name}>{name}</b>
-        <span>
-          {machine.host
-            ? words.t(after === undefined ? 'map.quantity' : 'map.quantity.after', {
-                part,
-                whole,
-                after: after ?? '',
-              })
-            : words.t('map.never_seen')}
-        </span>
+        <span>{quantityText(machine, verdict?.refusals.length === 0 ? needed : undefined, scale, words)}</span>
       </div>
       <p className={styles.words}>
         {verdict ? (
@@ -229,7 +215,14 @@ function quantities(machine: PoolMachine, locale: string): { part: string; whole
   return formatPart(machine.usage?.memory_promised_mib ?? 0, machine.host?.memory_offered_mib ?? 0, locale);
 }
 
-function afterwards(machine: PoolMachine, needed: number, locale: string): string {
+/** What a machine has promised, and with `needed` what it would have; its whole only where there is room for three numbers. */
+function quantityText(machine: PoolMachine, needed: number | undefined, scale: Scale, words: Words): string {
+  if (!machine.host) return words.t('map.never_seen');
+  const quantity = quantities(machine, words.locale);
+  if (needed === undefined) return words.t('map.quantity', quantity);
   const promised = machine.usage?.memory_promised_mib ?? 0;
-  return formatPart(promised + needed, machine.host?.memory_offered_mib ?? 0, locale).part;
+  const change = formatChange(promised, promised + needed, words.locale);
+  return scale.name === 'hero'
+    ? words.t('map.quantity.after', { ...change, whole: quantity.whole })
+    : words.t('map.quantity.change', change);
 }

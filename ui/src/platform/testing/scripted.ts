@@ -68,7 +68,7 @@ export class ScriptedPlatform implements Platform {
 
   subscribe(listener: EventListener): () => void {
     this.listeners.add(listener);
-    queueMicrotask(() => listener.onOpen());
+    queueMicrotask(() => listener.onEvent({ kind: 'read_again' }));
     return () => this.listeners.delete(listener);
   }
 
