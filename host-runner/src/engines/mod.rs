@@ -81,6 +81,15 @@ pub enum EngineError {
         /// What it says.
         found: String,
     },
+    /// The guest's disk cannot grow: its file system is full.
+    #[error(
+        "the disk that holds {} is full: the guest is held where it was writing, and goes on by itself once there is room",
+        path.display()
+    )]
+    DiskFull {
+        /// The guest's disk.
+        path: PathBuf,
+    },
     /// A process holds the guest's lock and cannot be found.
     #[error("a process holds {} and cannot be found", path.display())]
     Hidden {
@@ -115,6 +124,9 @@ impl EngineError {
             }
             Self::TimedOut { deadline_ms, .. } => {
                 ApiError::new(ErrorCode::TimedOut, message).with("deadline_ms", *deadline_ms)
+            }
+            Self::DiskFull { path } => {
+                ApiError::new(ErrorCode::DiskFull, message).with("path", path.display().to_string())
             }
             Self::File(error) => error.to_api(),
             Self::Spawn { .. }
@@ -190,6 +202,9 @@ pub trait Guest: Send + Sync + std::fmt::Debug {
 
     /// What the guest does; `None` once its process has ended.
     async fn status(&mut self) -> Option<GuestStatus>;
+
+    /// Why the last [`status`](Self::status) found the vCPUs held, where the engine holds them of its own accord.
+    fn trouble(&self) -> Option<EngineError>;
 
     /// Returns when something happened that is worth a look; it says nothing about what. Safe to cancel.
     async fn changed(&mut self);

@@ -64,7 +64,7 @@ pub struct Launch {
 pub struct Status {
     /// Where the instance is in its life.
     pub state: RunState,
-    /// Why it failed; present exactly in state `failed`.
+    /// Why it failed, or why it is held though nobody asked for it; present in state `failed`, and in `paused` with a full disk.
     pub failure: Option<Failure>,
 }
 

@@ -222,12 +222,13 @@ impl Owner {
             .as_mut()
             .map(|sightings| *sightings.borrow_and_update());
         let boot_ms = sighting.and_then(|sighting| self.boot_ms(sighting));
+        let trouble = self.trouble(decision.state, record.status.failure.as_ref());
         let shown = |now: &mut Record| {
             // Where something else is meant by now, the next pass has the say.
             if now.intent == record.intent {
                 now.status.state = decision.state;
                 if decision.state != RunState::Failed {
-                    now.status.failure = None;
+                    now.status.failure.clone_from(&trouble);
                 }
             }
             let record = now;
@@ -249,6 +250,20 @@ impl Owner {
         if after != *record {
             self.world.registry.note(self.id, &shown).await;
         }
+    }
+
+    /// Why the guest is held though nobody asked for it; what was shown before keeps its time.
+    fn trouble(&self, state: RunState, shown: Option<&Failure>) -> Option<Failure> {
+        let guest = self.guest.as_ref().filter(|_| state == RunState::Paused)?;
+        let error = guest.trouble()?.to_api();
+        Some(Failure {
+            code: error.code,
+            message: error.message,
+            log: String::new(),
+            at: shown
+                .filter(|shown| shown.code == error.code)
+                .map_or_else(ledger::now, |shown| shown.at),
+        })
     }
 
     fn boot_ms(&self, sighting: Sighting) -> Option<u32> {

@@ -14,7 +14,7 @@ const INODES: u32 = 400;
 const PAGE: u64 = 4096;
 
 /// An agent whose state is on a small file system, inside a mount namespace of its own, and that file system as seen from here.
-async fn agent_on_a_small_disk() -> (Agent, PathBuf) {
+pub async fn agent_on_a_small_disk() -> (Agent, PathBuf) {
     let allowed = std::process::Command::new("unshare")
         .args(["-rm", "true"])
         .output();
@@ -45,7 +45,7 @@ async fn agent_on_a_small_disk() -> (Agent, PathBuf) {
 }
 
 /// Takes all that is left, to the last byte.
-fn fill(path: &Path) {
+pub fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     for size in [1 << 20, 4096, 1] {
         let piece = vec![b'x'; size];

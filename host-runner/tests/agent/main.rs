@@ -12,6 +12,7 @@ mod bad_input;
 mod console;
 mod events;
 mod full_disk;
+mod held;
 mod ledger;
 mod life;
 mod privileges;

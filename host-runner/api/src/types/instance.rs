@@ -204,7 +204,7 @@ pub struct Instance {
     pub state: RunState,
     /// How far a running guest has come; absent when it does not run.
     pub progress: Option<Progress>,
-    /// Why it failed; present exactly in state `failed`.
+    /// Why it failed, or why it is held though nobody asked for it; present in state `failed`, and in `paused` with a full disk.
     pub failure: Option<Failure>,
     /// The engine, from its first start on.
     pub engine: Option<EngineChoice>,

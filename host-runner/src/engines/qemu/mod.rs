@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use self::command_line::{Accelerator, CONSOLE_SOCKET, QMP_SOCKET};
 use self::process::Process;
-use self::qmp::Qmp;
+use self::qmp::{Condition, Qmp};
 pub use self::user::{GUEST_USER, guest_user};
 use super::{Engine, EngineError, Guest, LaunchOrder};
 use crate::instance_files::{InstanceFiles, private_dir};
@@ -37,6 +37,10 @@ const START_POLL: Duration = Duration::from_millis(20);
 const CONSOLE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a process may take to be gone after it has closed its control socket.
 const ENDING_GRACE: Duration = Duration::from_millis(500);
+/// How long a guest that met a full disk waits at least before it is told to go on.
+const GO_ON_AFTER: Duration = Duration::from_secs(3);
+/// The room on the disk with which a guest that met a full one goes on, in bytes.
+const ROOM_TO_GO_ON: u64 = 16 * 1024 * 1024;
 /// The longest path that a Unix socket can have, in bytes; the kernel's structure ends it with a zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -213,6 +217,11 @@ impl Engine for Qemu {
     }
 }
 
+/// What is free on the file system that holds a file, in bytes; nothing where that cannot be told.
+fn room(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |stats| stats.f_bavail.saturating_mul(stats.f_frsize))
+}
+
 async fn identify(qmp: &Qmp, socket: &Path, id: Uuid) -> Result<(), EngineError> {
     let found = qmp.uuid().await?;
     if Uuid::parse_str(&found).is_ok_and(|found| found == id) {
@@ -233,6 +242,9 @@ struct QemuGuest {
     qmp_path: PathBuf,
     console_path: PathBuf,
     stderr_path: PathBuf,
+    disk_path: PathBuf,
+    /// When the guest was found held by a full disk, or last told to go on after that.
+    held_by_disk: Option<Instant>,
 }
 
 impl QemuGuest {
@@ -245,7 +257,44 @@ impl QemuGuest {
             qmp_path: folder.join(QMP_SOCKET),
             console_path: folder.join(CONSOLE_SOCKET),
             stderr_path: folder.join(STDERR_FILE),
+            disk_path: files.disk(id),
+            held_by_disk: None,
         }
+    }
+
+    /// A guest that a full disk holds goes on where it was once there is room: it has lost nothing.
+    async fn go_on_with_room(&mut self) -> GuestStatus {
+        let Some(since) = self.held_by_disk else {
+            tracing::warn!(instance = %self.id, path = %self.disk_path.display(), "the disk is full; the guest is held");
+            self.held_by_disk = Some(Instant::now());
+            return GuestStatus::Paused;
+        };
+        if since.elapsed() < GO_ON_AFTER || room(&self.disk_path) < ROOM_TO_GO_ON {
+            return GuestStatus::Paused;
+        }
+        self.held_by_disk = Some(Instant::now());
+        match self.power_on().await {
+            Ok(()) => {
+                tracing::info!(instance = %self.id, path = %self.disk_path.display(), "the disk has room again; the guest goes on");
+                self.held_by_disk = None;
+                GuestStatus::Running
+            }
+            Err(error) => {
+                tracing::warn!(instance = %self.id, %error, "a guest that a full disk held does not go on");
+                GuestStatus::Paused
+            }
+        }
+    }
+
+    /// Ends an engine whose guest will never go on: so it counts as failed, with the reason as the engine's last words.
+    async fn give_up(&mut self, why: &str) -> Option<GuestStatus> {
+        tracing::warn!(instance = %self.id, why, "the guest is broken; its QEMU is ended");
+        process::add_to_log(&self.stderr_path, &format!("the guest cannot go on: {why}"));
+        if let Err(error) = self.process.kill() {
+            tracing::warn!(instance = %self.id, %error, "the QEMU of a broken guest cannot be killed");
+        }
+        let ended = timeout(ENDING_GRACE, self.process.ended()).await;
+        ended.is_err().then_some(GuestStatus::Silent)
     }
 
     /// The connection, made again where it was lost.
@@ -288,7 +337,12 @@ impl Guest for QemuGuest {
             Err(error) => Err(error),
         };
         match self.checked(answer) {
-            Ok(status) => Some(status),
+            Ok(Condition::DiskFull) => Some(self.go_on_with_room().await),
+            Ok(Condition::Broken(why)) => self.give_up(why).await,
+            Ok(Condition::Sound(status)) => {
+                self.held_by_disk = None;
+                Some(status)
+            }
             // A process that is ending closes its sockets first.
             Err(_) if timeout(ENDING_GRACE, self.process.ended()).await.is_ok() => None,
             Err(error) => {
@@ -296,6 +350,12 @@ impl Guest for QemuGuest {
                 Some(GuestStatus::Silent)
             }
         }
+    }
+
+    fn trouble(&self) -> Option<EngineError> {
+        self.held_by_disk.map(|_| EngineError::DiskFull {
+            path: self.disk_path.clone(),
+        })
     }
 
     async fn changed(&mut self) {
@@ -417,5 +477,70 @@ mod tests {
         qemu.files.make(id, api::Mib::ZERO).unwrap();
         assert!(qemu.find(id).await.unwrap().is_none());
         assert!(!qemu.was_spawned(id));
+    }
+
+    /// Serves QMP as a QEMU would whose guest is in `state`.
+    async fn pretend(listener: tokio::net::UnixListener, id: Uuid, state: &'static str) {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let hello = serde_json::json!({"QMP": {
+            "version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []
+        }});
+        write.write_all(format!("{hello}\r\n").as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(read).lines();
+        while let Some(line) = lines.next_line().await.unwrap_or_default() {
+            let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let mut answer = match asked["execute"].as_str().unwrap() {
+                "query-status" => {
+                    serde_json::json!({"return": {"running": false, "singlestep": false, "status": state}})
+                }
+                "query-uuid" => serde_json::json!({"return": {"UUID": id}}),
+                _ => serde_json::json!({"return": {}}),
+            };
+            if let Some(number) = asked.get("id") {
+                answer["id"] = number.clone();
+            }
+            write.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+        }
+    }
+
+    fn guest_in(dir: &Path, state: &'static str) -> (Qemu, QemuGuest) {
+        let qemu = qemu(dir);
+        let id = Uuid::now_v7();
+        let folder = qemu.files.runtime_dir(id);
+        private_dir(&folder).unwrap();
+        std::fs::write(folder.join(STDERR_FILE), "").unwrap();
+        let listener = tokio::net::UnixListener::bind(folder.join(QMP_SOCKET)).unwrap();
+        tokio::spawn(pretend(listener, id, state));
+        let process = process::spawn_for_test().unwrap();
+        let guest = QemuGuest::new(&qemu.files, id, process, None);
+        (qemu, guest)
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_will_never_go_on_has_ended_and_its_last_words_say_why() {
+        for (state, why) in [
+            ("internal-error", "internal error"),
+            ("guest-panicked", "kernel panicked"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let (qemu, mut guest) = guest_in(dir.path(), state);
+            assert_eq!(guest.status().await, None);
+            assert!(qemu.last_words(guest.id).contains(why), "{state}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_a_full_disk_holds_says_so_and_a_paused_one_has_no_trouble() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_qemu, mut guest) = guest_in(dir.path(), "io-error");
+        assert_eq!(guest.status().await, Some(GuestStatus::Paused));
+        assert_eq!(guest.trouble().unwrap().to_api().code, ErrorCode::DiskFull);
+        guest.kill().unwrap();
+        let (_qemu, mut guest) = guest_in(dir.path(), "paused");
+        assert_eq!(guest.status().await, Some(GuestStatus::Paused));
+        assert!(guest.trouble().is_none());
+        guest.kill().unwrap();
     }
 }

@@ -241,6 +241,17 @@ pub fn cap_log(path: &Path) {
     }
 }
 
+/// Adds a line to a log, as its writer would; a log that cannot be written is done without.
+pub fn add_to_log(path: &Path, line: &str) {
+    let added = File::options()
+        .append(true)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{line}"));
+    if let Err(error) = added {
+        tracing::debug!(%error, path = %path.display(), line, "not added to the log");
+    }
+}
+
 /// The end of a file as text, at most [`LOG_BYTES_MAX`], without control characters; empty where there is none.
 pub fn tail(path: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
@@ -258,6 +269,15 @@ pub fn tail(path: &Path) -> String {
         .collect::<String>()
         .trim()
         .to_owned()
+}
+
+/// A process that does nothing, in QEMU's place.
+#[cfg(test)]
+pub fn spawn_for_test() -> io::Result<Process> {
+    let child = Command::new("sleep").arg("600").kill_on_drop(true).spawn()?;
+    let mut process = Process::open(child.id().ok_or(io::ErrorKind::NotFound)?)?;
+    process.child = Some(child);
+    Ok(process)
 }
 
 #[cfg(test)]
@@ -313,9 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_process_is_seen_and_told() {
-        let child = Command::new("sleep").arg("600").spawn().unwrap();
-        let mut process = Process::open(child.id().unwrap()).unwrap();
-        process.child = Some(child);
+        let mut process = spawn_for_test().unwrap();
         assert!(!process.has_ended());
         process.kill().unwrap();
         tokio::time::timeout(std::time::Duration::from_secs(10), process.ended())

@@ -24,6 +24,17 @@ const DEADLINE: Duration = Duration::from_secs(3);
 type Service = QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>;
 type Events = QapiEvents<QmpStreamTokio<LineLimit<ReadHalf<UnixStream>>>>;
 
+/// What QEMU says of its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It does what it was told.
+    Sound(GuestStatus),
+    /// Held at a write that met a full disk, the one error at which QEMU holds a guest (`werror=enospc`, its default).
+    DiskFull,
+    /// It will never go on; why, in words.
+    Broken(&'static str),
+}
+
 /// A negotiated connection. QEMU serves one at a time.
 pub struct Qmp {
     service: Service,
@@ -116,24 +127,24 @@ impl Qmp {
     }
 
     /// What the guest does.
-    pub async fn status(&self) -> Result<GuestStatus, EngineError> {
+    pub async fn status(&self) -> Result<Condition, EngineError> {
         let info = self.execute("ask for the status", qmp::query_status {}).await?;
         Ok(match info.status {
-            qmp::RunState::prelaunch => GuestStatus::Held,
-            qmp::RunState::running | qmp::RunState::suspended => GuestStatus::Running,
-            qmp::RunState::shutdown => GuestStatus::PoweredOff,
+            qmp::RunState::prelaunch => Condition::Sound(GuestStatus::Held),
+            qmp::RunState::running | qmp::RunState::suspended => Condition::Sound(GuestStatus::Running),
+            qmp::RunState::shutdown => Condition::Sound(GuestStatus::PoweredOff),
+            qmp::RunState::io_error => Condition::DiskFull,
+            qmp::RunState::internal_error => Condition::Broken("its CPUs stopped on an internal error"),
+            qmp::RunState::guest_panicked => Condition::Broken("its kernel panicked"),
             qmp::RunState::debug
             | qmp::RunState::inmigrate
-            | qmp::RunState::internal_error
-            | qmp::RunState::io_error
             | qmp::RunState::paused
             | qmp::RunState::postmigrate
             | qmp::RunState::finish_migrate
             | qmp::RunState::restore_vm
             | qmp::RunState::save_vm
             | qmp::RunState::watchdog
-            | qmp::RunState::guest_panicked
-            | qmp::RunState::colo => GuestStatus::Paused,
+            | qmp::RunState::colo => Condition::Sound(GuestStatus::Paused),
         })
     }
 

@@ -559,7 +559,7 @@ state: RunState,
  */
 progress: Progress | null, 
 /**
- * Why it failed; present exactly in state `failed`.
+ * Why it failed, or why it is held though nobody asked for it; present in state `failed`, and in `paused` with a full disk.
  */
 failure: Failure | null, 
 /**
