@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use api::CONSOLE_REPLAY_BYTES;
 use bytes::Bytes;
 
-/// The two files; one is written while the other holds what came before.
-const FILES: [&str; 2] = ["console.0", "console.1"];
+/// How the files' names begin; a number follows that grows with each file. The clock may jump, the numbers do not.
+///
+/// One is written while the one before it holds what came before; older ones are removed.
+const PREFIX: &str = "console.";
 
 /// The last [`CONSOLE_REPLAY_BYTES`] of a console.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Replay {
 #[derive(Debug)]
 struct Log {
     folder: PathBuf,
-    current: usize,
+    number: u64,
     file: File,
     written: usize,
 }
@@ -30,31 +32,31 @@ struct Log {
 impl Replay {
     /// An empty past; what files an earlier guest has left are emptied.
     pub fn start(folder: &Path) -> io::Result<Self> {
-        for name in FILES {
-            match std::fs::remove_file(folder.join(name)) {
-                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-                _ => {}
-            }
+        for number in numbers(folder)? {
+            std::fs::remove_file(part(folder, number))?;
         }
         Self::resume(folder)
     }
 
     /// The past as an earlier agent has left it.
     pub fn resume(folder: &Path) -> io::Result<Self> {
-        let parts = FILES.map(|name| read_part(&folder.join(name)));
-        // The current file is the one that was written last.
-        let current = usize::from(parts[1].1 > parts[0].1);
+        let numbers = numbers(folder)?;
         let mut past = VecDeque::with_capacity(CONSOLE_REPLAY_BYTES);
-        push(&mut past, &parts[1 - current].0);
-        push(&mut past, &parts[current].0);
-        let file = open_part(&folder.join(FILES[current]), false)?;
+        let mut written = 0;
+        for number in &numbers[numbers.len().saturating_sub(2)..] {
+            let bytes = read_part(&part(folder, *number));
+            push(&mut past, &bytes);
+            written = bytes.len();
+        }
+        let number = numbers.last().copied().unwrap_or(0);
+        let file = open_part(&part(folder, number))?;
         Ok(Self {
             past,
             log: Some(Log {
                 folder: folder.to_owned(),
-                current,
+                number,
                 file,
-                written: parts[current].0.len(),
+                written,
             }),
         })
     }
@@ -81,9 +83,14 @@ impl Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         // Small writes to the page cache of a file of at most 64 KiB: not worth another thread.
         if self.written + bytes.len() > CONSOLE_REPLAY_BYTES {
-            let next = 1 - self.current;
-            self.file = open_part(&self.folder.join(FILES[next]), true)?;
-            self.current = next;
+            let before = self.number;
+            self.number = before.saturating_add(1);
+            self.file = open_part(&part(&self.folder, self.number))?;
+            for old in numbers(&self.folder)? {
+                if old < before {
+                    std::fs::remove_file(part(&self.folder, old))?;
+                }
+            }
             self.written = 0;
         }
         let tail = &bytes[bytes.len().saturating_sub(CONSOLE_REPLAY_BYTES)..];
@@ -100,30 +107,38 @@ fn push(past: &mut VecDeque<u8>, bytes: &[u8]) {
     past.extend(tail);
 }
 
-/// A file's last bytes, and when it was written; a missing file is an empty one.
-fn read_part(path: &Path) -> (Vec<u8>, Option<std::time::SystemTime>) {
-    let read = || -> io::Result<(Vec<u8>, std::time::SystemTime)> {
+fn part(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{PREFIX}{number}"))
+}
+
+/// The numbers of the files, in order; other files of the folder have none.
+fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// A file's last bytes; one that cannot be read has none.
+fn read_part(path: &Path) -> Vec<u8> {
+    let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
-        let modified = file.metadata()?.modified()?;
         let most = u64::try_from(CONSOLE_REPLAY_BYTES).unwrap_or(u64::MAX);
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
         let mut bytes = Vec::new();
         file.take(most).read_to_end(&mut bytes)?;
-        Ok((bytes, modified))
+        Ok(bytes)
     };
-    read().map_or((Vec::new(), None), |(bytes, modified)| (bytes, Some(modified)))
+    read().unwrap_or_default()
 }
 
-fn open_part(path: &Path, empty: bool) -> io::Result<File> {
-    let mut options = File::options();
-    options.create(true).mode(0o600);
-    if empty {
-        options.write(true).truncate(true);
-    } else {
-        options.append(true);
-    }
-    options.open(path)
+fn open_part(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]
@@ -150,6 +165,27 @@ mod tests {
         assert!(Replay::resume(dir.path()).unwrap().bytes().is_empty());
     }
 
+    #[test]
+    fn a_clock_that_jumps_does_not_put_the_past_out_of_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut replay = Replay::start(dir.path()).unwrap();
+        for byte in [b'a', b'b', b'c'] {
+            replay.push(&vec![byte; CONSOLE_REPLAY_BYTES / 2 + 1]);
+        }
+        let past = replay.bytes();
+        drop(replay);
+        // As if the older file had been written in a later hour.
+        let oldest = part(dir.path(), numbers(dir.path()).unwrap()[0]);
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+        File::options()
+            .append(true)
+            .open(oldest)
+            .unwrap()
+            .set_modified(later)
+            .unwrap();
+        assert_eq!(Replay::resume(dir.path()).unwrap().bytes(), past);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -166,8 +202,10 @@ mod tests {
             }
             let expected = &all[all.len().saturating_sub(CONSOLE_REPLAY_BYTES)..];
             prop_assert_eq!(&replay.bytes()[..], expected);
-            for name in FILES {
-                let length = std::fs::metadata(dir.path().join(name)).map_or(0, |metadata| metadata.len());
+            let numbers = numbers(dir.path()).unwrap();
+            prop_assert!(numbers.len() <= 2);
+            for number in numbers {
+                let length = std::fs::metadata(part(dir.path(), number)).unwrap().len();
                 prop_assert!(length <= CONSOLE_REPLAY_BYTES as u64);
             }
         }
