@@ -83,6 +83,7 @@ pub enum AgentError {
 
 /// Runs the agent until SIGTERM or SIGINT. Guests keep running after it.
 pub async fn run(settings: Settings) -> Result<(), AgentError> {
+    let files_max = raise_file_limit();
     let stop = CancellationToken::new();
     let signals = cancel_on_signal(stop.clone())?;
     let places = &settings.places;
@@ -94,7 +95,7 @@ pub async fn run(settings: Settings) -> Result<(), AgentError> {
     );
     let door = Door::open(&places.socket).await?;
     let (router, running) = start(&settings, &stop).await?;
-    tracing::info!(socket = %places.socket.display(), state = %places.state_dir.display(), "listening");
+    tracing::info!(socket = %places.socket.display(), state = %places.state_dir.display(), files_max, "listening");
     rest::serve(door, router, stop.clone()).await;
     tracing::info!("ending; guests keep running");
     running.end().await;
@@ -189,6 +190,17 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
         tasks,
     };
     Ok((router, running))
+}
+
+/// Allows this process as many open files as it may have: by default that is 1024, and each connection, console and guest takes some.
+fn raise_file_limit() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    getrlimit(Resource::Nofile).current
 }
 
 /// A number that tells this run of the agent from all others: the random half of a `UUIDv7`.

@@ -9,7 +9,8 @@ use super::{console, events, handlers};
 #[openapi(
     info(
         title = "host-runner",
-        description = "What runs on each machine of a Millpond pool: HTTP/1.1 and JSON on a Unix socket.",
+        description = "What runs on each machine of a Millpond pool: HTTP/1.1 and JSON on a Unix socket. \
+            What is no HTTP is answered with 400 and no body; every other refusal has an ApiError.",
         version = "1.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),

@@ -201,3 +201,21 @@ async fn the_state_directory_and_the_ledger_are_closed_to_others() {
         assert_eq!(mode & 0o077, 0, "{}", path.display());
     }
 }
+
+#[tokio::test]
+async fn the_agent_may_open_as_many_files_as_the_machine_lets_it() {
+    let agent = Agent::start(Options {
+        wrapper: ["sh", "-c", "ulimit -Sn 256; exec \"$@\"", "sh"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Options::default()
+    })
+    .await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+}
