@@ -2,6 +2,7 @@ import { lazy, Suspense, useEffect } from 'react';
 
 import { Activity } from '../features/activity/Activity';
 import { PoolMap } from '../features/map/PoolMap';
+import { Palette } from '../features/palette/Palette';
 import { DragCard } from '../features/placement/DragCard';
 import { DragVoice } from '../features/placement/DragVoice';
 import { WhyPanel } from '../features/placement/WhyPanel';
@@ -14,13 +15,12 @@ import { useSession } from '../session';
 import styles from './App.module.css';
 import { Toasts } from './Toasts';
 
-// What a start does not show is read when it is asked for.
+// What a start does not show is read when it is asked for; but the palette, which takes what is typed from the very next key.
 const AddMachine = lazy(async () => ({ default: (await import('../features/machines/AddMachine')).AddMachine }));
 const Console = lazy(async () => ({ default: (await import('../features/console/Console')).Console }));
 const InstancePanel = lazy(async () => ({ default: (await import('../features/instances/InstancePanel')).InstancePanel }));
 const MachinePanel = lazy(async () => ({ default: (await import('../features/machines/MachinePanel')).MachinePanel }));
 const NewInstance = lazy(async () => ({ default: (await import('../features/start/NewInstance')).NewInstance }));
-const Palette = lazy(async () => ({ default: (await import('../features/palette/Palette')).Palette }));
 
 /** The window, put together. Features meet here and nowhere else. */
 export function App() {

@@ -333,6 +333,7 @@ function Added({ machine, onClose }: { machine: PoolMachine; onClose: () => void
   const session = useSession();
   const words = useWords();
   const name = nameOfMachine(machine, words.t('machine.this_computer'));
+  const target = machine.address.kind === 'ssh' ? targetOf(machine.address) : undefined;
   return (
     <div className={styles.added}>
       <span className={styles.seal}>
@@ -344,7 +345,7 @@ function Added({ machine, onClose }: { machine: PoolMachine; onClose: () => void
           {words.t('add.done.line', { memory: machine.host.memory_offered_mib, threads: machine.host.threads })}
         </p>
       )}
-      {machine.address.kind === 'ssh' && <p className={styles.quiet}>{targetOf(machine.address)}</p>}
+      {target !== undefined && target !== name && <p className={styles.quiet}>{target}</p>}
       <Button
         kind="primary"
         onClick={() => {
