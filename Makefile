@@ -13,7 +13,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Of `make bench`: one suite, or all.
 SUITE ?= all
 # Of `make lab`: what to run on the lab host.
-CMD ?= $(TARGET)/debug/host-runner --state-dir /tmp/state --runtime-dir /tmp/run doctor
+CMD ?= $(TARGET)/debug/host-runner --state-dir /run/state --runtime-dir /run/agent doctor
 
 .PHONY: help setup run demo test check lab bench clean
 
