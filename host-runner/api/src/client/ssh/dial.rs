@@ -8,13 +8,15 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
+use super::prompt_acks::PromptAcks;
+
 /// How long one address is waited for before the next is tried beside it. Source: RFC 8305, "Connection Attempt Delay".
 const STAGGER: Duration = Duration::from_millis(250);
 /// How many of a name's addresses are tried.
 const ADDRESSES_MAX: usize = 8;
 
 /// Connects to the first of a name's addresses that answers. The caller puts a deadline on it.
-pub(super) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(super) async fn tcp(host: &str, port: u16) -> io::Result<PromptAcks> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await?
         .take(ADDRESSES_MAX)
@@ -34,7 +36,7 @@ pub(super) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
         match attempt {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                return Ok(stream);
+                return Ok(PromptAcks(stream));
             }
             Err(err) => failure = Some(failure.unwrap_or(err)),
         }

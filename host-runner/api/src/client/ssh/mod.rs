@@ -17,6 +17,7 @@ mod known_hosts;
 mod link;
 mod options;
 mod pattern;
+mod prompt_acks;
 mod route;
 mod session;
 
