@@ -303,6 +303,16 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // As the agent sees it: a test may have mounted another file system over its state.
+        let state = match &self.child {
+            Some(child) => format!("/proc/{}/root{}", child.id(), self.state_dir().display()).into(),
+            None => self.state_dir(),
+        };
+        let lasting: Vec<_> = std::fs::read_dir(state.join("instances"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -311,8 +321,7 @@ impl Drop for Agent {
             eprintln!("the agent's log:\n{}", self.log());
         }
         // Guests outlive their agent; they must not outlive the test.
-        let lasting = std::fs::read_dir(self.state_dir().join("instances"));
-        for entry in lasting.into_iter().flatten().flatten() {
+        for entry in lasting {
             for pid in guests_of(&entry.file_name().to_string_lossy()) {
                 signal(pid, rustix::process::Signal::KILL);
             }
