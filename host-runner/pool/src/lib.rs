@@ -4,9 +4,14 @@
 //! no tokio, no I/O, no clock, no unseeded randomness.
 
 mod filters;
+pub mod inventory;
 mod placement;
+pub mod simulation;
+pub mod plans;
+pub mod state;
 mod types;
 
 pub use filters::{FILTERS, Filter};
 pub use placement::{Preview, Term, Verdict, best_first, preview, unmet};
+pub use state::Pool;
 pub use types::{EngineKind, ImageAvailability, ImageState, Machine, Mib, Readiness, Refusal, Request};

@@ -87,7 +87,8 @@ pub enum ImageState {
 }
 
 /// An image on a machine, as far as placement cares.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImageAvailability {
     /// The image's name, such as `tiny-linux`.
     pub name: String,

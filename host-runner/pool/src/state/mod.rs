@@ -1,0 +1,379 @@
+//! The pool as decisions see it: an inventory with its words turned into numbers, and sums that follow every change at once.
+
+mod asked;
+mod demand;
+mod load;
+mod names;
+mod seat;
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::inventory::{Activity, Instance, Inventory, InventoryError, Machine, MachineState};
+
+pub use asked::{Asked, AskedAffinity, AskedDisk, AskedTarget, Pin};
+pub use demand::Demand;
+pub use load::{Imbalance, Load};
+pub use names::{Groups, HardwareClasses, Images, Name, Names, Sites, Storages, Tags, Vocabularies};
+pub use seat::{InstanceSeat, MachineSeat, StorageRoom};
+
+/// A machine's place in a [`Pool`]: the number of its place in the inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineIndex(pub u32);
+
+/// An instance's place in a [`Pool`]: the number of its place in the inventory, or later for one that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceIndex(pub u32);
+
+/// The pool as decisions see it.
+///
+/// Invariants: an instance is in the list of exactly the machine that it names, or of none; every machine's promises are the sums over
+/// its list (and what its agent counts beside it); the imbalance is that of the machines that are ready.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    version: u32,
+    now_s: i64,
+    words: Vocabularies,
+    machines: Vec<MachineSeat>,
+    instances: Vec<InstanceSeat>,
+    // Looked up, never walked: their order decides nothing.
+    machine_numbers: HashMap<Uuid, MachineIndex>,
+    instance_numbers: HashMap<Uuid, InstanceIndex>,
+    imbalance: Imbalance,
+}
+
+impl Pool {
+    /// Makes a pool of an inventory, as seen at `now_s` (seconds since 1970-01-01 UTC).
+    ///
+    /// # Errors
+    /// What [`Inventory::check`] finds.
+    pub fn new(inventory: &Inventory, now_s: i64) -> Result<Self, InventoryError> {
+        inventory.check()?;
+        let mut pool = Self {
+            version: inventory.version,
+            now_s,
+            words: Vocabularies::default(),
+            machines: Vec::with_capacity(inventory.machines.len()),
+            instances: Vec::with_capacity(inventory.instances.len()),
+            machine_numbers: HashMap::with_capacity(inventory.machines.len()),
+            instance_numbers: HashMap::with_capacity(inventory.instances.len()),
+            imbalance: Imbalance::default(),
+        };
+        for machine in &inventory.machines {
+            pool.take_in_machine(machine);
+        }
+        for instance in &inventory.instances {
+            pool.take_in_instance(instance);
+        }
+        for machine in &inventory.machines {
+            pool.account_for_the_rest(machine);
+        }
+        Ok(pool)
+    }
+
+    /// The version of the snapshot that it was made from.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The moment that decisions are made for, in seconds since 1970-01-01 UTC.
+    pub fn now_s(&self) -> i64 {
+        self.now_s
+    }
+
+    /// All words.
+    pub fn words(&self) -> &Vocabularies {
+        &self.words
+    }
+
+    /// All machines with their places.
+    pub fn machines(&self) -> impl ExactSizeIterator<Item = (MachineIndex, &MachineSeat)> {
+        self.machines
+            .iter()
+            .enumerate()
+            .map(|(number, seat)| (MachineIndex(to_u32(number)), seat))
+    }
+
+    /// All instances with their places.
+    pub fn instances(&self) -> impl ExactSizeIterator<Item = (InstanceIndex, &InstanceSeat)> {
+        self.instances
+            .iter()
+            .enumerate()
+            .map(|(number, seat)| (InstanceIndex(to_u32(number)), seat))
+    }
+
+    /// A machine.
+    ///
+    /// # Panics
+    /// On an index of another pool.
+    pub fn machine(&self, machine: MachineIndex) -> &MachineSeat {
+        &self.machines[machine.0 as usize]
+    }
+
+    /// An instance.
+    ///
+    /// # Panics
+    /// On an index of another pool.
+    pub fn instance(&self, instance: InstanceIndex) -> &InstanceSeat {
+        &self.instances[instance.0 as usize]
+    }
+
+    /// The machine of this identity.
+    pub fn machine_of_id(&self, id: Uuid) -> Option<MachineIndex> {
+        self.machine_numbers.get(&id).copied()
+    }
+
+    /// The instance of this identity.
+    pub fn instance_of_id(&self, id: Uuid) -> Option<InstanceIndex> {
+        self.instance_numbers.get(&id).copied()
+    }
+
+    /// How unevenly the ready machines are loaded.
+    pub fn imbalance(&self) -> &Imbalance {
+        &self.imbalance
+    }
+
+    /// Puts an instance on a machine. Nothing is checked: filters do that before.
+    pub fn seat(&mut self, instance: InstanceIndex, machine: MachineIndex) {
+        self.unseat(instance);
+        self.instances[instance.0 as usize].machine = Some(machine);
+        self.machines[machine.0 as usize].instances.push(instance);
+        self.promise(instance, machine, Change::Made);
+    }
+
+    /// Takes an instance from its machine; one without a machine stays as it is.
+    pub fn unseat(&mut self, instance: InstanceIndex) {
+        let Some(machine) = self.instances[instance.0 as usize].machine.take() else {
+            return;
+        };
+        self.machines[machine.0 as usize]
+            .instances
+            .retain(|held| *held != instance);
+        self.promise(instance, machine, Change::TakenBack);
+    }
+
+    /// Adds an instance that has no machine yet.
+    pub fn add_instance(&mut self, id: Uuid, name: &str, asked: Asked) -> InstanceIndex {
+        let demand = Demand::assumed(asked.vcpus);
+        self.push_instance(InstanceSeat {
+            id,
+            name: name.into(),
+            asked,
+            activity: Activity::Running,
+            machine: None,
+            demand,
+            moved_at_s: None,
+            disk_places: Box::default(),
+        })
+    }
+
+    /// Changes whether a machine takes instances.
+    pub fn set_machine_state(&mut self, machine: MachineIndex, state: MachineState) {
+        let seat = &mut self.machines[machine.0 as usize];
+        let before = seat.is_balanced();
+        seat.state = state;
+        match (before, seat.is_balanced()) {
+            (true, false) => self.imbalance.remove(seat.load()),
+            (false, true) => self.imbalance.add(seat.load()),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Changes what an instance is expected to use.
+    pub fn set_demand(&mut self, instance: InstanceIndex, demand: Demand) {
+        let seat = &mut self.instances[instance.0 as usize];
+        let before = std::mem::replace(&mut seat.demand, demand);
+        let (Some(machine), Activity::Running) = (seat.machine, seat.activity) else {
+            return;
+        };
+        self.change_machine(machine, |seat| {
+            seat.demand.remove(before);
+            seat.demand.add(demand);
+        });
+    }
+
+    fn push_instance(&mut self, seat: InstanceSeat) -> InstanceIndex {
+        let index = InstanceIndex(to_u32(self.instances.len()));
+        self.instance_numbers.insert(seat.id, index);
+        self.instances.push(seat);
+        index
+    }
+
+    /// Every change of a machine's sums goes through here, so that the imbalance follows.
+    fn change_machine(&mut self, machine: MachineIndex, change: impl FnOnce(&mut MachineSeat)) {
+        let seat = &mut self.machines[machine.0 as usize];
+        let before = seat.load();
+        change(seat);
+        if seat.is_balanced() {
+            self.imbalance.change(before, seat.load());
+        }
+    }
+
+    fn promise(&mut self, instance: InstanceIndex, machine: MachineIndex, change: Change) {
+        let held = &mut self.instances[instance.0 as usize];
+        let seat = &mut self.machines[machine.0 as usize];
+        let before = seat.load();
+        match change {
+            Change::Made => {
+                held.disk_places = held
+                    .asked
+                    .disks
+                    .iter()
+                    .map(|disk| seat.storage_for(disk))
+                    .collect();
+            }
+            Change::TakenBack => {}
+        }
+        for (disk, place) in held.asked.disks.iter().zip(&held.disk_places) {
+            if let Some(storage) = place.and_then(|place| seat.storages.get_mut(place as usize)) {
+                change.apply(&mut storage.promised_mib, disk.size_mib);
+            }
+        }
+        if held.activity == Activity::Running {
+            change.apply(&mut seat.vcpus_promised, u64::from(held.asked.vcpus));
+            change.apply(
+                &mut seat.memory_promised_mib,
+                held.asked.memory_mib + seat.overhead_mib,
+            );
+            match change {
+                Change::Made => seat.demand.add(held.demand),
+                Change::TakenBack => seat.demand.remove(held.demand),
+            }
+        }
+        if seat.is_balanced() {
+            self.imbalance.change(before, seat.load());
+        }
+    }
+
+    fn take_in_machine(&mut self, machine: &Machine) {
+        let index = MachineIndex(to_u32(self.machines.len()));
+        self.machine_numbers.insert(machine.id, index);
+        let seat = machine_seat(&mut self.words, machine);
+        if seat.is_balanced() {
+            self.imbalance.add(seat.load());
+        }
+        self.machines.push(seat);
+    }
+
+    fn take_in_instance(&mut self, instance: &Instance) {
+        let asked = self.ask(&instance.needs);
+        let demand = instance
+            .usage
+            .as_ref()
+            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(asked.vcpus)))
+            .unwrap_or_else(|| Demand::assumed(asked.vcpus));
+        let index = self.push_instance(InstanceSeat {
+            id: instance.id,
+            name: instance.name.as_str().into(),
+            asked,
+            activity: instance.activity,
+            machine: None,
+            demand,
+            moved_at_s: instance.moved_at_s,
+            disk_places: Box::default(),
+        });
+        if let Some(machine) = instance.machine.and_then(|id| self.machine_of_id(id)) {
+            self.seat(index, machine);
+        }
+    }
+
+    /// What a machine uses and promises beyond the instances that the inventory knows.
+    fn account_for_the_rest(&mut self, machine: &Machine) {
+        let Some(index) = self.machine_of_id(machine.id) else {
+            return;
+        };
+        let measured = machine
+            .usage
+            .as_ref()
+            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(machine.threads)));
+        self.change_machine(index, |seat| {
+            if let Some(measured) = measured {
+                seat.demand.mean = seat.demand.mean.max(measured.mean);
+                seat.demand.variance = seat.demand.variance.max(measured.variance);
+            }
+            if let Some(reported) = machine.reported {
+                // The agent's figure is already after the overhead of one more instance.
+                let free = seat.memory_free_mib().saturating_sub(seat.overhead_mib);
+                seat.memory_promised_mib += free.saturating_sub(u64::from(reported.memory_free_mib.0));
+                let free = seat.disk_free_mib();
+                seat.disk_unaccounted_mib += free.saturating_sub(u64::from(reported.disk_free_mib.0));
+            }
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Made,
+    TakenBack,
+}
+
+impl Change {
+    fn apply(self, sum: &mut u64, amount: u64) {
+        *sum = match self {
+            Self::Made => sum.saturating_add(amount),
+            Self::TakenBack => sum.saturating_sub(amount),
+        };
+    }
+}
+
+fn machine_seat(words: &mut Vocabularies, machine: &Machine) -> MachineSeat {
+    let mut tags: Box<[_]> = machine.tags.iter().map(|word| words.tags.learn(word)).collect();
+    tags.sort_unstable();
+    let mut images: Box<[_]> = machine
+        .images
+        .iter()
+        .map(|image| (words.images.learn(&image.name), image.state))
+        .collect();
+    images.sort_unstable_by_key(|(name, _)| *name);
+    let offered_mib = machine.memory_mib.saturating_sub(machine.reserved.memory_mib);
+    MachineSeat {
+        id: machine.id,
+        name: machine.name.as_str().into(),
+        state: machine.state,
+        threads: machine.threads,
+        offered_threads: (f64::from(machine.threads) - machine.reserved.threads).max(0.0),
+        vcpus_max: machine
+            .overcommit
+            .cpu
+            .map(|ratio| floor((f64::from(machine.threads) - machine.reserved.threads) * ratio)),
+        vcpus_promised: 0,
+        memory_offered_mib: floor(f64::from(offered_mib.0) * machine.overcommit.memory),
+        memory_promised_mib: 0,
+        overhead_mib: u64::from(machine.instance_overhead_mib.0),
+        storages: machine
+            .storages
+            .iter()
+            .map(|storage| StorageRoom {
+                name: words.storages.learn(&storage.name),
+                capacity_mib: u64::from(storage.capacity_mib.0),
+                promised_mib: 0,
+            })
+            .collect(),
+        disk_unaccounted_mib: 0,
+        demand: Demand::default(),
+        hardware: machine.hardware.as_deref().map(|word| words.hardware.learn(word)),
+        tags,
+        site: machine.site.as_deref().map(|word| words.sites.learn(word)),
+        images,
+        engines: machine.engines.as_slice().into(),
+        power: machine.power.clone(),
+        migration_mib_per_s: machine.migration_mib_per_s,
+        instances: Vec::new(),
+    }
+}
+
+fn to_u32(number: usize) -> u32 {
+    // INSTANCES_MAX and MACHINES_MAX are far below.
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float's cast saturates, and nothing negative is offered"
+)]
+fn floor(value: f64) -> u64 {
+    value.max(0.0).floor() as u64
+}
