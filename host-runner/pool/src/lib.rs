@@ -4,6 +4,7 @@
 //! no tokio, no I/O, no clock, no unseeded randomness.
 
 mod filters;
+pub mod forecast;
 pub mod inventory;
 mod placement;
 pub mod simulation;
