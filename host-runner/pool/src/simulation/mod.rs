@@ -1,0 +1,20 @@
+//! The simulator: the pool's decisions over virtual time.
+//!
+//! Machines, instances with loads, arrivals and departures, failures and recoveries, migrations and their cost, and power
+//! from utilization. The same input gives the same report, always: no clock, no I/O; all chance comes from seeds.
+
+mod engine;
+mod metrics;
+pub mod planetlab;
+pub mod policies;
+mod power;
+mod report;
+mod time;
+pub mod traces;
+mod world;
+
+pub use metrics::Totals;
+pub use power::{BadCurve, POINTS_MAX, PowerCurve};
+pub use report::{Point, Report};
+pub use time::Millis;
+pub use world::{Guest, HISTORY_MIN, Host, InstanceSpec, MachineSpec, MemoryMode, Migration, World};
