@@ -150,11 +150,12 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
                 .with("needed_mib", *needed_mib)
                 .with("free_mib", *free_mib)
         }
-        Refusal::InsufficientDisk { needed_mib, free_mib } => {
-            ApiError::new(ErrorCode::InsufficientDisk, message)
-                .with("needed_mib", *needed_mib)
-                .with("free_mib", *free_mib)
-        }
+        Refusal::InsufficientDisk { needed_mib, free_mib }
+        | Refusal::StorageFull {
+            needed_mib, free_mib, ..
+        } => ApiError::new(ErrorCode::InsufficientDisk, message)
+            .with("needed_mib", *needed_mib)
+            .with("free_mib", *free_mib),
         Refusal::TooManyVcpus { needed, threads } => ApiError::new(ErrorCode::TooManyVcpus, message)
             .with("needed", *needed)
             .with("threads", *threads),
@@ -166,6 +167,21 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
         }
         Refusal::NoEngine => ApiError::new(ErrorCode::NoEngine, message)
             .with("remedy", "install qemu-system-x86 and start host-runner again"),
+        Refusal::Draining
+        | Refusal::Asleep
+        | Refusal::PinnedElsewhere { .. }
+        | Refusal::WrongHardware { .. }
+        | Refusal::StorageMissing { .. }
+        | Refusal::TooManyVcpusPromised { .. }
+        | Refusal::TagMissing { .. }
+        | Refusal::TagForbidden { .. }
+        | Refusal::SiteWrong { .. }
+        | Refusal::SiteForbidden { .. }
+        | Refusal::NotTogether { .. }
+        | Refusal::NotApart { .. }
+        | Refusal::BreaksRecovery { .. } => {
+            ApiError::new(ErrorCode::PlacementRule, message).with("rule", first.to_string())
+        }
     })
 }
 
@@ -341,6 +357,20 @@ pub(crate) mod tests {
                 1,
             ),
             (Refusal::NoEngine, ErrorCode::NoEngine, 1),
+            (
+                Refusal::StorageFull {
+                    storage: "fast".into(),
+                    needed_mib: Mib(2),
+                    free_mib: Mib(1),
+                },
+                ErrorCode::InsufficientDisk,
+                2,
+            ),
+            (
+                Refusal::NotApart { from: "db-1".into() },
+                ErrorCode::PlacementRule,
+                1,
+            ),
         ];
         for (refusal, code, facts) in all {
             let error = to_api("web", std::slice::from_ref(&refusal)).unwrap();

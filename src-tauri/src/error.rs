@@ -184,7 +184,10 @@ impl AppError {
                 (*needed_mib).into(),
                 (*free_mib).into(),
             ),
-            Refusal::InsufficientDisk { needed_mib, free_mib } => sizes(
+            Refusal::InsufficientDisk { needed_mib, free_mib }
+            | Refusal::StorageFull {
+                needed_mib, free_mib, ..
+            } => sizes(
                 ErrorCode::InsufficientDisk,
                 (*needed_mib).into(),
                 (*free_mib).into(),
@@ -200,6 +203,21 @@ impl AppError {
                 self.coded(ErrorCode::ImageCorrupt).with("image", image.as_str())
             }
             Refusal::NoEngine => self.coded(ErrorCode::NoEngine),
+            Refusal::Draining
+            | Refusal::Asleep
+            | Refusal::PinnedElsewhere { .. }
+            | Refusal::WrongHardware { .. }
+            | Refusal::StorageMissing { .. }
+            | Refusal::TooManyVcpusPromised { .. }
+            | Refusal::TagMissing { .. }
+            | Refusal::TagForbidden { .. }
+            | Refusal::SiteWrong { .. }
+            | Refusal::SiteForbidden { .. }
+            | Refusal::NotTogether { .. }
+            | Refusal::NotApart { .. }
+            | Refusal::BreaksRecovery { .. } => self
+                .coded(ErrorCode::PlacementRule)
+                .with("rule", telling.to_string()),
         }
     }
 }

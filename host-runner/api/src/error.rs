@@ -46,6 +46,9 @@ pub enum ErrorCode {
     TooManyVcpus,
     /// No engine on this machine can run the instance. Details: `remedy`.
     NoEngine,
+    /// A rule keeps the instance from the machine: the machine's state, a pin, hardware, tags, sites, neighbours, or room that is kept
+    /// for failures. Details: `rule`.
+    PlacementRule,
     /// The engine refused or died. Details: `engine`, `log`.
     EngineFailed,
     /// A published port is taken. Details: `port`.
@@ -104,6 +107,7 @@ impl ErrorCode {
             | Self::InsufficientDisk
             | Self::TooManyVcpus
             | Self::NoEngine
+            | Self::PlacementRule
             | Self::PortTaken
             | Self::MachineKnown
             | Self::Cancelled => 409,

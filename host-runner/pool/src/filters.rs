@@ -1,6 +1,7 @@
 //! What a machine must offer: each filter passes, or names its reason with the numbers.
 
-use crate::types::{ImageState, Machine, Readiness, Refusal, Request};
+use crate::Refusal;
+use crate::types::{ImageState, Machine, Readiness, Request};
 
 /// One requirement: `Ok` passes, `Err` refuses with a reason.
 pub type Filter = fn(&Request, &Machine) -> Result<(), Refusal>;

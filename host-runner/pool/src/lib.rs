@@ -7,12 +7,15 @@ mod filters;
 pub mod forecast;
 pub mod inventory;
 mod placement;
+pub mod placing;
 pub mod simulation;
 pub mod plans;
 pub mod state;
+mod refusal;
 mod types;
 
 pub use filters::{FILTERS, Filter};
 pub use placement::{Preview, Term, Verdict, best_first, preview, unmet};
+pub use refusal::Refusal;
 pub use state::Pool;
-pub use types::{EngineKind, ImageAvailability, ImageState, Machine, Mib, Readiness, Refusal, Request};
+pub use types::{EngineKind, ImageAvailability, ImageState, Machine, Mib, Readiness, Request};

@@ -5,7 +5,8 @@ use ts_rs::TS;
 use uuid::Uuid;
 
 use crate::filters::FILTERS;
-use crate::types::{Machine, Refusal, Request};
+use crate::Refusal;
+use crate::types::{Machine, Request};
 
 /// One named part of a score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]

@@ -64,7 +64,7 @@ pub struct AskedAffinity {
 }
 
 /// Near what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AskedTarget {
     /// An instance; it need not be of this pool (yet).
     Instance(Uuid),
@@ -74,6 +74,18 @@ pub enum AskedTarget {
     Tag(Name<Tags>),
     /// A site.
     Site(Name<Sites>),
+}
+
+impl Asked {
+    /// The wishes that must be met.
+    pub fn hard_affinities(&self) -> impl Iterator<Item = &AskedAffinity> {
+        self.affinities.iter().filter(|affinity| affinity.hard)
+    }
+
+    /// All its disks together, MiB.
+    pub fn disk_mib(&self) -> u64 {
+        self.disks.iter().map(|disk| disk.size_mib).sum()
+    }
 }
 
 impl Pool {

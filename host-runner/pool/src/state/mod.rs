@@ -2,20 +2,26 @@
 
 mod asked;
 mod demand;
+mod disks;
 mod load;
 mod names;
+mod presence;
 mod seat;
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use presence::Neighbourhood;
+
 use crate::inventory::{Activity, Instance, Inventory, InventoryError, Machine, MachineState};
 
 pub use asked::{Asked, AskedAffinity, AskedDisk, AskedTarget, Pin};
 pub use demand::Demand;
+pub use disks::{DiskMisfit, GivenBack};
 pub use load::{Imbalance, Load};
 pub use names::{Groups, HardwareClasses, Images, Name, Names, Sites, Storages, Tags, Vocabularies};
+pub use presence::{Presence, Watchers};
 pub use seat::{InstanceSeat, MachineSeat, StorageRoom};
 
 /// A machine's place in a [`Pool`]: the number of its place in the inventory.
@@ -40,6 +46,7 @@ pub struct Pool {
     // Looked up, never walked: their order decides nothing.
     machine_numbers: HashMap<Uuid, MachineIndex>,
     instance_numbers: HashMap<Uuid, InstanceIndex>,
+    neighbourhood: Neighbourhood,
     imbalance: Imbalance,
 }
 
@@ -58,6 +65,7 @@ impl Pool {
             instances: Vec::with_capacity(inventory.instances.len()),
             machine_numbers: HashMap::with_capacity(inventory.machines.len()),
             instance_numbers: HashMap::with_capacity(inventory.instances.len()),
+            neighbourhood: Neighbourhood::default(),
             imbalance: Imbalance::default(),
         };
         for machine in &inventory.machines {
@@ -129,6 +137,16 @@ impl Pool {
         self.instance_numbers.get(&id).copied()
     }
 
+    /// Where the instances of a group are; `None` where none of it ever had a machine.
+    pub fn group(&self, group: Name<Groups>) -> Option<&Presence> {
+        self.neighbourhood.group(group)
+    }
+
+    /// Which placed instances have a hard wish about an instance or a group; `None` where none ever had.
+    pub fn watchers(&self, target: AskedTarget) -> Option<&Watchers> {
+        self.neighbourhood.watchers(target)
+    }
+
     /// How unevenly the ready machines are loaded.
     pub fn imbalance(&self) -> &Imbalance {
         &self.imbalance
@@ -166,6 +184,19 @@ impl Pool {
             moved_at_s: None,
             disk_places: Box::default(),
         })
+    }
+
+    /// Adds a double of an instance, without a machine: it needs and uses the same, and nobody finds it by the instance's identity. It
+    /// stands for what a move holds on its target while the source still has the instance.
+    pub fn add_double(&mut self, of: InstanceIndex) -> InstanceIndex {
+        let double = InstanceSeat {
+            machine: None,
+            disk_places: Box::default(),
+            ..self.instance(of).clone()
+        };
+        let index = InstanceIndex(to_u32(self.instances.len()));
+        self.instances.push(double);
+        index
     }
 
     /// Changes whether a machine takes instances.
@@ -216,15 +247,12 @@ impl Pool {
         let before = seat.load();
         match change {
             Change::Made => {
-                held.disk_places = held
-                    .asked
-                    .disks
-                    .iter()
-                    .map(|disk| seat.storage_for(disk))
-                    .collect();
+                held.disk_places = seat.disk_places(&held.asked.disks);
             }
             Change::TakenBack => {}
         }
+        let there = matches!(change, Change::Made);
+        self.neighbourhood.change(&held.asked, machine, instance, there);
         for (disk, place) in held.asked.disks.iter().zip(&held.disk_places) {
             if let Some(storage) = place.and_then(|place| seat.storages.get_mut(place as usize)) {
                 change.apply(&mut storage.promised_mib, disk.size_mib);

@@ -95,6 +95,24 @@ impl MachineSeat {
         place.map(|(place, _)| place)
     }
 
+    /// Whether a disk finds room in the storage where it goes.
+    pub fn has_room_for(&self, disk: &AskedDisk) -> bool {
+        let place = self.storage_for(disk).map(|place| place as usize);
+        let room = place.and_then(|place| self.storages.get(place));
+        room.is_some_and(|room| disk.size_mib <= room.free_mib()) && disk.size_mib <= self.disk_free_mib()
+    }
+
+    /// The state of an image; `None` where it is not there.
+    pub fn image(&self, name: Name<Images>) -> Option<ImageState> {
+        let at = self.images.binary_search_by_key(&name, |(name, _)| *name).ok()?;
+        self.images.get(at).map(|(_, state)| *state)
+    }
+
+    /// Whether it has a tag.
+    pub fn has_tag(&self, name: Name<Tags>) -> bool {
+        self.tags.binary_search(&name).is_ok()
+    }
+
     /// Whether it counts in the pool's balance: only what takes instances can be balanced.
     pub fn is_balanced(&self) -> bool {
         self.state == MachineState::Ready
@@ -129,6 +147,29 @@ impl MachineSeat {
                     self.memory_offered_mib,
                 ),
                 ..with_disk
+            },
+        }
+    }
+
+    /// Its load if it no longer held the instance, which it must hold.
+    pub fn load_without(&self, asked: &Asked, activity: Activity, demand: Demand) -> Load {
+        let now = self.load();
+        let capacity: u64 = self.storages.iter().map(|storage| storage.capacity_mib).sum();
+        let disk: u64 = asked.disks.iter().map(|disk| disk.size_mib).sum();
+        let without_disk = Load {
+            disk: (now.disk - share_mib(disk, capacity)).max(0.0),
+            ..now
+        };
+        match activity {
+            Activity::Stopped => without_disk,
+            Activity::Running => Load {
+                cpu: share((self.demand.mean - demand.mean).max(0.0), self.offered_threads),
+                memory: share_mib(
+                    self.memory_promised_mib
+                        .saturating_sub(asked.memory_mib + self.overhead_mib),
+                    self.memory_offered_mib,
+                ),
+                ..without_disk
             },
         }
     }
@@ -196,4 +237,12 @@ pub struct InstanceSeat {
     pub moved_at_s: Option<i64>,
     /// Where each of its disks is: a place among its machine's storages.
     pub(super) disk_places: Box<[Option<u32>]>,
+}
+
+impl InstanceSeat {
+    /// Its disks on the machine that holds it: a place among the machine's storages, and a size in MiB.
+    pub fn disks_there(&self) -> impl Iterator<Item = (u32, u64)> {
+        let disks = self.asked.disks.iter().zip(&self.disk_places);
+        disks.filter_map(|(disk, place)| place.map(|place| (place, disk.size_mib)))
+    }
 }

@@ -1,0 +1,11 @@
+use super::Question;
+use crate::Refusal;
+
+pub(super) fn works(question: &Question<'_>) -> Result<(), Refusal> {
+    let engines = &question.seat.engines;
+    let works = match question.subject.asked.engine {
+        Some(engine) => engines.contains(&engine),
+        None => !engines.is_empty(),
+    };
+    if works { Ok(()) } else { Err(Refusal::NoEngine) }
+}

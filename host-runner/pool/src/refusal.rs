@@ -1,0 +1,190 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+use utoipa::ToSchema;
+
+use crate::Mib;
+
+/// Why a machine cannot take an instance, with the numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no working connection to the machine.
+    Unreachable,
+    /// The machine is being emptied.
+    Draining,
+    /// The machine sleeps, and the policy does not wake it.
+    Asleep,
+    /// The instance is tied to another machine.
+    PinnedElsewhere {
+        /// That machine's name; its identity where it is not of this pool.
+        machine: String,
+    },
+    /// The machine's hardware is of another class.
+    WrongHardware {
+        /// The class that the instance needs.
+        wanted: String,
+        /// The machine's class, if it is known.
+        has: Option<String>,
+    },
+    /// Too little memory is left to promise.
+    InsufficientMemory {
+        /// What the instance needs, in MiB.
+        needed_mib: Mib,
+        /// What the machine can still promise, in MiB.
+        free_mib: Mib,
+    },
+    /// Too little disk is left to promise.
+    InsufficientDisk {
+        /// What the instance needs, in MiB.
+        needed_mib: Mib,
+        /// What the machine can still promise, in MiB.
+        free_mib: Mib,
+    },
+    /// Too little is left to promise in the storage that a disk must be on.
+    StorageFull {
+        /// The storage.
+        storage: String,
+        /// What the instance needs there, in MiB.
+        needed_mib: Mib,
+        /// What the storage can still promise, in MiB.
+        free_mib: Mib,
+    },
+    /// The machine has no such storage.
+    StorageMissing {
+        /// The storage.
+        storage: String,
+    },
+    /// The instance wants more vCPUs than the machine has threads.
+    TooManyVcpus {
+        /// What the instance needs.
+        needed: u32,
+        /// The machine's hardware threads.
+        threads: u32,
+    },
+    /// The machine has promised its vCPUs to others.
+    TooManyVcpusPromised {
+        /// What the instance needs.
+        needed: u32,
+        /// What the machine can still promise.
+        left: u32,
+        /// What the machine may promise in all.
+        limit: u32,
+    },
+    /// The machine does not hold the image.
+    ImageMissing {
+        /// The image's name.
+        image: String,
+    },
+    /// The machine holds the image, but its files are damaged.
+    ImageCorrupt {
+        /// The image's name.
+        image: String,
+    },
+    /// No engine that could run the instance works on the machine.
+    NoEngine,
+    /// The machine lacks a tag that the instance needs.
+    TagMissing {
+        /// The tag.
+        tag: String,
+    },
+    /// The machine has a tag that the instance must keep away from.
+    TagForbidden {
+        /// The tag.
+        tag: String,
+    },
+    /// The machine stands elsewhere.
+    SiteWrong {
+        /// Where the instance must be.
+        wanted: String,
+        /// Where the machine stands, if that is known.
+        has: Option<String>,
+    },
+    /// The machine stands where the instance must not be.
+    SiteForbidden {
+        /// The site.
+        site: String,
+    },
+    /// The instance belongs on the machine of another, which is not this one.
+    NotTogether {
+        /// The other instance, or the group.
+        with: String,
+    },
+    /// The instance must keep away from one that is here.
+    NotApart {
+        /// The other instance.
+        from: String,
+    },
+    /// With the instance here, a machine's failure could no longer be recovered on the others.
+    BreaksRecovery {
+        /// The machine whose failure is meant.
+        failure: String,
+        /// How many instances would find no place.
+        stranded: u32,
+    },
+}
+
+/// Continues a sentence that begins with the machine's name.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("cannot be reached"),
+            Self::Draining => f.write_str("is being emptied"),
+            Self::Asleep => f.write_str("is asleep"),
+            Self::PinnedElsewhere { machine } => write!(f, "is not {machine}, which it is tied to"),
+            Self::WrongHardware { wanted, has } => {
+                write!(f, "is {}, it needs {wanted}", known(has, "of unknown hardware"))
+            }
+            Self::InsufficientMemory { needed_mib, free_mib } => {
+                write!(f, "needs {needed_mib} of memory, {free_mib} free")
+            }
+            Self::InsufficientDisk { needed_mib, free_mib } => {
+                write!(f, "needs {needed_mib} of disk, {free_mib} free")
+            }
+            Self::StorageFull {
+                storage,
+                needed_mib,
+                free_mib,
+            } => write!(f, "needs {needed_mib} of disk in {storage}, {free_mib} free"),
+            Self::StorageMissing { storage } => write!(f, "has no storage {storage}"),
+            Self::TooManyVcpus { needed, threads } => {
+                write!(f, "needs {needed} vCPUs, has {threads} threads")
+            }
+            Self::TooManyVcpusPromised { needed, left, limit } => {
+                write!(f, "needs {needed} vCPUs, {left} of {limit} left to promise")
+            }
+            Self::ImageMissing { image } => write!(f, "does not hold the image {image}"),
+            Self::ImageCorrupt { image } => write!(f, "its copy of the image {image} is damaged"),
+            Self::NoEngine => f.write_str("no engine works there"),
+            Self::TagMissing { tag } => write!(f, "lacks the tag {tag}"),
+            Self::TagForbidden { tag } => write!(f, "has the tag {tag}, which it keeps away from"),
+            Self::SiteWrong { wanted, has } => {
+                write!(
+                    f,
+                    "stands at {}, it needs {wanted}",
+                    known(has, "an unknown site")
+                )
+            }
+            Self::SiteForbidden { site } => write!(f, "stands at {site}, which it keeps away from"),
+            Self::NotTogether { with } => write!(f, "does not hold {with}, which it belongs with"),
+            Self::NotApart { from } => write!(f, "holds {from}, which it keeps away from"),
+            Self::BreaksRecovery { failure, stranded: 1 } => {
+                write!(
+                    f,
+                    "must keep room: if {failure} failed, 1 instance would find no place"
+                )
+            }
+            Self::BreaksRecovery { failure, stranded } => {
+                write!(
+                    f,
+                    "must keep room: if {failure} failed, {stranded} instances would find no place"
+                )
+            }
+        }
+    }
+}
+
+fn known<'a>(word: &'a Option<String>, unknown: &'a str) -> &'a str {
+    word.as_deref().unwrap_or(unknown)
+}
