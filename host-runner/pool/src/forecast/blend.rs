@@ -5,12 +5,14 @@
 //! is far off (the trend, after a burst) does not pull it along. Nothing looks ahead: the weights at a point of the past
 //! know only outcomes that were known then, so the errors that are reported are those that the blend would have made.
 
-use super::stats::real;
+use super::stats::{real, sorted};
 
 /// The widths of the windows whose medians take part, in steps: an hour, three, eight and a day of 300 s.
 const WINDOWS: [usize; 4] = [12, 36, 96, 288];
 /// The widest of them, which is how much of the past is read before the first forecast that counts.
 const WINDOW_MAX: usize = 288;
+/// The narrowest of them, over which a drift is measured.
+const WINDOW_MIN: usize = 12;
 /// How fast the smoothed averages follow.
 const SMOOTHING: [f64; 2] = [0.3, 0.1];
 /// The last value, the smoothed averages, the medians, and the drift.
@@ -75,9 +77,14 @@ pub(super) fn roll(values: &[f64], lead: usize, origins: usize) -> Option<Rolled
         weights: [1.0; FORECASTERS],
         lead,
     };
-    let warm_up_from = first_origin.saturating_sub(WINDOW_MAX);
-    for (at, &value) in values.iter().enumerate().skip(warm_up_from) {
-        panel.see(values, warm_up_from, at, value);
+    let step_from = first_origin.saturating_sub(WINDOW_MIN);
+    panel.start(
+        values
+            .get(step_from.saturating_sub(WINDOW_MAX)..step_from)
+            .unwrap_or_default(),
+    );
+    for (at, &value) in values.iter().enumerate().skip(step_from) {
+        panel.see(values, at, value);
         if at < first_origin {
             continue;
         }
@@ -112,16 +119,35 @@ struct Panel {
 }
 
 impl Panel {
-    fn see(&mut self, values: &[f64], from: usize, at: usize, value: f64) {
+    /// Reads what is before the part that is stepped through.
+    fn start(&mut self, before: &[f64]) {
+        for (window, width) in self.windows.iter_mut().zip(WINDOWS) {
+            window.ascending = sorted(
+                before
+                    .get(before.len().saturating_sub(width)..)
+                    .unwrap_or_default(),
+            );
+        }
+        for &value in before {
+            self.smooth(value);
+        }
+    }
+
+    fn smooth(&mut self, value: f64) {
         let mut smoothed = self.smoothed.unwrap_or([value; SMOOTHING.len()]);
         for (level, follow) in smoothed.iter_mut().zip(SMOOTHING) {
             *level += follow * (value - *level);
         }
         self.smoothed = Some(smoothed);
+    }
+
+    fn see(&mut self, values: &[f64], at: usize, value: f64) {
+        self.smooth(value);
         for (window, width) in self.windows.iter_mut().zip(WINDOWS) {
+            let full = window.ascending.len() >= width;
             let gone = at
                 .checked_sub(width)
-                .filter(|gone| *gone >= from)
+                .filter(|_| full)
                 .and_then(|gone| values.get(gone));
             window.replace(gone.copied(), value);
         }
@@ -146,20 +172,19 @@ impl Panel {
 
     /// From the middle of the last hour on, in the direction from the hour before: of a steady slope this is exact.
     fn drift(&self, value: f64) -> Line {
-        let [width, ..] = WINDOWS;
         let now = self.medians.last().copied().unwrap_or(value);
         let Some(&before) = self
             .medians
             .len()
-            .checked_sub(1 + width)
+            .checked_sub(1 + WINDOW_MIN)
             .and_then(|at| self.medians.get(at))
         else {
             return Line::flat(now);
         };
-        let slope = (now - before) / real(width);
+        let slope = (now - before) / real(WINDOW_MIN);
         // A window's median is the level at its middle, half a window ago.
         Line {
-            base: now + slope * (real(width) - 1.0) / 2.0,
+            base: now + slope * (real(WINDOW_MIN) - 1.0) / 2.0,
             slope,
         }
     }

@@ -1,5 +1,7 @@
 //! The forecast of one series: which method its own past speaks for, and how sure it is.
 
+use std::rc::Rc;
+
 use super::blend::{Rolled, roll};
 use super::history::History;
 use super::season::{Calendar, Season};
@@ -15,10 +17,14 @@ const LEVELS: (f64, f64) = (0.5, 0.99);
 const LEARNING: usize = 288;
 /// The part of it that comes before the points which tell candidates apart.
 const WARM_UP: usize = 144;
+/// Fewer points than these cannot tell candidates apart.
+const HELD_OUT_MIN: usize = 48;
 /// Knowing the time must take away this share of the error: less is chance.
 const SEASON_GAIN_MIN: f64 = 0.03;
 /// The trend must beat the blend by this share, as it is tried at few points of the past only.
-const TREND_GAIN_MIN: f64 = 0.1;
+const TREND_GAIN_MIN: f64 = 0.15;
+/// The trend is tried where a straight line explains this share of the variance: the search for its parameters is slow.
+const TREND_STRAIGHT_MIN: f64 = 0.3;
 /// At so many points of the past the trend is tried.
 const TREND_TRIALS: usize = 8;
 /// A season is taken as it is, or half of it: of few days, a part of every shape is chance.
@@ -47,6 +53,10 @@ pub fn forecast(history: &History, horizon_steps: usize, level: f64, effort: Eff
     if values.len() < SAMPLES_MIN {
         return too_short(values, last, history.capacity(), horizon, level);
     }
+    let values = match effort {
+        Effort::Quick => last_of(values, QUICK_SPREAD),
+        Effort::Blended | Effort::Full => values,
+    };
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(0.0, f64::max);
     if most - least <= most * f64::EPSILON {
@@ -165,30 +175,40 @@ enum Learner {
     WeeklyDecomposed,
 }
 
+/// A season as it was known before the points at which it is tried.
+struct Tried {
+    learner: Learner,
+    learned: Rc<Season>,
+    strength: f64,
+}
+
+impl Tried {
+    fn removed_from(&self, case: &Case) -> Vec<f64> {
+        self.learned
+            .removed_from(&case.series, case.first_bin, self.strength)
+    }
+}
+
 /// A way to foretell the series, with the errors that it would have made.
 struct Candidate {
-    season: Option<(Learner, f64)>,
-    /// The season as it was known before the points at which it was tried.
-    learned: Option<Season>,
+    season: Option<Tried>,
     rolled: Rolled,
     error: f64,
 }
 
 impl Case {
     fn quick(&self, last: f64) -> Option<Forecast> {
-        let tail = |length: usize| self.series.get(self.series.len().saturating_sub(length)..);
-        let middle = median(tail(QUICK_MIDDLE)?)?;
+        let middle = median(last_of(&self.series, QUICK_MIDDLE))?;
         let point = middle + QUICK_PULL * (last - middle);
-        let seen = tail(QUICK_SPREAD)?;
-        let mean = mean(seen)?;
-        let ascending = sorted(seen);
+        let mean = mean(&self.series)?;
+        let ascending = sorted(&self.series);
         let outside = (1.0 - self.level) / 2.0;
         Some(Forecast {
             point: vec![point; self.horizon],
             lower: vec![quantile(&ascending, outside)?; self.horizon],
             upper: vec![quantile(&ascending, 1.0 - outside)?; self.horizon],
             mean_above_point: mean - point,
-            deviation: deviation(seen, mean),
+            deviation: deviation(&self.series, mean),
             level: self.level,
             method: Method::RecentMiddle,
             note: Note::QuickLook,
@@ -200,16 +220,30 @@ impl Case {
         let plain = self.candidate(None, held_out)?;
         let plain_error = plain.error;
         let mut best = plain;
-        for learner in self.learners(full) {
+        for learner in self.learners(full, note) {
+            let before = self.series.len().saturating_sub(held_out + self.lead);
+            let learned = self
+                .series
+                .get(..before)
+                .and_then(|values| self.learn(learner, values));
+            let Some(learned) = learned.map(Rc::new) else {
+                continue;
+            };
             for strength in STRENGTHS {
-                let Some(tried) = self.candidate(Some((learner, strength)), held_out) else {
+                let season = Tried {
+                    learner,
+                    learned: Rc::clone(&learned),
+                    strength,
+                };
+                let Some(tried) = self.candidate(Some(season), held_out) else {
                     continue;
                 };
-                let beats = match best.season {
-                    None => tried.error < best.error * (1.0 - SEASON_GAIN_MIN),
-                    Some(_) => tried.error < best.error,
+                let gain_min = if best.season.is_some() {
+                    0.0
+                } else {
+                    SEASON_GAIN_MIN
                 };
-                if beats {
+                if tried.error < best.error * (1.0 - gain_min) {
                     best = tried;
                 }
             }
@@ -228,33 +262,43 @@ impl Case {
     }
 
     /// How many of the last points tell the candidates apart, and what to say when no season is found.
+    ///
+    /// A whole period is held out where the rest is as long: five working days would never show what a weekend is like.
     fn held_out(&self, full: bool) -> (usize, Note) {
         let samples = self.series.len();
         let Some(calendar) = self.calendar else {
             return (LEARNING, Note::NoSeasonFound);
         };
-        let needed = calendar.samples_needed();
+        let needed = (calendar.day * 2).max(calendar.day + self.lead + HELD_OUT_MIN);
         if samples < needed {
             return (LEARNING, Note::NoSeasonYet { samples, needed });
         }
-        let longest = if full { calendar.week } else { calendar.day };
-        (longest.min(samples / 4), Note::NoSeasonFound)
+        let longest = if full && self.shows_weeks(calendar) {
+            calendar.week
+        } else {
+            calendar.day
+        };
+        (
+            longest.min(samples.saturating_sub(longest + self.lead)),
+            Note::NoSeasonFound,
+        )
+    }
+
+    fn shows_weeks(&self, calendar: Calendar) -> bool {
+        self.series.len() >= (calendar.week * 2).max(calendar.week + self.lead + HELD_OUT_MIN)
     }
 
     /// The ways to learn a season for which the series is long enough: two full periods.
-    fn learners(&self, full: bool) -> Vec<Learner> {
-        let Some(calendar) = self.calendar else {
+    fn learners(&self, full: bool, note: Note) -> Vec<Learner> {
+        let (Some(calendar), Note::NoSeasonFound) = (self.calendar, note) else {
             return Vec::new();
         };
-        let mut learners = Vec::new();
-        if self.series.len() >= calendar.samples_needed() {
-            learners.push(Learner::DailyProfile);
-            if full {
-                learners.push(Learner::DailyDecomposed);
+        let mut learners = vec![Learner::DailyProfile];
+        if full {
+            learners.push(Learner::DailyDecomposed);
+            if self.shows_weeks(calendar) {
+                learners.extend([Learner::WeeklyProfile, Learner::WeeklyDecomposed]);
             }
-        }
-        if full && self.series.len() >= calendar.week * 2 {
-            learners.extend([Learner::WeeklyProfile, Learner::WeeklyDecomposed]);
         }
         learners
     }
@@ -269,23 +313,15 @@ impl Case {
         }
     }
 
-    /// The errors of a season (or none) over the last `held_out` points, learned from what was before them only.
-    fn candidate(&self, season: Option<(Learner, f64)>, held_out: usize) -> Option<Candidate> {
-        let origins = held_out + WARM_UP;
-        let (learned, rolled) = match season {
-            None => (None, roll(&self.series, self.lead, origins)?),
-            Some((learner, strength)) => {
-                let before = self.series.len().checked_sub(held_out + self.lead)?;
-                let learned = self.learn(learner, self.series.get(..before)?)?;
-                let rest = learned.removed_from(&self.series, self.first_bin, strength);
-                let rolled = roll(&rest, self.lead, origins)?;
-                (Some(learned), rolled)
-            }
+    /// The errors over the last `held_out` points, with a season that was learned from what was before them only.
+    fn candidate(&self, season: Option<Tried>, held_out: usize) -> Option<Candidate> {
+        let rolled = match &season {
+            None => roll(&self.series, self.lead, held_out + WARM_UP)?,
+            Some(tried) => roll(&tried.removed_from(self), self.lead, held_out + WARM_UP)?,
         };
         let error = mean_absolute(last_of(&rolled.errors, held_out))?;
         Some(Candidate {
             season,
-            learned,
             rolled,
             error,
         })
@@ -293,22 +329,22 @@ impl Case {
 
     /// The series without its season, learned from all of it; what the season adds at each step to come.
     fn parted(&self, best: &Candidate) -> Option<Parted> {
-        let Some((learner, strength)) = best.season else {
+        let Some(tried) = &best.season else {
             return Some(Parted {
                 rest: self.series.clone(),
                 to_come: vec![0.0; self.horizon],
                 seasons: None,
             });
         };
-        let season = self.learn(learner, &self.series)?;
+        let season = self.learn(tried.learner, &self.series)?;
         let next_bin = self
             .first_bin
             .saturating_add(i64::try_from(self.series.len()).ok()?);
         Some(Parted {
-            rest: season.removed_from(&self.series, self.first_bin, strength),
+            rest: season.removed_from(&self.series, self.first_bin, tried.strength),
             to_come: (next_bin..)
                 .take(self.horizon)
-                .map(|bin| strength * season.at(bin))
+                .map(|bin| tried.strength * season.at(bin))
                 .collect(),
             seasons: Some((season.daily, season.weekly)),
         })
@@ -350,21 +386,28 @@ impl Case {
 
     /// The trend, where it would have beaten the blend clearly.
     fn by_trend(&self, best: &Candidate, held_out: usize, note: Note) -> Option<Forecast> {
-        let known = match (&best.learned, best.season) {
-            (Some(learned), Some((_, strength))) => {
-                learned.removed_from(&self.series, self.first_bin, strength)
-            }
-            _ => self.series.clone(),
-        };
+        let known = best
+            .season
+            .as_ref()
+            .map_or_else(|| self.series.clone(), |tried| tried.removed_from(self));
         let errors = last_of(&best.rolled.errors, held_out);
+        if trend::straightness(&known)? < TREND_STRAIGHT_MIN {
+            return None;
+        }
         let stride = (errors.len() / TREND_TRIALS).max(1);
         let (mut by_trend, mut by_blend) = (Vec::new(), Vec::new());
         for (back, error) in errors.iter().rev().enumerate().step_by(stride).take(TREND_TRIALS) {
             let outcome_at = known.len().checked_sub(back + 1)?;
             let seen = known.get(..=outcome_at.checked_sub(self.lead)?)?;
-            let foretold = *trend::continued(seen, self.lead, self.level)?.point.last()?;
-            by_trend.push(known.get(outcome_at)? - foretold);
+            // Further back there is even less to fit a trend to.
+            let Some(tried) = trend::continued(seen, self.lead, self.level) else {
+                break;
+            };
+            by_trend.push(known.get(outcome_at)? - tried.point.last()?);
             by_blend.push(*error);
+        }
+        if by_trend.len() < TREND_TRIALS / 2 {
+            return None;
         }
         if mean_absolute(&by_trend)? >= mean_absolute(&by_blend)? * (1.0 - TREND_GAIN_MIN) {
             return None;

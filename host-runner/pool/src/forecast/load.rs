@@ -8,9 +8,9 @@ use super::types::{Effort, Forecast, HORIZON_STEPS_MAX, LEVEL_DEFAULT, Method, N
 /// Older measurements than this say nothing about the present, in seconds: an hour.
 pub const AGE_S_MAX: i64 = 3_600;
 /// So many series get a full forecast each: about a second of one core when all of them are four weeks long.
-const FULL_SERIES_MAX: usize = 8;
+const FULL_SERIES_MAX: usize = 24;
 /// So many get a blend each; above this, a quick look.
-const BLENDED_SERIES_MAX: usize = 2_000;
+const BLENDED_SERIES_MAX: usize = 1_000;
 
 /// The effort that each of `series` forecasts is worth, so that a whole pool is foretold within about a second on one core.
 ///

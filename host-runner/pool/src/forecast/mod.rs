@@ -4,6 +4,7 @@
 //! [`predict_loads`] does so for a whole pool, with no more work a series than the pool's size leaves room for.
 //! Pure: no clock (`now` is passed in), no I/O, no randomness; no input makes it panic.
 
+mod accuracy;
 mod blend;
 mod choose;
 mod history;
@@ -13,6 +14,7 @@ mod stats;
 mod trend;
 mod types;
 
+pub use accuracy::{Accuracy, Evaluation, evaluate_traces};
 pub use choose::forecast;
 pub use history::{
     BACKWARD_RUN_MAX, History, HistoryError, Irregularities, SAMPLES_MAX, STEP_S_MAX, SampleRefused, Sampling,

@@ -37,11 +37,6 @@ impl Calendar {
             smoothed,
         })
     }
-
-    /// The fewest values in which a daily shape can be seen: two days.
-    pub(super) fn samples_needed(self) -> usize {
-        self.day * 2
-    }
 }
 
 /// How far a series is above or below its level at each time of the day or week.

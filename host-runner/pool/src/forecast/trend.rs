@@ -3,6 +3,8 @@
 use augurs::ets::AutoETS;
 use augurs::{Fit, Predict};
 
+use super::stats::{mean, real};
+
 /// The fewest values that are given to the fit: with fewer than parameters, it would subtract below zero.
 const SAMPLES_MIN: usize = 48;
 /// The fit sees the last values only: an older level says nothing about the trend, and each one costs time.
@@ -43,4 +45,19 @@ pub(super) fn continued(values: &[f64], horizon: usize, level: f64) -> Option<Tr
         .iter()
         .all(|series| series.len() == horizon && series.iter().all(|value| value.is_finite()));
     whole.then_some(trend)
+}
+
+/// The share of the variance of the last values that a straight line explains, 0..=1; `None` where they do not vary.
+pub(super) fn straightness(values: &[f64]) -> Option<f64> {
+    let recent = values.get(values.len().saturating_sub(SAMPLES_MAX)..)?;
+    let (middle, level) = (real(recent.len().checked_sub(1)?) / 2.0, mean(recent)?);
+    let (mut along, mut of_time, mut of_values) = (0.0, 0.0, 0.0);
+    for (step, value) in recent.iter().enumerate() {
+        let (time, above) = (real(step) - middle, value - level);
+        along += time * above;
+        of_time += time * time;
+        of_values += above * above;
+    }
+    let explained = along * along / (of_time * of_values);
+    explained.is_finite().then_some(explained)
 }
