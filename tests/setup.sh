@@ -28,9 +28,19 @@ node_is_recent() {
   has node && has npm && [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge "$NODE_MIN" ]
 }
 
+# What reads C headers for Rust, and the headers that a compiler brings along. libclang-cpp is another library.
+has_libclang() {
+  [ -z "${LIBCLANG_PATH:-}" ] || return 0
+  { compgen -G '/usr/lib*/llvm-*/lib/libclang[.-][s0-9]*' || compgen -G '/usr/lib*/*/libclang[.-][s0-9]*'; } >/dev/null &&
+    compgen -G '/usr/lib*/llvm-*/lib/clang/*/include/stddef.h' >/dev/null
+}
+
 # Prints the missing packages by Debian's names, one a line.
 missing_packages() {
-  has cc && has make || echo build-essential
+  has cc && has c++ && has make || echo build-essential
+  # The solver HiGHS, which finds the best plans, is built from its C++ sources.
+  has cmake || echo cmake
+  has_libclang || echo libclang-dev
   has pkg-config || echo pkg-config
   pkg-config --exists webkit2gtk-4.1 2>/dev/null || echo libwebkit2gtk-4.1-dev
   has qemu-system-x86_64 || echo qemu-system-x86

@@ -1,11 +1,15 @@
 //! The command line.
 
+mod pool;
+
 use std::path::PathBuf;
 
 use api::Mib;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::paths::{PathError, Places, Surroundings};
+
+pub use pool::{MachineAddress, PoolCommand, PoolDump};
 
 /// The agent of a Millpond machine: admits, runs and reports guests.
 ///
@@ -21,30 +25,58 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What stands above the options of all commands in a help text.
+const EVERYWHERE: &str = "Options of all commands";
+
 /// Options of all commands.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Where the ledger, images and disks are kept
     ///
     /// Default: `/var/lib/millpond` as root, else `$XDG_STATE_HOME/millpond` or `~/.local/state/millpond`.
-    #[arg(long, global = true, env = "HOST_RUNNER_STATE_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOST_RUNNER_STATE_DIR",
+        value_name = "DIR",
+        help_heading = EVERYWHERE
+    )]
     pub state_dir: Option<PathBuf>,
 
     /// Where the sockets of the agent and of running guests are
     ///
     /// Default: `/run/host-runner` as root, else `$XDG_RUNTIME_DIR/host-runner` or `/tmp/host-runner-UID`. `connect` looks at
     /// all of these and at `/run/user/UID/host-runner`.
-    #[arg(long, global = true, env = "HOST_RUNNER_RUNTIME_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOST_RUNNER_RUNTIME_DIR",
+        value_name = "DIR",
+        help_heading = EVERYWHERE
+    )]
     pub runtime_dir: Option<PathBuf>,
 
     /// The agent's socket
     ///
     /// Default: api.sock in the runtime directory. As root it belongs to the group `millpond`, where there is one.
-    #[arg(long, global = true, env = "HOST_RUNNER_SOCKET", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOST_RUNNER_SOCKET",
+        value_name = "PATH",
+        help_heading = EVERYWHERE
+    )]
     pub socket: Option<PathBuf>,
 
     /// How log lines are written (to stderr); `RUST_LOG` sets how many
-    #[arg(long, global = true, env = "HOST_RUNNER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    #[arg(
+        long,
+        global = true,
+        env = "HOST_RUNNER_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Human,
+        help_heading = EVERYWHERE
+    )]
     pub log_format: LogFormat,
 }
 
@@ -88,6 +120,12 @@ pub enum Command {
     },
     /// Print the REST interface as an OpenAPI document
     Openapi,
+    /// Write the pool down as one JSON file, for `plan` and for your own programs
+    Pool {
+        /// What.
+        #[command(subcommand)]
+        command: PoolCommand,
+    },
 }
 
 /// Options of `serve`.

@@ -71,12 +71,17 @@ fn doors(common: &Common) -> Result<Vec<Door>, CommandError> {
     Ok(sockets.into_iter().map(|path| Door { path, chosen }).collect())
 }
 
+/// The first socket where a trusted agent listens.
+pub(super) async fn find(common: &Common) -> Result<PathBuf, CommandError> {
+    reach(doors(common)?).await.map(|(path, _)| path)
+}
+
 /// Connects to the first socket where a trusted agent listens. One that is not trusted is passed over, and named when there is no other.
-async fn reach(doors: Vec<Door>) -> Result<UnixStream, CommandError> {
+async fn reach(doors: Vec<Door>) -> Result<(PathBuf, UnixStream), CommandError> {
     let mut refusal = None;
     for door in &doors {
         match enter(door).await {
-            Ok(Some(stream)) => return Ok(stream),
+            Ok(Some(stream)) => return Ok((door.path.clone(), stream)),
             Ok(None) => {}
             Err(error) => {
                 refusal.get_or_insert(error);
@@ -129,7 +134,7 @@ fn is_trusted(peer: u32, own: u32) -> bool {
 
 /// Copies both ways. The end of stdin is passed on, and what the agent still sends is passed back: it ends when the agent does.
 pub async fn run(common: &Common) -> Result<ExitCode, CommandError> {
-    let stream = reach(doors(common)?).await?;
+    let (_, stream) = reach(doors(common)?).await?;
     let (mut from_agent, mut to_agent) = stream.into_split();
     let up = async {
         copy(&mut tokio::io::stdin(), &mut to_agent).await?;

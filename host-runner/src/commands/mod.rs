@@ -2,6 +2,7 @@
 
 mod connect;
 mod image;
+mod pool;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,13 +11,14 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError};
-use crate::cli::{Cli, Command, Common, Doctor, ImageCommand, LogFormat, Serve};
+use crate::cli::{Cli, Command, Common, Doctor, ImageCommand, LogFormat, PoolCommand, Serve};
 use crate::host::{self, HostProbe, HostProbeSettings};
 use crate::images::ImageError;
 use crate::images::ImageStore;
 use crate::paths::PathError;
 use crate::rest;
 
+pub use self::pool::DumpError;
 pub use connect::ConnectError;
 
 /// Why a command failed. The message is for the terminal, whole, with its causes.
@@ -31,6 +33,9 @@ pub enum CommandError {
     /// A directory cannot be used.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The pool cannot be written down.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
     /// An image cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -56,6 +61,12 @@ pub async fn run(cli: Cli) -> ExitCode {
             command: ImageCommand::List,
         } => image::list(&cli.common).await,
         Command::Openapi => openapi(),
+        Command::Pool {
+            command: PoolCommand::Dump(options),
+        } => pool::dump(&cli.common, &options).await,
+        Command::Pool {
+            command: PoolCommand::Schema,
+        } => pool::print_schema(),
     };
     match done {
         Ok(code) => code,
@@ -66,7 +77,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn with_causes(error: &CommandError) -> String {
+/// The words of an error and of all its causes, on one line.
+fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

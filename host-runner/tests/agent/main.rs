@@ -15,6 +15,7 @@ mod full_disk;
 mod held;
 mod ledger;
 mod life;
+mod pool_dump;
 mod privileges;
 mod program;
 mod support;

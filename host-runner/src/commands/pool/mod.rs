@@ -1,0 +1,126 @@
+//! `pool dump` and `pool schema`: the live pool as one JSON document.
+
+mod agents;
+mod history;
+mod schema;
+mod translate;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use api::client::ClientError;
+use pool::inventory::{INVENTORY_FORMAT, Inventory, InventoryError};
+
+use super::CommandError;
+use crate::cli::{Common, PoolDump};
+use agents::{Reading, Source};
+
+/// Why the pool was not written down.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// A machine does not answer, or not as it should.
+    #[error("cannot read {machine}{remedy}")]
+    Machine {
+        /// Its address.
+        machine: String,
+        /// What to do about it; begins with `; ` where there is something.
+        remedy: &'static str,
+        /// Why.
+        #[source]
+        err: ClientError,
+    },
+    /// Some machines are missing, and were named before.
+    #[error(
+        "{missing} of {all} machines could not be read, and nothing was written; --skip-unreachable writes the others down"
+    )]
+    Incomplete {
+        /// How many.
+        missing: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// No machine could be read.
+    #[error("none of the machines could be read, and nothing was written")]
+    Nothing,
+    /// What the machines say does not fit together.
+    #[error("what the machines say does not fit together")]
+    Contradiction(#[source] InventoryError),
+    /// The file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        err: io::Error,
+    },
+}
+
+/// Writes the live pool down.
+pub async fn dump(common: &Common, options: &PoolDump) -> Result<ExitCode, CommandError> {
+    let mut sources = Vec::new();
+    if options.machines.is_empty() || options.local {
+        sources.push(Source::Local(super::connect::find(common).await?));
+    }
+    sources.extend(options.machines.iter().cloned().map(Source::Ssh));
+    let mut readings = Vec::with_capacity(sources.len());
+    let mut missing = 0;
+    for (source, read) in agents::read_all(&sources).await {
+        match read {
+            Ok(reading) => readings.push(reading),
+            Err(err) => {
+                missing += 1;
+                let error = agents::explained(source, err);
+                eprintln!("host-runner: {}", super::with_causes(&error));
+            }
+        }
+    }
+    if readings.is_empty() {
+        return Err(DumpError::Nothing.into());
+    }
+    if missing > 0 && !options.skip_unreachable {
+        let all = sources.len();
+        return Err(DumpError::Incomplete { missing, all }.into());
+    }
+    let inventory = inventory_of(readings);
+    inventory.check().map_err(DumpError::Contradiction)?;
+    let mut text = serde_json::to_string_pretty(&inventory)?;
+    text.push('\n');
+    match &options.output {
+        None => super::print(&text)?,
+        Some(path) => std::fs::write(path, text).map_err(|err| DumpError::Write {
+            path: path.clone(),
+            err,
+        })?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the document's form.
+pub fn print_schema() -> Result<ExitCode, CommandError> {
+    super::print(&schema::document()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts the machines together. One that was read twice, by two addresses, counts once.
+fn inventory_of(readings: Vec<Reading>) -> Inventory {
+    let taken_at_s = jiff::Timestamp::now().as_second();
+    let mut inventory = Inventory {
+        format: INVENTORY_FORMAT,
+        // Nobody counts a pool's states across its machines; a later dump has a higher number.
+        version: u32::try_from(taken_at_s).unwrap_or(u32::MAX),
+        taken_at_s,
+        machines: Vec::with_capacity(readings.len()),
+        instances: Vec::new(),
+    };
+    for reading in readings {
+        let machine = translate::machine(&reading);
+        if inventory.machines.iter().any(|known| known.id == machine.id) {
+            continue;
+        }
+        inventory.machines.push(machine);
+        inventory.instances.extend(translate::instances(&reading));
+    }
+    inventory
+}
