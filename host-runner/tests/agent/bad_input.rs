@@ -293,13 +293,7 @@ async fn a_body_of_100_mb_is_refused_unread() {
 #[tokio::test]
 async fn a_stop_with_a_senseless_deadline_is_refused() {
     let agent = Agent::start(Options::with_tiny()).await;
-    let id = Uuid::now_v7();
-    let mut body = tiny("tiny-1");
-    body.start = false;
-    agent
-        .create(id, &body)
-        .await
-        .expect::<Instance>(StatusCode::CREATED);
+    let id = agent.create_stopped("tiny-1").await;
     agent
         .post(id, "stop", r#"{"mode":"graceful","deadline_ms":1}"#)
         .await

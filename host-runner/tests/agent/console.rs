@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{CONSOLE_PROTOCOL, CONSOLE_REPLAY_BYTES, ErrorCode, Instance};
+use api::{CONSOLE_PROTOCOL, CONSOLE_REPLAY_BYTES, ErrorCode};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::upgrade::Upgraded;
@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
-use crate::support::{Agent, BOOT, Options, SOON, tiny};
+use crate::support::{Agent, BOOT, Options, SOON};
 
 pub struct Console {
     io: TokioIo<Upgraded>,
@@ -33,6 +33,14 @@ impl Console {
             io: TokioIo::new(hyper::upgrade::on(response).await.unwrap()),
             seen: Vec::new(),
         }
+    }
+
+    /// Opens it, waits for the login prompt, and logs in.
+    pub async fn at_the_shell(agent: &Agent, id: Uuid) -> Self {
+        let mut console = Self::open(agent, id).await;
+        console.until("login:").await;
+        console.log_in().await;
+        console
     }
 
     pub async fn type_in(&mut self, text: &str) {
@@ -115,9 +123,7 @@ async fn several_viewers_share_a_console_and_a_newcomer_sees_the_past() {
 async fn the_past_is_bounded_and_survives_the_agent() {
     let mut agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("past").await;
-    let mut console = Console::open(&agent, instance.id).await;
-    console.until("login:").await;
-    console.log_in().await;
+    let mut console = Console::at_the_shell(&agent, instance.id).await;
     console
         .run("i=0; while [ $i -lt 2500 ]; do echo line-$i-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; i=$((i+1)); done")
         .await;
@@ -138,9 +144,7 @@ async fn a_viewer_who_does_not_read_disturbs_nobody() {
     let agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("slow").await;
     let _lazy = Console::open(&agent, instance.id).await;
-    let mut keen = Console::open(&agent, instance.id).await;
-    keen.until("login:").await;
-    keen.log_in().await;
+    let mut keen = Console::at_the_shell(&agent, instance.id).await;
     for _ in 0..4 {
         tokio::time::timeout(
             BOOT,
@@ -156,13 +160,7 @@ async fn a_viewer_who_does_not_read_disturbs_nobody() {
 #[tokio::test]
 async fn an_instance_that_does_not_run_has_no_console() {
     let agent = Agent::start(Options::with_tiny()).await;
-    let id = Uuid::now_v7();
-    let mut body = tiny("still");
-    body.start = false;
-    agent
-        .create(id, &body)
-        .await
-        .expect::<Instance>(StatusCode::CREATED);
+    let id = agent.create_stopped("still").await;
     let path = format!("/v1/instances/{id}/console");
     agent
         .call(Method::GET, &path, "")

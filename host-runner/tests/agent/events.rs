@@ -1,6 +1,6 @@
 //! The event stream: complete, in order, resumable, and honest where it is not.
 
-use api::{ErrorCode, EventBody, EventCursor, Instance, RunState, Snapshot};
+use api::{ErrorCode, EventBody, EventCursor, RunState, Snapshot};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -63,13 +63,7 @@ impl Stream {
 }
 
 async fn create_stopped(agent: &Agent, name: &str) -> Uuid {
-    let id = Uuid::now_v7();
-    let mut body = tiny(name);
-    body.start = false;
-    agent
-        .create(id, &body)
-        .await
-        .expect::<Instance>(StatusCode::CREATED);
+    let id = agent.create_stopped(name).await;
     id
 }
 

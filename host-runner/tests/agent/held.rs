@@ -19,9 +19,7 @@ async fn a_guest_that_meets_a_full_disk_says_why_it_is_held_and_goes_on_when_the
         .await
         .expect::<Instance>(StatusCode::CREATED);
     agent.until_ready(id).await;
-    let mut console = Console::open(&agent, id).await;
-    console.until("login:").await;
-    console.log_in().await;
+    let mut console = Console::at_the_shell(&agent, id).await;
     let ballast = state.join("ballast");
     fill(&ballast);
     console

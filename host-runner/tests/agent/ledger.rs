@@ -7,13 +7,7 @@ use uuid::Uuid;
 use crate::support::{Agent, Options, eventually, guest_pid, tiny};
 
 async fn lying_still(agent: &Agent, name: &str) -> Uuid {
-    let id = Uuid::now_v7();
-    let mut body = tiny(name);
-    body.start = false;
-    agent
-        .create(id, &body)
-        .await
-        .expect::<Instance>(StatusCode::CREATED);
+    let id = agent.create_stopped(name).await;
     agent.until_state(id, RunState::Stopped).await;
     id
 }
@@ -123,10 +117,7 @@ async fn a_disk_that_has_lost_its_length_is_not_booted_from() {
         .join(id.to_string())
         .join("disk.raw");
     std::fs::write(&disk, "").unwrap();
-    agent
-        .post(id, "start", "")
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.start_again(id).await;
     let failed = agent.until_state(id, RunState::Failed).await;
     assert!(failed.failure.unwrap().message.contains("disk.raw"));
 }

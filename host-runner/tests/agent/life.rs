@@ -1,6 +1,6 @@
 //! Lives of real guests: booted, stopped, restarted, adopted, and seen to die.
 
-use api::{ErrorCode, Instance, Mib, RunState};
+use api::{ErrorCode, Instance, Mib, RunState, StopInstance};
 use hyper::StatusCode;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,16 +76,10 @@ async fn the_agent_killed_and_started_again_finds_its_guest() {
         (after.started_at, after.boot_ms, &after.ports),
         (before.started_at, before.boot_ms, &before.ports)
     );
-    let mut console = Console::open(&agent, before.id).await;
-    console.until("login:").await;
-    console.log_in().await;
+    let mut console = Console::at_the_shell(&agent, before.id).await;
     assert!(console.run("hostname").await.contains("survivor"));
     // And it still obeys.
-    agent
-        .post(before.id, "stop", r#"{"mode":"graceful"}"#)
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
-    agent.until_state(before.id, RunState::Stopped).await;
+    agent.stop(before.id, &StopInstance::graceful()).await;
 }
 
 /// The agent is killed at many moments of a launch; whatever it had done by then, the next one ends with one guest, not two.
@@ -100,10 +94,7 @@ async fn killed_in_the_middle_of_a_launch_the_agent_ends_with_one_guest() {
             .create(id, &body)
             .await
             .expect::<Instance>(StatusCode::CREATED);
-        agent
-            .post(id, "start", "")
-            .await
-            .expect::<Instance>(StatusCode::ACCEPTED);
+        agent.start_again(id).await;
         tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
         agent.sigkill();
         agent.launch().await;
@@ -179,10 +170,7 @@ async fn a_killed_engine_is_a_failure_with_a_reason_and_can_be_started_again() {
     assert_eq!(failure.code, ErrorCode::EngineFailed);
     assert!(failure.message.contains("SIGKILL"), "{}", failure.message);
     assert!(!failed.wanted_running && failed.ports.is_empty());
-    agent
-        .post(instance.id, "start", "")
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.start_again(instance.id).await;
     let again = agent.until_ready(instance.id).await;
     assert!(again.failure.is_none());
 }
@@ -249,9 +237,7 @@ async fn an_engine_killed_while_the_agent_was_away_is_a_failure_too() {
 async fn a_guest_that_powers_itself_off_is_stopped_and_stays_so() {
     let agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("tired").await;
-    let mut console = Console::open(&agent, instance.id).await;
-    console.until("login:").await;
-    console.log_in().await;
+    let mut console = Console::at_the_shell(&agent, instance.id).await;
     console.type_in("poweroff\n").await;
     console.until_end().await;
     let stopped = agent.until_state(instance.id, RunState::Stopped).await;
@@ -262,9 +248,7 @@ async fn a_guest_that_powers_itself_off_is_stopped_and_stays_so() {
 async fn a_guest_that_powered_itself_off_while_the_agent_was_away_is_no_failure() {
     let mut agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("discreet").await;
-    let mut console = Console::open(&agent, instance.id).await;
-    console.until("login:").await;
-    console.log_in().await;
+    let mut console = Console::at_the_shell(&agent, instance.id).await;
     console.type_in("(sleep 2; poweroff) & echo dis''owned\n").await;
     console.until("disowned").await;
     agent.sigkill();
@@ -371,15 +355,8 @@ async fn a_fixed_port_belongs_to_one_instance_until_that_is_stopped() {
     body.generation = 2;
     taken(&agent.create(second, &body).await);
 
-    agent
-        .post(holder, "stop", r#"{"mode":"force"}"#)
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
-    agent.until_state(holder, RunState::Stopped).await;
-    agent
-        .post(second, "start", "")
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.stop(holder, &StopInstance::force()).await;
+    agent.start_again(second).await;
     agent.until_state(second, RunState::Running).await;
     taken_by_second(&agent.post(holder, "start", "").await);
 }
@@ -412,13 +389,7 @@ async fn guests_that_end_with_the_agent_have_not_failed_and_run_again_after_the_
 async fn after_a_reboot_of_the_host_what_was_meant_to_run_runs_again() {
     let mut agent = Agent::start(Options::with_tiny()).await;
     let meant = agent.boot("meant").await;
-    let id = Uuid::now_v7();
-    let mut body = tiny("still");
-    body.start = false;
-    agent
-        .create(id, &body)
-        .await
-        .expect::<Instance>(StatusCode::CREATED);
+    let id = agent.create_stopped("still").await;
     agent.until_state(id, RunState::Stopped).await;
     agent.sigkill();
     // A reboot, as far as the agent can tell: no process, an empty runtime directory, another boot id in the ledger.

@@ -82,9 +82,7 @@ async fn a_guest_of_roots_agent_runs_without_roots_rights_and_lives_a_whole_life
     agent.sigkill();
     agent.launch().await;
     agent.until_ready(id).await;
-    let mut console = Console::open(&agent, id).await;
-    console.until("login:").await;
-    console.log_in().await;
+    let mut console = Console::at_the_shell(&agent, id).await;
     console.run("echo pre''cious > /data/note; sync").await;
     console.type_in("reboot\n").await;
     console.until("login:").await;
@@ -98,10 +96,7 @@ async fn a_guest_of_roots_agent_runs_without_roots_rights_and_lives_a_whole_life
     let stopped = agent.until_state(id, RunState::Stopped).await;
     assert!(stopped.failure.is_none());
     // The sockets that it could not remove stand in nobody's way.
-    agent
-        .post(id, "start", "")
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.start_again(id).await;
     let pid = eventually("another guest", BOOT, async || guest_pid(id)).await;
     agent.until_ready(id).await;
     assert_powerless(pid);

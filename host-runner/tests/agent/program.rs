@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{Agent, Options, PROGRAM};
@@ -31,23 +32,28 @@ async fn connect_joins_stdin_and_stdout_to_the_socket_and_ends_with_it() {
     assert!(child.wait().unwrap().success());
 }
 
-#[test]
-fn connect_without_an_agent_says_so() {
-    let dir = tempfile::tempdir().unwrap();
+/// What `connect` says when it will not connect; on stdout, which belongs to the protocol, it says nothing.
+fn refused_connection(runtime_dir: &Path) -> String {
     let output = Command::new(PROGRAM)
         .arg("connect")
         .arg("--runtime-dir")
-        .arg(dir.path())
+        .arg(runtime_dir)
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout.is_empty(), "stdout belongs to the protocol");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn connect_without_an_agent_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = refused_connection(dir.path());
     assert!(
         said.contains("no agent listens on") && said.contains("api.sock"),
         "{said}"
     );
-    assert!(output.stdout.is_empty(), "stdout belongs to the protocol");
 }
 
 /// Anybody may make `/tmp/host-runner-UID`: what is typed into it must not reach their program.
@@ -56,15 +62,7 @@ fn connect_does_not_talk_to_a_socket_in_a_folder_that_others_can_write_to() {
     let dir = tempfile::tempdir().unwrap();
     let listener = std::os::unix::net::UnixListener::bind(dir.path().join("api.sock")).unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let output = Command::new(PROGRAM)
-        .arg("connect")
-        .arg("--runtime-dir")
-        .arg(dir.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = refused_connection(dir.path());
     assert!(said.contains("can be written to by others"), "{said}");
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "nobody has connected");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use api::{
     ApiError, CreateInstance, EngineRequest, ErrorCode, Instance, InstanceSpec, Mib, PortRequest, RunState,
+    StopInstance,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -251,6 +252,36 @@ impl Agent {
         .await
     }
 
+    /// Creates one that does not run, and waits until it is made.
+    pub async fn create_stopped(&self, name: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        let body = CreateInstance {
+            start: false,
+            ..tiny(name)
+        };
+        self.create(id, &body)
+            .await
+            .expect::<Instance>(StatusCode::CREATED);
+        self.until_state(id, RunState::Stopped).await;
+        id
+    }
+
+    /// Stops it, and waits until it has stopped.
+    pub async fn stop(&self, id: Uuid, how: &StopInstance) {
+        let body = serde_json::to_string(how).expect("a body");
+        self.post(id, "stop", &body)
+            .await
+            .expect::<Instance>(StatusCode::ACCEPTED);
+        self.until_state(id, RunState::Stopped).await;
+    }
+
+    /// Starts it; whoever needs it at its prompt waits for that.
+    pub async fn start_again(&self, id: Uuid) {
+        self.post(id, "start", "")
+            .await
+            .expect::<Instance>(StatusCode::ACCEPTED);
+    }
+
     pub async fn delete(&self, id: Uuid) -> Answer {
         self.call(Method::DELETE, &format!("/v1/instances/{id}"), "")
             .await
@@ -420,12 +451,13 @@ pub fn tiny(name: &str) -> CreateInstance {
                 guest: 80,
                 host: None,
             }],
+            placement: api::Placement::default(),
         },
         start: true,
     }
 }
 
-/// Makes the image once for all tests and all runs, and gives each agent a copy of its own.
+/// Makes the image unless it is there as this program would make it, and gives each agent a copy of its own.
 fn copy_tiny_image(state_dir: &Path) {
     static CACHE: OnceLock<PathBuf> = OnceLock::new();
     let cache = CACHE.get_or_init(build_tiny_image);
@@ -433,13 +465,11 @@ fn copy_tiny_image(state_dir: &Path) {
 }
 
 fn build_tiny_image() -> PathBuf {
-    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tiny-linux");
+    // The other packages' tests keep it in the same place, under the same lock.
+    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../tests/tiny-image");
     std::fs::create_dir_all(&cache).expect("a cache");
-    let lock = std::fs::File::create(cache.join("lock")).expect("a lock");
+    let lock = std::fs::File::create(cache.with_extension("lock")).expect("a lock");
     lock.lock().expect("the lock");
-    if cache.join("built").exists() {
-        return cache;
-    }
     let built = Command::new(PROGRAM)
         .args(["image", "build-tiny", "--state-dir"])
         .arg(&cache)
@@ -450,7 +480,6 @@ fn build_tiny_image() -> PathBuf {
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    std::fs::write(cache.join("built"), "").expect("a mark");
     cache
 }
 

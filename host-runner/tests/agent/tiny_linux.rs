@@ -1,6 +1,6 @@
 //! What Tiny Linux promises to whoever uses it: a disk that lasts, a network, and a name.
 
-use api::{Instance, Mib, RunState};
+use api::{Instance, Mib, StopInstance};
 use hyper::StatusCode;
 use uuid::Uuid;
 
@@ -17,14 +17,7 @@ async fn guest_with_disk(agent: &Agent, name: &str) -> (Uuid, Console) {
         .await
         .expect::<Instance>(StatusCode::CREATED);
     agent.until_ready(id).await;
-    (id, at_the_shell(agent, id).await)
-}
-
-async fn at_the_shell(agent: &Agent, id: Uuid) -> Console {
-    let mut console = Console::open(agent, id).await;
-    console.until("login:").await;
-    console.log_in().await;
-    console
+    (id, Console::at_the_shell(agent, id).await)
 }
 
 #[tokio::test]
@@ -35,18 +28,11 @@ async fn files_on_its_disk_last_and_the_power_button_leaves_the_disk_clean() {
     assert!(mounts.contains("/dev/vda /data"), "{mounts}");
     console.run("echo still-here >/data/note").await;
 
-    agent
-        .post(id, "stop", r#"{"mode":"graceful"}"#)
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
-    agent.until_state(id, RunState::Stopped).await;
-    agent
-        .post(id, "start", "")
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.stop(id, &StopInstance::graceful()).await;
+    agent.start_again(id).await;
     agent.until_ready(id).await;
 
-    let mut console = at_the_shell(&agent, id).await;
+    let mut console = Console::at_the_shell(&agent, id).await;
     let note = console.run("cat /data/note").await;
     assert!(note.contains("still-here"), "{note}");
     // What the kernel says of a file system that was not unmounted.
@@ -61,17 +47,10 @@ async fn a_disk_that_holds_something_else_is_left_alone() {
     console
         .run("umount /data && yes foreign | dd of=/dev/vda bs=64k count=4 conv=fsync")
         .await;
-    agent
-        .post(id, "stop", r#"{"mode":"force"}"#)
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
-    agent.until_state(id, RunState::Stopped).await;
-    agent
-        .post(id, "start", "")
-        .await
-        .expect::<Instance>(StatusCode::ACCEPTED);
+    agent.stop(id, &StopInstance::force()).await;
+    agent.start_again(id).await;
     agent.until_ready(id).await;
-    let mut console = at_the_shell(&agent, id).await;
+    let mut console = Console::at_the_shell(&agent, id).await;
     let note = console.run("cat /data/README").await;
     assert!(note.contains("left as it is"), "{note}");
     let content = console.run("head -c 8 /dev/vda").await;
@@ -82,7 +61,7 @@ async fn a_disk_that_holds_something_else_is_left_alone() {
 async fn its_network_comes_up_by_itself_and_its_name_is_the_instances() {
     let agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("named-so").await;
-    let mut console = at_the_shell(&agent, instance.id).await;
+    let mut console = Console::at_the_shell(&agent, instance.id).await;
     // The network comes up beside the prompt: the guest waits for it as a script in it would.
     let address = console
         .run("until ip addr show eth0 | grep 'inet '; do sleep 0.1; done; ip route; cat /etc/resolv.conf")
