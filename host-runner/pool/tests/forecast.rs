@@ -505,6 +505,11 @@ proptest! {
         values in prop_oneof![
             prop::collection::vec(any_value(), 0..420),
             (any_value(), 0..420_usize).prop_map(|(value, length)| vec![value; length]),
+            (any_value(), -0.01..0.01_f64, prop::collection::vec(-0.1..0.1_f64, 0..420)).prop_map(
+                |(from, slope, noise)| {
+                    (0..1_000_u32).map(f64::from).zip(noise).map(|(step, more)| from + slope * step + more).collect()
+                },
+            ),
             (any_value(), any_value(), 1..60_usize, 0..420_usize).prop_map(|(usual, burst, every, length)| {
                 (0..length).map(|step| if step % every == 0 { burst } else { usual }).collect()
             }),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
-use pool::forecast::{Accuracy, Effort, Evaluation, Sampling, evaluate_traces};
+use pool::forecast::{Accuracy, Effort, Evaluation, Sampling, days_in_a_row, evaluate_traces};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -81,6 +81,13 @@ fn the_result_is_that_of_the_sums() {
 }
 
 #[test]
+fn days_of_one_name_are_put_in_a_row() {
+    let days = [("web", [1.0, 2.0]), ("db", [5.0, 6.0]), ("web", [3.0, 4.0])];
+    let rows = days_in_a_row(days.iter().map(|(name, day)| (*name, day.as_slice())));
+    assert_eq!(rows, [[1.0, 2.0, 3.0, 4.0]]);
+}
+
+#[test]
 fn empty_and_broken_traces_are_no_evidence() {
     let evaluation = Evaluation::hour_ahead_of_percent(Effort::Quick);
     let traces = [vec![], vec![f64::NAN; 100], vec![-1.0; 100], vec![3.0; 5]];
@@ -110,19 +117,19 @@ impl Archive {
             return None;
         };
         let mut days: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
-        let mut by_name: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
+        let mut named: Vec<(String, Vec<f64>)> = Vec::new();
         for day in sorted_entries(&folder).into_iter().filter(|path| path.is_dir()) {
             for file in sorted_entries(&day) {
                 let trace = read(&file);
-                by_name.entry(name(&file)).or_default().push(trace.clone());
+                named.push((name(&file), trace.clone()));
                 days.entry(name(&day)).or_default().push(trace);
             }
         }
-        let joined: Vec<Vec<f64>> = by_name
-            .into_values()
-            .filter(|days| days.len() > 1)
-            .map(|days| days.concat())
-            .collect();
+        let joined = days_in_a_row(
+            named
+                .iter()
+                .map(|(name, trace)| (name.as_str(), trace.as_slice())),
+        );
         let thinned = |traces: Vec<Vec<f64>>| traces.into_iter().step_by(8).collect();
         Some(Self {
             days: days

@@ -3,6 +3,8 @@
 //! Rolling origin: at one point after the other of a trace, the forecast sees what was measured up to there and nothing
 //! later, and its error is taken `lead` steps ahead. Nothing is fitted to the traces beforehand.
 
+use std::collections::BTreeMap;
+
 use super::choose::forecast;
 use super::history::{History, HistoryError, Sampling};
 use super::stats::{mean, real};
@@ -65,6 +67,22 @@ pub struct Accuracy {
     pub total_error_vs_seasonal: Option<f64>,
     /// The share of outcomes within the bounds, which are meant to hold [`LEVEL_DEFAULT`] of them.
     pub within_bounds: f64,
+}
+
+/// Traces of the same name in a row, in the order in which they come; names that come once only are left out.
+///
+/// Of an archive of single days this makes series over several days, for which there is a day before. Where days of the
+/// archive are missing in between, the day before is the one before in the archive.
+pub fn days_in_a_row<'a>(days: impl IntoIterator<Item = (&'a str, &'a [f64])>) -> Vec<Vec<f64>> {
+    let mut by_name: BTreeMap<&str, Vec<&[f64]>> = BTreeMap::new();
+    for (name, day) in days {
+        by_name.entry(name).or_default().push(day);
+    }
+    by_name
+        .into_values()
+        .filter(|days| days.len() > 1)
+        .map(|days| days.concat())
+        .collect()
 }
 
 /// Judges forecasts of `traces` (values on the step of the sampling, oldest first).

@@ -19,7 +19,7 @@ const SMOOTHING: [f64; 2] = [0.3, 0.1];
 const FORECASTERS: usize = 1 + SMOOTHING.len() + WINDOWS.len() + 1;
 /// What an error still counts after each further one: half after 70 steps.
 const MEMORY: f64 = 0.99;
-/// How sharply weights tell forecasters apart. Chosen on one `PlanetLab` day in four (0.5 to 4 differ by less than 1 %).
+/// How sharply weights tell forecasters apart. On every fourth `PlanetLab` trace, 0.5 to 4 differ by less than 1 %.
 const SHARPNESS: f64 = 1.0;
 /// Errors below this share of the largest value are nothing.
 const ERROR_FLOOR: f64 = 1e-9;
@@ -48,7 +48,7 @@ pub(super) struct Rolled {
     pub(super) errors: Vec<f64>,
     /// Outcome minus the same forecast after one step already.
     pub(super) errors_next: Vec<f64>,
-    /// The origin of the last of `errors`, counted from the start of the series.
+    /// What each forecaster says at the end of the series, and what it is worth there.
     lines: [Line; FORECASTERS],
     weights: [f64; FORECASTERS],
     lead: usize,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::blend::{Rolled, roll};
 use super::history::History;
 use super::season::{Calendar, Season};
-use super::stats::{deviation, mean, mean_absolute, median, quantile, real, sorted};
+use super::stats::{count, deviation, mean, mean_absolute, median, quantile, real, sorted};
 use super::trend;
 use super::types::{Effort, Forecast, HORIZON_STEPS_MAX, LEVEL_DEFAULT, Method, Note};
 
@@ -116,8 +116,8 @@ fn too_short(values: &[f64], last: f64, capacity: f64, horizon: usize, level: f6
         level,
         method: Method::LastValue,
         note: Note::TooShort {
-            samples: values.len(),
-            needed: SAMPLES_MIN,
+            samples: count(values.len()),
+            needed: count(SAMPLES_MIN),
         },
     }
 }
@@ -271,7 +271,13 @@ impl Case {
         };
         let needed = (calendar.day * 2).max(calendar.day + self.lead + HELD_OUT_MIN);
         if samples < needed {
-            return (LEARNING, Note::NoSeasonYet { samples, needed });
+            return (
+                LEARNING,
+                Note::NoSeasonYet {
+                    samples: count(samples),
+                    needed: count(needed),
+                },
+            );
         }
         let longest = if full && self.shows_weeks(calendar) {
             calendar.week

@@ -14,7 +14,7 @@ mod stats;
 mod trend;
 mod types;
 
-pub use accuracy::{Accuracy, Evaluation, evaluate_traces};
+pub use accuracy::{Accuracy, Evaluation, days_in_a_row, evaluate_traces};
 pub use choose::forecast;
 pub use history::{
     BACKWARD_RUN_MAX, History, HistoryError, Irregularities, SAMPLES_MAX, STEP_S_MAX, SampleRefused, Sampling,

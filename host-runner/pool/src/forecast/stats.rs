@@ -1,8 +1,13 @@
 //! The few statistics that forecasts are made of. All of them are total: an empty series gives `None`, never a panic.
 
+/// A count as it is shown to people and sent to the window.
+pub(super) fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
 /// A count as a real number.
-pub(super) fn real(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+pub(super) fn real(length: usize) -> f64 {
+    f64::from(count(length))
 }
 
 /// The arithmetic mean.
