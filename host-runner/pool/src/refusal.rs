@@ -134,7 +134,11 @@ impl fmt::Display for Refusal {
             Self::Asleep => f.write_str("is asleep"),
             Self::PinnedElsewhere { machine } => write!(f, "is not {machine}, which it is tied to"),
             Self::WrongHardware { wanted, has } => {
-                write!(f, "is {}, it needs {wanted}", known(has, "of unknown hardware"))
+                write!(
+                    f,
+                    "is {}, it needs {wanted}",
+                    has.as_deref().unwrap_or("of unknown hardware")
+                )
             }
             Self::InsufficientMemory { needed_mib, free_mib } => {
                 write!(f, "needs {needed_mib} of memory, {free_mib} free")
@@ -163,7 +167,7 @@ impl fmt::Display for Refusal {
                 write!(
                     f,
                     "stands at {}, it needs {wanted}",
-                    known(has, "an unknown site")
+                    has.as_deref().unwrap_or("an unknown site")
                 )
             }
             Self::SiteForbidden { site } => write!(f, "stands at {site}, which it keeps away from"),
@@ -183,8 +187,4 @@ impl fmt::Display for Refusal {
             }
         }
     }
-}
-
-fn known<'a>(word: &'a Option<String>, unknown: &'a str) -> &'a str {
-    word.as_deref().unwrap_or(unknown)
 }

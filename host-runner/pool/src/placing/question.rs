@@ -77,6 +77,11 @@ impl<'a> Subject<'a> {
         Self { may_wake, ..self }
     }
 
+    /// Whether it is to hold memory and CPU.
+    pub(super) fn is_running(&self) -> bool {
+        self.activity == Activity::Running
+    }
+
     /// Asks one machine.
     ///
     /// # Panics
@@ -133,7 +138,7 @@ impl Question<'_> {
 
     /// Whether the instance is to hold memory and CPU.
     pub(super) fn is_running(&self) -> bool {
-        self.subject.activity == Activity::Running
+        self.subject.is_running()
     }
 
     /// The instance itself where it is on the machine and holds memory and CPU there.

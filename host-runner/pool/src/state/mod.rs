@@ -3,6 +3,7 @@
 mod asked;
 mod demand;
 mod disks;
+mod index;
 mod load;
 mod names;
 mod presence;
@@ -19,6 +20,7 @@ use crate::inventory::{Activity, Instance, Inventory, InventoryError, Machine, M
 pub use asked::{Asked, AskedAffinity, AskedDisk, AskedTarget, Pin};
 pub use demand::Demand;
 pub use disks::{DiskMisfit, GivenBack};
+pub use index::{DIRECTIONS, Index, Marks, Node, Point, Reach, weighed};
 pub use load::{Imbalance, Load};
 pub use names::{Groups, HardwareClasses, Images, Name, Names, Sites, Storages, Tags, Vocabularies};
 pub use presence::{Presence, Watchers};
@@ -48,6 +50,12 @@ pub struct Pool {
     instance_numbers: HashMap<Uuid, InstanceIndex>,
     neighbourhood: Neighbourhood,
     imbalance: Imbalance,
+    /// How many instances have a machine.
+    placed: u32,
+    /// Made when it is first asked for.
+    index: Option<Index>,
+    /// Machines that have changed since the index was refreshed, some more than once.
+    changed: Vec<MachineIndex>,
 }
 
 impl Pool {
@@ -67,6 +75,9 @@ impl Pool {
             instance_numbers: HashMap::with_capacity(inventory.instances.len()),
             neighbourhood: Neighbourhood::default(),
             imbalance: Imbalance::default(),
+            placed: 0,
+            index: None,
+            changed: Vec::new(),
         };
         for machine in &inventory.machines {
             pool.take_in_machine(machine);
@@ -137,6 +148,11 @@ impl Pool {
         self.instance_numbers.get(&id).copied()
     }
 
+    /// How many instances have a machine.
+    pub fn placed(&self) -> u32 {
+        self.placed
+    }
+
     /// Where the instances of a group are; `None` where none of it ever had a machine.
     pub fn group(&self, group: Name<Groups>) -> Option<&Presence> {
         self.neighbourhood.group(group)
@@ -201,6 +217,7 @@ impl Pool {
 
     /// Changes whether a machine takes instances.
     pub fn set_machine_state(&mut self, machine: MachineIndex, state: MachineState) {
+        self.note_change(machine);
         let seat = &mut self.machines[machine.0 as usize];
         let before = seat.is_balanced();
         seat.state = state;
@@ -224,6 +241,37 @@ impl Pool {
         });
     }
 
+    /// Brings the index up to date with every change since. Searches are fast after it, and look at every machine without it.
+    pub fn refresh_index(&mut self) {
+        let index = match &mut self.index {
+            Some(index) if self.changed.len() <= index.machines_count() => index,
+            // Nothing is kept of an index that is all but wholly out of date.
+            index => index.insert(Index::new(self.machines.iter().map(Point::of))),
+        };
+        for machine in self.changed.drain(..) {
+            if let Some(seat) = self.machines.get(machine.0 as usize) {
+                index.change(machine, Point::of(seat));
+            }
+        }
+        index.settle();
+    }
+
+    /// The index, if it is up to date.
+    pub fn index(&self) -> Option<&Index> {
+        self.index.as_ref().filter(|_| self.changed.is_empty())
+    }
+
+    fn note_change(&mut self, machine: MachineIndex) {
+        // Beyond one for each machine, the index is made anew, and which ones have changed is of no interest.
+        if self
+            .index
+            .as_ref()
+            .is_some_and(|index| self.changed.len() <= index.machines_count())
+        {
+            self.changed.push(machine);
+        }
+    }
+
     fn push_instance(&mut self, seat: InstanceSeat) -> InstanceIndex {
         let index = InstanceIndex(to_u32(self.instances.len()));
         self.instance_numbers.insert(seat.id, index);
@@ -233,6 +281,7 @@ impl Pool {
 
     /// Every change of a machine's sums goes through here, so that the imbalance follows.
     fn change_machine(&mut self, machine: MachineIndex, change: impl FnOnce(&mut MachineSeat)) {
+        self.note_change(machine);
         let seat = &mut self.machines[machine.0 as usize];
         let before = seat.load();
         change(seat);
@@ -242,6 +291,7 @@ impl Pool {
     }
 
     fn promise(&mut self, instance: InstanceIndex, machine: MachineIndex, change: Change) {
+        self.note_change(machine);
         let held = &mut self.instances[instance.0 as usize];
         let seat = &mut self.machines[machine.0 as usize];
         let before = seat.load();
@@ -252,6 +302,11 @@ impl Pool {
             Change::TakenBack => {}
         }
         let there = matches!(change, Change::Made);
+        self.placed = if there {
+            self.placed + 1
+        } else {
+            self.placed.saturating_sub(1)
+        };
         self.neighbourhood.change(&held.asked, machine, instance, there);
         for (disk, place) in held.asked.disks.iter().zip(&held.disk_places) {
             if let Some(storage) = place.and_then(|place| seat.storages.get_mut(place as usize)) {

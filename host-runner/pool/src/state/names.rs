@@ -79,6 +79,11 @@ impl<V> Names<V> {
 }
 
 impl<V> Name<V> {
+    /// Its number among `of` equal shares.
+    pub(super) fn share_of(self, of: u32) -> u32 {
+        self.number % of
+    }
+
     fn of(number: u32) -> Self {
         Self {
             number,

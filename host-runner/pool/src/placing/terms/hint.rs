@@ -1,0 +1,15 @@
+use super::{Slope, TermName, TermRule};
+
+pub(super) const RULE: TermRule = TermRule {
+    name: TermName::Hint,
+    applies: |scoring| scoring.subject.asked.hint.is_some(),
+    value: |scoring, outlook| {
+        if scoring.subject.asked.hint == Some(outlook.machine) {
+            1.0
+        } else {
+            0.0
+        }
+    },
+    most: |_, _| 0.0,
+    slope: |_, _| Slope::None,
+};
