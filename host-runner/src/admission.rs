@@ -153,9 +153,11 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
         Refusal::InsufficientDisk { needed_mib, free_mib }
         | Refusal::StorageFull {
             needed_mib, free_mib, ..
-        } => ApiError::new(ErrorCode::InsufficientDisk, message)
-            .with("needed_mib", *needed_mib)
-            .with("free_mib", *free_mib),
+        } => {
+            ApiError::new(ErrorCode::InsufficientDisk, message)
+                .with("needed_mib", *needed_mib)
+                .with("free_mib", *free_mib)
+        }
         Refusal::TooManyVcpus { needed, threads } => ApiError::new(ErrorCode::TooManyVcpus, message)
             .with("needed", *needed)
             .with("threads", *threads),
@@ -179,9 +181,7 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
         | Refusal::SiteForbidden { .. }
         | Refusal::NotTogether { .. }
         | Refusal::NotApart { .. }
-        | Refusal::BreaksRecovery { .. } => {
-            ApiError::new(ErrorCode::PlacementRule, message).with("rule", first.to_string())
-        }
+        | Refusal::BreaksRecovery { .. } => ApiError::new(ErrorCode::PlacementRule, message).with("rule", first.to_string()),
     })
 }
 
@@ -218,6 +218,7 @@ pub(crate) mod tests {
                 disk_mib: Mib(disk),
                 engine: EngineRequest::Auto,
                 ports: Vec::new(),
+                placement: api::Placement::default(),
             },
             intent: Intent::at_rest(),
             launch: None,

@@ -208,11 +208,18 @@ impl Instances {
                     return Err(InstanceError::Fixed { field, generation });
                 }
             }
-            if held.memory_promised() > Mib::ZERO {
-                return Err(wrong_state(held, "change"));
+            // Wishes about the place change nothing here: they may change while it runs.
+            let wishes_alone = InstanceSpec {
+                placement: held.spec.placement.clone(),
+                ..body.spec.clone()
+            } == held.spec;
+            if !wishes_alone {
+                if held.memory_promised() > Mib::ZERO {
+                    return Err(wrong_state(held, "change"));
+                }
+                self.name_is_free(held.id, &body.spec.name, records)?;
+                self.admit_at_rest(&body.spec, held.spec.disk_mib, records, grounds)?;
             }
-            self.name_is_free(held.id, &body.spec.name, records)?;
-            self.admit_at_rest(&body.spec, held.spec.disk_mib, records, grounds)?;
         }
         let mut record = held.clone();
         record.generation = generation;

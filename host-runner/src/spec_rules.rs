@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api::{ApiError, CreateInstance, ErrorCode, InstanceSpec, StopInstance, StopMode};
+use api::{AffinityTarget, ApiError, CreateInstance, ErrorCode, InstanceSpec, Placement, StopInstance, StopMode};
 
 /// Bytes in the longest name: a host name's label (RFC 1123).
 const NAME_BYTES_MAX: usize = 63;
@@ -139,6 +139,24 @@ fn ports(spec: &InstanceSpec) -> Result<(), RuleBroken> {
     Ok(())
 }
 
+fn placement(wishes: &Placement) -> Result<(), RuleBroken> {
+    if let Some(group) = &wishes.group {
+        label("placement.group", group)?;
+    }
+    let most = u32::try_from(Placement::AFFINITIES_MAX).unwrap_or(u32::MAX);
+    let count = u32::try_from(wishes.affinities.len()).unwrap_or(u32::MAX);
+    range("placement.affinities", count, 0, most)?;
+    for affinity in &wishes.affinities {
+        match &affinity.target {
+            AffinityTarget::Instance { id: _ } => {}
+            AffinityTarget::Group { name } | AffinityTarget::Tag { name } | AffinityTarget::Site { name } => {
+                label("placement.affinities.target.name", name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks the body of a create.
 pub fn check_create(body: &CreateInstance) -> Result<(), RuleBroken> {
     range("generation", body.generation, 1, u32::MAX)?;
@@ -148,7 +166,8 @@ pub fn check_create(body: &CreateInstance) -> Result<(), RuleBroken> {
     range("vcpus", spec.vcpus, 1, VCPUS_MAX)?;
     range("memory_mib", spec.memory_mib.0, MEMORY_MIB_MIN, MEMORY_MIB_MAX)?;
     range("disk_mib", spec.disk_mib.0, 0, DISK_MIB_MAX)?;
-    ports(spec)
+    ports(spec)?;
+    placement(&spec.placement)
 }
 
 /// Checks the memory against the least that the image boots with, in MiB.
@@ -167,7 +186,7 @@ pub fn check_stop(body: StopInstance) -> Result<(), RuleBroken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{EngineRequest, Mib, PortRequest};
+    use api::{Affinity, AffinityKind, EngineRequest, Mib, PortRequest};
     use proptest::prelude::*;
 
     fn body() -> CreateInstance {
@@ -184,6 +203,7 @@ mod tests {
                     guest: 80,
                     host: None,
                 }],
+                placement: Placement::default(),
             },
             start: true,
         }
@@ -269,6 +289,43 @@ mod tests {
         };
         assert_eq!(broken_by(twice(80, None)), ErrorCode::MalformedRequest);
         assert_eq!(broken_by(twice(81, Some(8080))), ErrorCode::MalformedRequest);
+    }
+
+    fn apart_from(target: AffinityTarget) -> Affinity {
+        Affinity {
+            kind: AffinityKind::Apart,
+            target,
+            hard: true,
+        }
+    }
+
+    #[test]
+    fn wishes_about_the_place_are_few_and_name_labels() {
+        let mut wishing = body();
+        wishing.spec.placement = Placement {
+            group: Some("web".into()),
+            affinities: vec![apart_from(AffinityTarget::Group { name: "web".into() }); Placement::AFFINITIES_MAX],
+            priority: i32::MIN,
+            ..Placement::default()
+        };
+        assert_eq!(check_create(&wishing), Ok(()));
+        let bad = || "two words".to_owned();
+        for target in [
+            AffinityTarget::Group { name: bad() },
+            AffinityTarget::Tag { name: bad() },
+            AffinityTarget::Site { name: bad() },
+        ] {
+            let code = broken_by(|body| body.spec.placement.affinities = vec![apart_from(target)]);
+            assert_eq!(code, ErrorCode::InvalidName);
+        }
+        assert_eq!(
+            broken_by(|body| body.spec.placement.group = Some(bad())),
+            ErrorCode::InvalidName
+        );
+        wishing.spec.placement.affinities.push(apart_from(AffinityTarget::Instance {
+            id: uuid::Uuid::now_v7(),
+        }));
+        assert_eq!(check_create(&wishing).unwrap_err().to_api().code, ErrorCode::OutOfRange);
     }
 
     #[test]

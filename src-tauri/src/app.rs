@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use api::Instance;
+use api::{Instance, Timestamp};
 use api::client::ClientError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,9 +13,9 @@ use crate::clock;
 use crate::contract::MachineAddress;
 use crate::creations::Creations;
 use crate::error::AppError;
-use crate::history::{History, HistoryError, SavedMachine};
+use crate::history::{History, HistoryError, SavedMachine, USAGE_KEPT};
 use crate::machines::{Answers, Dial, Machines};
-use crate::pool::Pool;
+use crate::pool::{Pool, STEP_S};
 use crate::recorder::Recorder;
 
 /// The desktop's running half.
@@ -54,10 +54,27 @@ impl App {
                 () = pool.push_changes() => {}
             }
         });
+        app.recall_loads(&saved).await?;
         for machine in saved {
             app.machines.join(machine, Answers::default(), None);
         }
         Ok(app)
+    }
+
+    /// How busy the machines were before this start: what decisions begin with.
+    async fn recall_loads(&self, machines: &[SavedMachine]) -> Result<(), HistoryError> {
+        let now = clock::now();
+        let kept_ms = i64::try_from(USAGE_KEPT.as_millis()).unwrap_or(i64::MAX);
+        let since = Timestamp::from_unix_ms(now.unix_ms().saturating_sub(kept_ms)).unwrap_or(now);
+        let loads = self.history.loads(since, STEP_S).await?;
+        self.pool.change(|picture| {
+            for (machine, at, share) in loads {
+                if machines.iter().any(|known| known.id == machine) {
+                    picture.remember_machine_load(machine, at, share);
+                }
+            }
+        });
+        Ok(())
     }
 
     /// The live picture.
@@ -140,6 +157,7 @@ async fn with_this_computer(history: &History) -> Result<Vec<SavedMachine>, Hist
         id: Uuid::now_v7(),
         name: this_computers_name(),
         address: MachineAddress::Local,
+        draining: false,
     };
     history.add_machine(&machine, clock::now()).await?;
     saved.insert(0, machine);

@@ -143,6 +143,7 @@ fn choose(
                 disk_mib: request.disk_mib,
                 engine: EngineRequest::Auto,
                 ports: request.ports.clone(),
+                placement: request.placement.clone(),
             },
             request: request.clone(),
             named: machine,

@@ -4,7 +4,9 @@
 //! measurements changed, so that the samples of two hundred machines cost the window one message a second. Where thousands of
 //! instances are measured, each push takes only so many, so that no window stands still over one.
 
+mod inventory;
 mod picture;
+mod usage;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +14,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
+pub use inventory::PastCarried;
 pub use picture::{LivePicture, MEASURED_PER_PUSH, SameMachine, Urgency};
+pub use usage::{MEANS_MAX, STEP_S};
 
 use crate::contract::{ActivityEntry, PoolChange, PoolPicture, WindowEvent};
 

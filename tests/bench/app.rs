@@ -143,6 +143,7 @@ impl Bench {
                 disk_mib: Mib(0),
                 engine: EngineRequest::Auto,
                 ports: Vec::new(),
+                placement: api::Placement::default(),
             },
             start: false,
         };

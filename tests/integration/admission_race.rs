@@ -21,6 +21,7 @@ fn wish(name: String, memory_mib: u32) -> CreateInstance {
             disk_mib: Mib(0),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
+            placement: api::Placement::default(),
         },
         start: true,
     }

@@ -125,6 +125,7 @@ fn tiny(name: &str, start: bool) -> CreateInstance {
             disk_mib: Mib(0),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
+            placement: api::Placement::default(),
         },
         start,
     }

@@ -11,6 +11,7 @@ mod agent_over_ssh;
 mod dependencies;
 mod desktop_app;
 mod lab;
+mod pool_dump;
 mod real_window;
 mod ssh_host_keys;
 mod ssh_link;

@@ -58,6 +58,8 @@ impl HostProbe {
         })?;
         let memory_total = Mib::floor_from_bytes(memory.total_kib.saturating_mul(1_024));
         let word = |path: &str| read_text(Path::new(path)).map(|text| printable(text.trim()));
+        let memory_offered_mib = memory_offered(memory_total, self.settings.offer_memory);
+        let hardware_virtualization = seen.hardware_virtualization();
         Ok(HostFacts {
             id,
             hostname: word("/proc/sys/kernel/hostname")?,
@@ -67,8 +69,13 @@ impl HostProbe {
             cpu_model: seen.cpu.model.clone(),
             threads: threads(),
             memory_total_mib: memory_total,
-            memory_offered_mib: memory_offered(memory_total, self.settings.offer_memory),
-            hardware_virtualization: seen.hardware_virtualization(),
+            memory_offered_mib,
+            instance_overhead_mib: if memory_offered_mib == memory_usable(memory_total) {
+                crate::engines::memory_overhead(hardware_virtualization.available)
+            } else {
+                Mib::ZERO
+            },
+            hardware_virtualization,
             engines: if qemu_works {
                 vec![EngineKind::Qemu]
             } else {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::charts::{CHART_SPAN_MS, machine_chart};
 use crate::clock;
-use crate::contract::{Call, Command, CommandError, MachineAddress, Settings};
+use crate::contract::{Call, Command, CommandError, MachineAddress, PoolMachine, Settings};
 use crate::error::AppError;
 use crate::instances;
 use crate::machines::{self, Answers};
@@ -116,6 +116,7 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
         } => json(instances::act(app, context, machine, instance, action).await?),
         Command::MachineAdd { request } => json(machines::add(app.machines(), app.history(), request).await?),
         Command::MachineRemove { machine } => json(machine_remove(app, machine).await?),
+        Command::MachineDrainSet { machine, draining } => json(drain_set(app, machine, draining).await?),
         Command::MachineReconnect {
             machine,
             password,
@@ -150,6 +151,18 @@ async fn machine_remove(app: &App, machine: Uuid) -> Result<(), AppError> {
         Some((_, true)) => Err(AppError::ThisComputerStays),
         Some((name, false)) => machines::remove(app.machines(), app.history(), machine, &name).await,
     }
+}
+
+/// Written down first: a machine that is shown as draining is so after a restart, too.
+async fn drain_set(app: &App, machine: Uuid, draining: bool) -> Result<PoolMachine, AppError> {
+    let unknown = AppError::UnknownMachine { id: machine };
+    if app.machine_name(machine).is_none() {
+        return Err(unknown);
+    }
+    app.history().set_draining(machine, draining).await?;
+    app.pool()
+        .change(|picture| picture.set_draining(machine, draining).cloned())
+        .ok_or(unknown)
 }
 
 async fn settings_set(app: &App, settings: Settings) -> Result<Settings, AppError> {
@@ -205,6 +218,7 @@ fn name(command: &Command) -> &'static str {
         Command::InstanceAct { .. } => "instance_act",
         Command::MachineAdd { .. } => "machine_add",
         Command::MachineRemove { .. } => "machine_remove",
+        Command::MachineDrainSet { .. } => "machine_drain_set",
         Command::MachineReconnect { .. } => "machine_reconnect",
         Command::ActivityList { .. } => "activity_list",
         Command::SettingsGet {} => "settings_get",
@@ -240,9 +254,9 @@ impl Subject {
                 });
                 about(Some(*machine), name, true)
             }
-            Command::MachineRemove { machine } | Command::MachineReconnect { machine, .. } => {
-                about(Some(*machine), None, true)
-            }
+            Command::MachineRemove { machine }
+            | Command::MachineDrainSet { machine, .. }
+            | Command::MachineReconnect { machine, .. } => about(Some(*machine), None, true),
             Command::MachineAdd { request } => Self {
                 machine: Some(machines::told(&request.address)),
                 ..about(None, None, true)

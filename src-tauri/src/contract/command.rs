@@ -1,4 +1,4 @@
-use api::{ApiError, Instance, Mib, PortRequest};
+use api::{ApiError, Instance, Mib, Placement, PortRequest};
 use pool::Preview;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -24,6 +24,10 @@ pub struct InstanceRequest {
     pub disk_mib: Mib,
     /// TCP ports to publish.
     pub ports: Vec<PortRequest>,
+    /// What it wishes of the machine that holds it; absent wishes nothing.
+    #[serde(default)]
+    #[ts(as = "Option<Placement>", optional)]
+    pub placement: Placement,
 }
 
 /// What can be done to an instance.
@@ -159,6 +163,13 @@ pub enum Command {
         /// The machine.
         machine: Uuid,
     },
+    /// Gives a machine no new instances from now on, or takes that back; answers the machine. Those that it has stay.
+    MachineDrainSet {
+        /// The machine.
+        machine: Uuid,
+        /// Whether it is to be left alone.
+        draining: bool,
+    },
     /// Connects to a machine now instead of waiting for the next try, with secrets where the link asked for them.
     MachineReconnect {
         /// The machine.
@@ -207,6 +218,7 @@ pub struct CommandResults {
     instance_act: Option<Instance>,
     machine_add: AddMachineOutcome,
     machine_remove: (),
+    machine_drain_set: PoolMachine,
     machine_reconnect: (),
     activity_list: ActivityPage,
     settings_get: Settings,

@@ -66,6 +66,8 @@ pub struct PoolMachine {
     pub usage: Option<HostUsage>,
     /// Its images.
     pub images: Vec<Image>,
+    /// True where this desktop gives it no new instances; those that it has stay.
+    pub draining: bool,
 }
 
 /// An instance and the machine that it is on.

@@ -14,12 +14,14 @@ pub struct SavedMachine {
     pub name: String,
     /// How it is reached; never with a secret.
     pub address: MachineAddress,
+    /// Whether it is given no new instances.
+    pub draining: bool,
 }
 
 impl History {
     /// All machines, in the order in which they were added.
     pub async fn machines(&self) -> Result<Vec<SavedMachine>, HistoryError> {
-        let rows = sqlx::query("SELECT id, name, address FROM machines ORDER BY position")
+        let rows = sqlx::query("SELECT id, name, address, draining FROM machines ORDER BY position")
             .fetch_all(&self.pool)
             .await
             .map_err(cannot("read the machines"))?;
@@ -32,6 +34,9 @@ impl History {
                     id: id.parse().map_err(damaged::<uuid::Error>("machines", "id"))?,
                     name: row.try_get("name").map_err(read("read a machine's name"))?,
                     address: serde_json::from_str(&address).map_err(damaged("machines", "address"))?,
+                    draining: row
+                        .try_get("draining")
+                        .map_err(read("read whether a machine is draining"))?,
                 })
             })
             .collect()
@@ -44,16 +49,28 @@ impl History {
             err,
         })?;
         sqlx::query(
-            "INSERT INTO machines (id, position, name, address, added_at) \
-             VALUES (?, (SELECT COALESCE(MAX(position), 0) + 1 FROM machines), ?, ?, ?)",
+            "INSERT INTO machines (id, position, name, address, added_at, draining) \
+             VALUES (?, (SELECT COALESCE(MAX(position), 0) + 1 FROM machines), ?, ?, ?, ?)",
         )
         .bind(machine.id.to_string())
         .bind(&machine.name)
         .bind(address)
         .bind(now.unix_ms())
+        .bind(machine.draining)
         .execute(&self.pool)
         .await
         .map_err(cannot("remember a machine"))?;
+        Ok(())
+    }
+
+    /// Remembers whether a machine is given no new instances. One that is not there has nothing to remember.
+    pub async fn set_draining(&self, id: Uuid, draining: bool) -> Result<(), HistoryError> {
+        sqlx::query("UPDATE machines SET draining = ? WHERE id = ?")
+            .bind(draining)
+            .bind(id.to_string())
+            .execute(&self.pool)
+            .await
+            .map_err(cannot("remember that a machine is draining"))?;
         Ok(())
     }
 

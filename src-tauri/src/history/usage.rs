@@ -54,6 +54,37 @@ impl History {
         transaction.commit().await.map_err(failed())
     }
 
+    /// How busy each machine was since `since`: means over `step_s` seconds of its CPU load, 0..=1 over all threads, each with the time of
+    /// its last measurement, oldest first.
+    pub async fn loads(&self, since: Timestamp, step_s: u32) -> Result<Vec<(Uuid, Timestamp, f64)>, HistoryError> {
+        let read = || cannot("read past loads");
+        let rows = sqlx::query(
+            "SELECT machine, MAX(at) AS last, AVG(cpu_percent) AS cpu_percent FROM usage WHERE at >= ? \
+             GROUP BY machine, at / ? ORDER BY machine, last",
+        )
+        .bind(since.unix_ms())
+        .bind(i64::from(step_s) * 1000)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(read())?;
+        rows.iter()
+            .map(|row| {
+                let machine: String = row.try_get("machine").map_err(read())?;
+                let last: i64 = row.try_get("last").map_err(read())?;
+                let cpu_percent: f64 = row.try_get("cpu_percent").map_err(read())?;
+                Ok((
+                    machine
+                        .parse()
+                        .map_err(damaged::<uuid::Error>("usage", "machine"))?,
+                    Timestamp::from_unix_ms(last)
+                        .ok_or("outside the calendar")
+                        .map_err(damaged("usage", "at"))?,
+                    cpu_percent / 100.0,
+                ))
+            })
+            .collect()
+    }
+
     /// A machine's measurements since `since`, oldest first.
     pub async fn usage(&self, machine: Uuid, since: Timestamp) -> Result<Vec<UsageSample>, HistoryError> {
         let read = || cannot("read measurements");

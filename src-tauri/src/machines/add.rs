@@ -115,7 +115,12 @@ async fn admit(
         Some(name) => name,
         None => free_name(&facts.hostname, &taken),
     };
-    let saved = SavedMachine { id, name, address };
+    let saved = SavedMachine {
+        id,
+        name,
+        address,
+        draining: false,
+    };
     history.add_machine(&saved, clock::now()).await?;
     machines
         .shared

@@ -80,6 +80,7 @@ impl Machines {
                 host: None,
                 usage: None,
                 images: Vec::new(),
+                draining: machine.draining,
             });
         });
         let (ask, asks) = mpsc::channel(4);

@@ -222,8 +222,9 @@ impl SessionTask {
 
     async fn apply(&self, event: Event) {
         let id = self.machine.id;
-        if let EventBody::UsageSampled { host, .. } = &event.body {
-            let total = self.shared.pool.read(|picture| {
+        if let EventBody::UsageSampled { host, instances } = &event.body {
+            let total = self.shared.pool.change(|picture| {
+                picture.remember_loads(id, now(), host, instances);
                 let facts = picture.machine(id)?.host.as_ref()?;
                 Some(facts.memory_total_mib)
             });

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use api::{Event, EventBody, Instance, Snapshot};
+use api::{Event, EventBody, HostUsage, Instance, InstanceUsage, Snapshot, Timestamp};
 use pool::{ImageAvailability, Machine, Mib, Readiness};
 use uuid::Uuid;
 
 use crate::activity::{Observed, observe, observe_deleted};
+use super::usage::Pasts;
 use crate::contract::{Link, PlacedInstance, PoolChange, PoolMachine, PoolPicture};
 
 /// How many machines and instances that were only measured a change carries at most: about 400 KiB of JSON, which a window reads
@@ -30,6 +31,10 @@ pub struct LivePicture {
     version: u32,
     machines: Vec<Seen>,
     instances: HashMap<Uuid, PlacedInstance>,
+    /// Of machines of the pool only, as shares of all their threads.
+    pub(super) machine_loads: Pasts,
+    /// Of instances of the picture only, in threads.
+    pub(super) instance_loads: Pasts,
     pending: Pending,
 }
 
@@ -157,6 +162,21 @@ impl LivePicture {
         self.instances.get(&id)
     }
 
+    /// The version under which the state of now was published, or will be with the next change.
+    pub(super) fn version_of_now(&self) -> u32 {
+        match self.urgency() {
+            Urgency::None => self.version,
+            Urgency::Calm | Urgency::Urgent => self.version.wrapping_add(1),
+        }
+    }
+
+    /// All instances, in the order of their ids: what is decided must not depend on how they happen to lie in memory.
+    pub(super) fn placed_by_id(&self) -> impl Iterator<Item = &PlacedInstance> {
+        let mut placed: Vec<&PlacedInstance> = self.instances.values().collect();
+        placed.sort_unstable_by_key(|placed| placed.instance.id);
+        placed.into_iter()
+    }
+
     /// The names of all instances, in no order.
     pub fn instance_names(&self) -> impl Iterator<Item = &str> {
         self.instances
@@ -195,6 +215,7 @@ impl LivePicture {
         }
         self.pending.machines.remove(&id);
         self.pending.measured_machines.forget(id);
+        self.machine_loads.forget(id);
         self.pending.removed_machines.insert(id);
     }
 
@@ -206,6 +227,35 @@ impl LivePicture {
         }
         seen.machine.link = link;
         self.pending.machines.insert(id);
+    }
+
+    /// Changes whether a machine is given new instances; answers the machine.
+    pub fn set_draining(&mut self, id: Uuid, draining: bool) -> Option<&PoolMachine> {
+        let seen = self.machines.iter_mut().find(|seen| seen.machine.id == id)?;
+        if seen.machine.draining != draining {
+            seen.machine.draining = draining;
+            self.pending.machines.insert(id);
+        }
+        Some(&seen.machine)
+    }
+
+    /// Remembers how busy a machine was, as a share of all its threads.
+    pub fn remember_machine_load(&mut self, id: Uuid, at: Timestamp, share: f64) {
+        self.machine_loads.take(id, at, share);
+    }
+
+    /// Remembers how busy a machine and its instances were; `at` is by the desktop's clock.
+    pub fn remember_loads(&mut self, id: Uuid, at: Timestamp, host: &HostUsage, instances: &[(Uuid, InstanceUsage)]) {
+        if self.machine(id).is_none() {
+            return;
+        }
+        self.remember_machine_load(id, at, host.cpu_percent / 100.0);
+        for (instance, usage) in instances {
+            let ours = self.instances.get(instance).is_some_and(|placed| placed.machine == id);
+            if ours {
+                self.instance_loads.take(*instance, at, usage.cpu_percent / 100.0);
+            }
+        }
     }
 
     /// Another machine of the pool that is the same host.
@@ -336,6 +386,7 @@ impl LivePicture {
         let placed = self.instances.remove(&id)?;
         self.pending.instances.remove(&id);
         self.pending.measured_instances.forget(id);
+        self.instance_loads.forget(id);
         self.pending.removed_instances.insert(id);
         Some(placed)
     }

@@ -72,6 +72,7 @@ pub fn facts(name: &str, number: u128) -> HostFacts {
         threads: 4,
         memory_total_mib: Mib(8192),
         memory_offered_mib: Mib(7168),
+        instance_overhead_mib: Mib::ZERO,
         hardware_virtualization: HardwareVirtualization {
             available: false,
             reason: "no svm, no vmx".into(),

@@ -213,6 +213,7 @@ pub fn tiny() -> InstanceRequest {
         memory_mib: Mib(128),
         disk_mib: Mib::ZERO,
         ports: Vec::new(),
+        placement: api::Placement::default(),
     }
 }
 

@@ -10,6 +10,7 @@ mod agent;
 mod app;
 mod desk;
 mod http;
+mod inventory;
 mod machines;
 mod memory;
 mod pool;

@@ -23,6 +23,7 @@ fn machine(number: u128) -> PoolMachine {
         host: None,
         usage: None,
         images: Vec::new(),
+        draining: false,
     }
 }
 
@@ -37,6 +38,7 @@ fn instance(number: u128, state: RunState) -> api::Instance {
             disk_mib: Mib::ZERO,
             engine: EngineRequest::Auto,
             ports: Vec::new(),
+            placement: api::Placement::default(),
         },
         start: true,
     };

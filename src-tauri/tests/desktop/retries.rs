@@ -47,6 +47,7 @@ async fn an_hour_of(error: fn() -> LinkError) -> (u32, Link) {
         id,
         name: "boreas".into(),
         address: ssh("boreas"),
+        draining: false,
     };
     machines.join(machine, Answers::default(), None);
     tokio::time::sleep(Duration::from_secs(60 * 60)).await;

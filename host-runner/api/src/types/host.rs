@@ -70,6 +70,10 @@ pub struct HostFacts {
     pub memory_total_mib: Mib,
     /// Memory that the machine offers to instances: the total less what is kept for the machine itself.
     pub memory_offered_mib: Mib,
+    /// What of the offered memory the engine of each instance takes beside its guest; 0 where the owner offers so little that engines
+    /// live on the rest.
+    #[serde(default)]
+    pub instance_overhead_mib: Mib,
     /// Whether the CPU runs guests itself.
     pub hardware_virtualization: HardwareVirtualization,
     /// The engines that work here.

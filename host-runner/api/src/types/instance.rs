@@ -3,7 +3,7 @@ use ts_rs::TS;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EngineKind, Mib, Timestamp};
+use super::{EngineKind, Mib, Placement, Timestamp};
 use crate::ErrorCode;
 
 /// Which engine an instance is to run on.
@@ -50,6 +50,10 @@ pub struct InstanceSpec {
     /// TCP ports to publish, at most 16, no guest port twice.
     #[serde(default)]
     pub ports: Vec<PortRequest>,
+    /// What it wishes of the machine that holds it; absent wishes nothing.
+    #[serde(default, skip_serializing_if = "Placement::is_indifferent")]
+    #[ts(as = "Option<Placement>", optional)]
+    pub placement: Placement,
 }
 
 /// Body of `PUT /v1/instances/{id}`. Safe to repeat: the same id, generation and spec is a no-op.

@@ -4,6 +4,7 @@ mod event;
 mod host;
 mod image;
 mod instance;
+mod placement;
 mod timestamp;
 
 pub use event::{Event, EventBody, EventCursor, Snapshot};
@@ -13,6 +14,8 @@ pub use instance::{
     CreateInstance, EngineChoice, EngineRequest, Failure, Instance, InstanceSpec, InstanceUsage, PortRequest,
     Progress, PublishedPort, RunState, StopInstance, StopMode,
 };
+pub use placement::Placement;
+pub use pool::inventory::{Affinity, AffinityKind, AffinityTarget, Mobility};
 pub use pool::{EngineKind, ImageState, Mib};
 pub use timestamp::Timestamp;
 

@@ -18,7 +18,7 @@ pub struct DiskNeed {
 }
 
 /// Near what, or far from what.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, TS)]
 #[serde(tag = "of", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AffinityTarget {
     /// One instance's machine.
@@ -44,7 +44,7 @@ pub enum AffinityTarget {
 }
 
 /// Near or far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, TS)]
 #[serde(rename_all = "snake_case")]
 pub enum AffinityKind {
     /// On the same machine; for a group: on a machine that holds one of it, if any of it is placed.
@@ -54,7 +54,7 @@ pub enum AffinityKind {
 }
 
 /// A wish about the neighbourhood.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, TS)]
 #[serde(deny_unknown_fields)]
 pub struct Affinity {
     /// Near or far.

@@ -117,6 +117,49 @@ path: string,
 refused: boolean, };
 
 /**
+ * A wish about the neighbourhood.
+ */
+export type Affinity = { 
+/**
+ * Near or far.
+ */
+kind: AffinityKind, 
+/**
+ * From what.
+ */
+target: AffinityTarget, 
+/**
+ * True: a machine that breaks it is refused. False: it is worse.
+ */
+hard: boolean, };
+
+/**
+ * Near or far.
+ */
+export type AffinityKind = "together" | "apart";
+
+/**
+ * Near what, or far from what.
+ */
+export type AffinityTarget = { "of": "instance", 
+/**
+ * The instance.
+ */
+id: string, } | { "of": "group", 
+/**
+ * The group.
+ */
+name: string, } | { "of": "tag", 
+/**
+ * The tag.
+ */
+name: string, } | { "of": "site", 
+/**
+ * The site.
+ */
+name: string, };
+
+/**
  * The body of every refusal. Each code documents its details' keys.
  */
 export type ApiError = { 
@@ -211,7 +254,15 @@ request: AddMachine, } } | { "name": "machine_remove", "args": {
 /**
  * The machine.
  */
-machine: string, } } | { "name": "machine_reconnect", "args": { 
+machine: string, } } | { "name": "machine_drain_set", "args": { 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Whether it is to be left alone.
+ */
+draining: boolean, } } | { "name": "machine_reconnect", "args": { 
 /**
  * The machine.
  */
@@ -273,7 +324,7 @@ export type CommandResults = { pool_get: PoolPicture, templates_list: Array<Temp
 /**
  * `null` after a delete.
  */
-instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_reconnect: null, activity_list: ActivityPage, settings_get: Settings, settings_set: Settings, machine_chart: string, };
+instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, settings_get: Settings, settings_set: Settings, machine_chart: string, };
 
 /**
  * A fact beside an error: a text or a small number.
@@ -312,7 +363,7 @@ export type EngineRequest = "auto" | "qemu";
  *
  * Codes of the host, of the link to it, and of the desktop share one enum, so that a window has one place to translate them.
  */
-export type ErrorCode = "malformed_request" | "body_too_large" | "invalid_name" | "out_of_range" | "no_such_endpoint" | "instance_not_found" | "image_not_found" | "image_corrupt" | "name_taken" | "stale_generation" | "conflicting_spec" | "wrong_state" | "insufficient_memory" | "insufficient_disk" | "too_many_vcpus" | "no_engine" | "engine_failed" | "port_taken" | "disk_full" | "events_lost" | "timed_out" | "internal" | "unreachable" | "host_key_unknown" | "host_key_changed" | "authentication_failed" | "passphrase_needed" | "bad_local_file" | "agent_missing" | "version_mismatch" | "protocol_violation" | "machine_not_found" | "machine_known" | "storage" | "cancelled";
+export type ErrorCode = "malformed_request" | "body_too_large" | "invalid_name" | "out_of_range" | "no_such_endpoint" | "instance_not_found" | "image_not_found" | "image_corrupt" | "name_taken" | "stale_generation" | "conflicting_spec" | "wrong_state" | "insufficient_memory" | "insufficient_disk" | "too_many_vcpus" | "no_engine" | "placement_rule" | "engine_failed" | "port_taken" | "disk_full" | "events_lost" | "timed_out" | "internal" | "unreachable" | "host_key_unknown" | "host_key_changed" | "authentication_failed" | "passphrase_needed" | "bad_local_file" | "agent_missing" | "version_mismatch" | "protocol_violation" | "machine_not_found" | "machine_known" | "storage" | "cancelled";
 
 /**
  * A place in a host's event stream: which run of the agent, and how many events of it have passed.
@@ -397,6 +448,11 @@ memory_total_mib: Mib,
  * Memory that the machine offers to instances: the total less what is kept for the machine itself.
  */
 memory_offered_mib: Mib, 
+/**
+ * What of the offered memory the engine of each instance takes beside its guest; 0 where the owner offers so little that engines
+ * live on the rest.
+ */
+instance_overhead_mib: Mib, 
 /**
  * Whether the CPU runs guests itself.
  */
@@ -623,7 +679,11 @@ disk_mib: Mib,
 /**
  * TCP ports to publish.
  */
-ports: Array<PortRequest>, };
+ports: Array<PortRequest>, 
+/**
+ * What it wishes of the machine that holds it; absent wishes nothing.
+ */
+placement?: Placement, };
 
 /**
  * What an instance is meant to be.
@@ -657,7 +717,11 @@ engine: EngineRequest,
 /**
  * TCP ports to publish, at most 16, no guest port twice.
  */
-ports: Array<PortRequest>, };
+ports: Array<PortRequest>, 
+/**
+ * What it wishes of the machine that holds it; absent wishes nothing.
+ */
+placement?: Placement, };
 
 /**
  * What a running instance uses, sampled every two seconds.
@@ -726,6 +790,11 @@ identity_file: string | null, };
 export type Mib = number;
 
 /**
+ * How an instance may move.
+ */
+export type Mobility = "live" | "cold" | "fixed";
+
+/**
  * How instances on this machine reach the network.
  */
 export type NetworkMode = "user";
@@ -742,6 +811,36 @@ machine: string,
  * The instance as last seen.
  */
 instance: Instance, };
+
+/**
+ * What an instance wishes of the machine that holds it. The wishes travel with the instance, so that every desktop that manages it
+ * decides alike; they bind whoever chooses a machine, and change nothing on the machine itself.
+ */
+export type Placement = { 
+/**
+ * The group that it belongs to, a label like a name; instances may wish to be near or far from a group's others.
+ */
+group: string | null, 
+/**
+ * Near what, and far from what, at most [`AFFINITIES_MAX`](Self::AFFINITIES_MAX).
+ */
+affinities: Array<Affinity>, 
+/**
+ * Who comes first where not all find room, higher before lower.
+ */
+priority: number, 
+/**
+ * How it may move.
+ */
+mobility: Mobility, 
+/**
+ * A host that would be liked, by [`HostFacts::id`](super::HostFacts::id): better than others, all else equal. It binds nobody.
+ */
+hint: string | null, 
+/**
+ * The only host that may hold it, by [`HostFacts::id`](super::HostFacts::id): every other is refused, and no plan moves it.
+ */
+pin: string | null, };
 
 /**
  * What changed from one version of the picture to a later one. Machines keep their order, new ones come last; instances are ordered
@@ -806,7 +905,11 @@ usage: HostUsage | null,
 /**
  * Its images.
  */
-images: Array<Image>, };
+images: Array<Image>, 
+/**
+ * True where this desktop gives it no new instances; those that it has stay.
+ */
+draining: boolean, };
 
 /**
  * The whole pool at one version.
@@ -872,7 +975,19 @@ host: number, };
 /**
  * Why a machine cannot take an instance, with the numbers.
  */
-export type Refusal = { "reason": "unreachable" } | { "reason": "insufficient_memory", 
+export type Refusal = { "reason": "unreachable" } | { "reason": "draining" } | { "reason": "asleep" } | { "reason": "pinned_elsewhere", 
+/**
+ * That machine's name; its identity where it is not of this pool.
+ */
+machine: string, } | { "reason": "wrong_hardware", 
+/**
+ * The class that the instance needs.
+ */
+wanted: string, 
+/**
+ * The machine's class, if it is known.
+ */
+has: string | null, } | { "reason": "insufficient_memory", 
 /**
  * What the instance needs, in MiB.
  */
@@ -888,7 +1003,23 @@ needed_mib: Mib,
 /**
  * What the machine can still promise, in MiB.
  */
-free_mib: Mib, } | { "reason": "too_many_vcpus", 
+free_mib: Mib, } | { "reason": "storage_full", 
+/**
+ * The storage.
+ */
+storage: string, 
+/**
+ * What the instance needs there, in MiB.
+ */
+needed_mib: Mib, 
+/**
+ * What the storage can still promise, in MiB.
+ */
+free_mib: Mib, } | { "reason": "storage_missing", 
+/**
+ * The storage.
+ */
+storage: string, } | { "reason": "too_many_vcpus", 
 /**
  * What the instance needs.
  */
@@ -896,7 +1027,19 @@ needed: number,
 /**
  * The machine's hardware threads.
  */
-threads: number, } | { "reason": "image_missing", 
+threads: number, } | { "reason": "too_many_vcpus_promised", 
+/**
+ * What the instance needs.
+ */
+needed: number, 
+/**
+ * What the machine can still promise.
+ */
+left: number, 
+/**
+ * What the machine may promise in all.
+ */
+limit: number, } | { "reason": "image_missing", 
 /**
  * The image's name.
  */
@@ -904,7 +1047,43 @@ image: string, } | { "reason": "image_corrupt",
 /**
  * The image's name.
  */
-image: string, } | { "reason": "no_engine" };
+image: string, } | { "reason": "no_engine" } | { "reason": "tag_missing", 
+/**
+ * The tag.
+ */
+tag: string, } | { "reason": "tag_forbidden", 
+/**
+ * The tag.
+ */
+tag: string, } | { "reason": "site_wrong", 
+/**
+ * Where the instance must be.
+ */
+wanted: string, 
+/**
+ * Where the machine stands, if that is known.
+ */
+has: string | null, } | { "reason": "site_forbidden", 
+/**
+ * The site.
+ */
+site: string, } | { "reason": "not_together", 
+/**
+ * The other instance, or the group.
+ */
+with: string, } | { "reason": "not_apart", 
+/**
+ * The other instance.
+ */
+from: string, } | { "reason": "breaks_recovery", 
+/**
+ * The machine whose failure is meant.
+ */
+failure: string, 
+/**
+ * How many instances would find no place.
+ */
+stranded: number, };
 
 /**
  * Where an instance is in its life.
