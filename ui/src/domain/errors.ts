@@ -30,6 +30,7 @@ const FACTS: Readonly<Record<ErrorCode, readonly string[]>> = {
   insufficient_disk: ['needed_mib', 'free_mib'],
   too_many_vcpus: ['needed', 'threads'],
   no_engine: [],
+  placement_rule: [],
   engine_failed: [],
   port_taken: ['port'],
   disk_full: ['path'],
@@ -57,6 +58,7 @@ export const ERROR_CODES = Object.keys(FACTS) as readonly ErrorCode[];
 /** Codes whose English message tells more than the code: it is shown beneath the translated cause. */
 const TELLS_MORE: readonly ErrorCode[] = [
   'engine_failed',
+  'placement_rule',
   'internal',
   'malformed_request',
   'bad_local_file',

@@ -27,6 +27,47 @@ export function refusalText(refusal: Refusal, machine: string): Message {
       return { key: 'refusal.image_missing', values: { machine, image: refusal.image } };
     case 'image_corrupt':
       return { key: 'refusal.image_corrupt', values: { machine, image: refusal.image } };
+    case 'draining':
+      return { key: 'refusal.draining', values: { machine } };
+    case 'asleep':
+      return { key: 'refusal.asleep', values: { machine } };
+    case 'pinned_elsewhere':
+      return { key: 'refusal.pinned_elsewhere', values: { pinned: refusal.machine } };
+    case 'wrong_hardware':
+      return refusal.has === null
+        ? { key: 'refusal.wrong_hardware_unknown', values: { machine, wanted: refusal.wanted } }
+        : { key: 'refusal.wrong_hardware', values: { machine, wanted: refusal.wanted, has: refusal.has } };
+    case 'storage_full':
+      return {
+        key: 'refusal.storage_full',
+        values: { machine, storage: refusal.storage, needed: refusal.needed_mib, free: refusal.free_mib },
+      };
+    case 'storage_missing':
+      return { key: 'refusal.storage_missing', values: { machine, storage: refusal.storage } };
+    case 'too_many_vcpus_promised':
+      return {
+        key: 'refusal.too_many_vcpus_promised',
+        values: { machine, needed: refusal.needed, left: refusal.left, limit: refusal.limit },
+      };
+    case 'tag_missing':
+      return { key: 'refusal.tag_missing', values: { machine, tag: refusal.tag } };
+    case 'tag_forbidden':
+      return { key: 'refusal.tag_forbidden', values: { machine, tag: refusal.tag } };
+    case 'site_wrong':
+      return refusal.has === null
+        ? { key: 'refusal.site_wrong_unknown', values: { machine, wanted: refusal.wanted } }
+        : { key: 'refusal.site_wrong', values: { machine, wanted: refusal.wanted, has: refusal.has } };
+    case 'site_forbidden':
+      return { key: 'refusal.site_forbidden', values: { machine, site: refusal.site } };
+    case 'not_together':
+      return { key: 'refusal.not_together', values: { machine, with: refusal.with } };
+    case 'not_apart':
+      return { key: 'refusal.not_apart', values: { machine, from: refusal.from } };
+    case 'breaks_recovery':
+      return {
+        key: 'refusal.breaks_recovery',
+        values: { failure: refusal.failure, count: refusal.stranded },
+      };
   }
 }
 

@@ -45,6 +45,20 @@ describe('everything that the contract can say has words', () => {
       too_many_vcpus: true,
       image_missing: true,
       image_corrupt: true,
+      draining: true,
+      asleep: true,
+      pinned_elsewhere: true,
+      wrong_hardware: true,
+      storage_full: true,
+      storage_missing: true,
+      too_many_vcpus_promised: true,
+      tag_missing: true,
+      tag_forbidden: true,
+      site_wrong: true,
+      site_forbidden: true,
+      not_together: true,
+      not_apart: true,
+      breaks_recovery: true,
     };
     Object.keys(reasons).forEach((reason) => has(`refusal.${reason}`));
   });
