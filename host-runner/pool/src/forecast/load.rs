@@ -7,13 +7,13 @@ use super::types::{Effort, Forecast, HORIZON_STEPS_MAX, LEVEL_DEFAULT, Method, N
 
 /// Older measurements than this say nothing about the present, in seconds: an hour.
 pub const AGE_S_MAX: i64 = 3_600;
-/// So many series get a full forecast each (0.1 ms for a day of history, 20 to 110 ms for four weeks).
-const FULL_SERIES_MAX: usize = 24;
+/// So many series get a full forecast each (0.1 ms for a day of history, 13 ms for four weeks, 50 ms more to try a trend).
+const FULL_SERIES_MAX: usize = 64;
 /// So many get a blend each (0.08 ms for a day of history, 0.4 to 1.2 ms for more); the rest a quick look (1.2 µs).
 const BLENDED_SERIES_MAX: usize = 1_000;
 
 /// The effort that each of `series` forecasts is worth, so that a whole pool is foretold within about a second of one core,
-/// or two at the worst: when every series is four weeks long and seems to have a trend.
+/// or a few at the worst: when every series is weeks long and seems to have a trend.
 pub fn effort_for(series: usize) -> Effort {
     if series <= FULL_SERIES_MAX {
         Effort::Full

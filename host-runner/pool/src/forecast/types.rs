@@ -21,7 +21,7 @@ pub enum Effort {
     /// helps; up to a millisecond.
     Blended,
     /// In addition daily and weekly seasons by MSTL and a trend by exponential smoothing, where they would have made smaller
-    /// errors; up to a tenth of a second for four weeks of history.
+    /// errors; some hundredths of a second for four weeks of history.
     Full,
 }
 
