@@ -1,8 +1,39 @@
 //! Plans: what would be moved, in which order, why, and what the pool would be afterwards. Nothing moves here.
+//!
+//! Each kind has one entry: [`drain`], [`balance`], [`recover`]. All are pure: the same pool and options give
+//! the same plan, except that a solver's time limit may cut its search short.
 
+mod balance;
+mod bonds;
+mod check;
+mod depends;
+mod draft;
+mod drain;
+mod error;
+mod evening;
+mod figures;
+mod homes;
+mod optimal;
+mod options;
+mod order;
 mod plan;
+mod purpose;
+mod recover;
+mod room;
+mod rules;
+mod trail;
+mod travel;
 
+pub use balance::balance;
+pub use depends::{Changed, DependsOn, InstanceThen, MachineThen};
+pub use drain::drain;
+pub use error::PlanError;
+pub use options::{
+    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, Edit, How, MoveCost, RecoverOptions,
+    WhatIfOptions,
+};
 pub use plan::{
     LeftOut, LeftOutReason, Move, MoveReason, Plan, PlanKind, PlanReport, PoolState, PowerChange, Recovery,
     Solver, SolverUsed, Step, Stranded,
 };
+pub use recover::recover;

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::depends::DependsOn;
 use crate::Refusal;
 use crate::inventory::Mobility;
 use crate::state::Load;
@@ -29,7 +31,7 @@ pub enum PlanKind {
 }
 
 /// How a plan is to be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, TS)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema, TS)]
 #[serde(rename_all = "snake_case")]
 pub enum Solver {
     /// A local search: fast at every size, and near the best.
@@ -48,6 +50,15 @@ pub struct SolverUsed {
     pub proven_optimal: bool,
     /// True where the time limit ended the search; the plan is the best found until then.
     pub stopped_by_limit: bool,
+}
+
+impl SolverUsed {
+    /// A local search, which proves nothing.
+    pub const HEURISTIC: Self = Self {
+        solver: Solver::Heuristic,
+        proven_optimal: false,
+        stopped_by_limit: false,
+    };
 }
 
 /// Why an instance is moved.
@@ -134,6 +145,8 @@ pub enum LeftOutReason {
     Fixed,
     /// It is pinned to the machine.
     Pinned,
+    /// It does not run: what is on a machine that is gone cannot be had from there.
+    Stopped,
     /// It was moved a short while ago.
     Cooldown {
         /// How long it stays put yet, in seconds.
@@ -192,6 +205,8 @@ pub struct Stranded {
 pub enum Recovery {
     /// Every one could.
     Recoverable,
+    /// Nobody has looked: in a pool of this size that takes longer than a plan may.
+    NotJudged,
     /// This one could not: the witness.
     Stranding {
         /// The machine whose failure is meant.
@@ -234,6 +249,8 @@ pub struct Plan {
     pub version: u32,
     /// What of that snapshot it depends on, as a digest: a later snapshot in which this is the same can still take the plan.
     pub fingerprint: String,
+    /// The same in detail, so that a refusal can say what has changed: see [`Plan::still_valid`].
+    pub depends_on: DependsOn,
     /// What is woken before, and put to sleep after.
     pub power: Vec<PowerChange>,
     /// The moves: a step begins when the one before it has ended.

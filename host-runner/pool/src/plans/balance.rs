@@ -1,0 +1,116 @@
+//! Evening out the load, and saying why where nothing is done.
+
+use super::draft::{Draft, Moment};
+use super::error::PlanError;
+use super::evening::{best_gain, even_out, is_overloaded, needed_gain};
+use super::figures::left_out;
+use super::options::BalanceOptions;
+use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed};
+use super::rules::{Rules, cooling_s, mobility};
+use crate::Pool;
+use crate::state::{InstanceIndex, MachineIndex};
+
+/// How many instances a plan names that it leaves where they are.
+const LEFT_OUT_MAX: usize = 32;
+
+/// How many machines' instances are looked at for that, the fullest first.
+const FULLEST_MAX: usize = 3;
+
+/// How the load can be evened out: first, machines that are expected to run out of CPU are relieved; then, if the imbalance is above
+/// [`begin`](BalanceOptions::begin), instances move as long as a move gains more than it costs and the imbalance is above
+/// [`end`](BalanceOptions::end). A plan made from where this one ends is empty. Where nothing is done, [`Plan::left_out`] says why.
+///
+/// # Errors
+/// An option is out of its range, or the solver that was asked for cannot be had.
+pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError> {
+    options.check()?;
+    let rules = Rules::new(options.cpu);
+    if !has_reason(pool, options) {
+        let draft = Draft {
+            left_out: vec![balanced_enough(pool, options.begin)],
+            ..Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC)
+        };
+        return Ok(draft.finish(&|moment| reason(moment, options)).plan);
+    }
+    let goal = even_out(pool, options);
+    let (goal, found_by) = match options.how.solver {
+        Solver::Heuristic => (goal, SolverUsed::HEURISTIC),
+        Solver::Optimal => super::optimal::balance(pool, options, goal)?,
+    };
+    let draft = Draft {
+        left_out: what_stays(&goal, options),
+        goal,
+        ..Draft::nothing(pool, PlanKind::Balance, rules, found_by)
+    };
+    Ok(draft.finish(&|moment| reason(moment, options)).plan)
+}
+
+fn has_reason(pool: &Pool, options: &BalanceOptions) -> bool {
+    pool.imbalance().value() > options.begin
+        || pool
+            .machines()
+            .any(|(machine, _)| is_overloaded(pool, machine, options))
+}
+
+fn reason(moment: &Moment<'_>, options: &BalanceOptions) -> MoveReason {
+    let overloaded = moment
+        .from
+        .filter(|from| is_overloaded(moment.pool, *from, options));
+    match overloaded {
+        Some(from) => MoveReason::Overload {
+            load: moment.pool.machine(from).load().cpu,
+        },
+        None => MoveReason::Balance { gain: moment.gain },
+    }
+}
+
+fn balanced_enough(pool: &Pool, threshold: f64) -> LeftOut {
+    LeftOut {
+        instance: None,
+        name: None,
+        reason: LeftOutReason::BalancedEnough {
+            imbalance: pool.imbalance().value(),
+            threshold,
+        },
+    }
+}
+
+/// Why the pool is not more even: that it is even enough, or what keeps the instances of the fullest machines where they are.
+fn what_stays(pool: &Pool, options: &BalanceOptions) -> Vec<LeftOut> {
+    if pool.imbalance().value() <= options.end {
+        return vec![balanced_enough(pool, options.end)];
+    }
+    let mut fullest: Vec<(f64, MachineIndex)> = pool
+        .machines()
+        .filter(|(_, seat)| seat.is_balanced())
+        .map(|(machine, seat)| (seat.load().highest(), machine))
+        .collect();
+    fullest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    fullest
+        .iter()
+        .take(FULLEST_MAX)
+        .flat_map(|(_, machine)| pool.machine(*machine).instances.iter().copied())
+        .take(LEFT_OUT_MAX)
+        .map(|instance| left_out(pool, instance, why_it_stays(pool, instance, options)))
+        .collect()
+}
+
+fn why_it_stays(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) -> LeftOutReason {
+    let seat = pool.instance(instance);
+    if let Err(reason) = mobility(seat) {
+        return reason;
+    }
+    if let Some(remaining_s) = cooling_s(seat, pool.now_s(), options.cooldown_s) {
+        return LeftOutReason::Cooldown { remaining_s };
+    }
+    match best_gain(pool, instance, options) {
+        Some((gain, _)) => LeftOutReason::GainTooSmall {
+            gain,
+            needed: needed_gain(pool, instance, options),
+        },
+        None => {
+            let (nearest, refusals) = super::figures::nearest(pool, instance, &Rules::new(options.cpu));
+            LeftOutReason::NoPlace { nearest, refusals }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Evening out the load by a local search: moves and swaps that lower the imbalance by more than they cost, the best first.
+//!
+//! What a move gains follows from the two machines alone, because the imbalance is kept as sums (see [`Imbalance`]); so a candidate costs a
+//! few nanoseconds however large the pool is.
+
+mod moves;
+mod relief;
+mod rows;
+mod swaps;
+
+use rows::Rows;
+
+use super::options::BalanceOptions;
+use super::rules::{Rules, cooling_s, mobility};
+use super::travel;
+use crate::Pool;
+use crate::state::{InstanceIndex, MachineIndex};
+
+/// How often the search begins anew from what it has found; in the last round it finds nothing more.
+const ROUNDS_MAX: u32 = 6;
+
+/// Later rounds go a little further than a first one would, so that a plan made from where this one ends is empty although floats round.
+const LATER_ROUNDS: f64 = 0.98;
+
+/// Makes the pool more even. Returns the pool with everything where it should be.
+pub(super) fn even_out(pool: &Pool, options: &BalanceOptions) -> Pool {
+    let mut search = Evening::new(pool, options);
+    for round in 0..ROUNDS_MAX {
+        let scale = if round == 0 { 1.0 } else { LATER_ROUNDS };
+        search.begin_round(scale);
+        search.relieve();
+        loop {
+            search.move_all();
+            if !search.swap_some() {
+                break;
+            }
+        }
+        search.take_back_what_hardly_helps();
+        if !search.has_changed() {
+            break;
+        }
+    }
+    search.pool
+}
+
+/// Whether a machine is expected to run out of CPU.
+pub(super) fn is_overloaded(pool: &Pool, machine: MachineIndex, options: &BalanceOptions) -> bool {
+    let seat = pool.machine(machine);
+    seat.is_balanced()
+        && seat.demand.with_margin(options.cpu.deviations) > options.overload * seat.offered_threads
+        && !seat.instances.is_empty()
+}
+
+/// The best that a single move of this instance would gain, in units of the imbalance, with the machine; `None` where no machine takes it.
+pub(super) fn best_gain(
+    pool: &Pool,
+    instance: InstanceIndex,
+    options: &BalanceOptions,
+) -> Option<(f64, MachineIndex)> {
+    let rows = Rows::of(pool);
+    let rules = Rules::new(options.cpu);
+    rows.best_target(pool, instance, &rules)
+}
+
+/// What a move must gain in units of the imbalance: its cost is meant for one machine's load, of which the imbalance is the mean.
+pub(super) fn needed_gain(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) -> f64 {
+    let machines = pool
+        .machines()
+        .filter(|(_, seat)| seat.is_balanced())
+        .count()
+        .max(1);
+    #[expect(clippy::cast_precision_loss, reason = "at most MACHINES_MAX")]
+    let machines = machines as f64;
+    options.cost.of_duration(travel::seconds_out(pool, instance)) / machines
+}
+
+struct Evening<'a> {
+    options: &'a BalanceOptions,
+    rules: Rules,
+    pool: Pool,
+    rows: Rows,
+    /// Where each instance was when the round began.
+    origin: Vec<Option<MachineIndex>>,
+    /// What stays where it is.
+    frozen: Vec<bool>,
+    /// What each instance's move must gain.
+    needed: Vec<f64>,
+    scale: f64,
+    moves_left: u32,
+}
+
+impl<'a> Evening<'a> {
+    fn new(pool: &Pool, options: &'a BalanceOptions) -> Self {
+        let now_s = pool.now_s();
+        let frozen = pool
+            .instances()
+            .map(|(_, seat)| mobility(seat).is_err() || cooling_s(seat, now_s, options.cooldown_s).is_some())
+            .collect();
+        let rows = Rows::of(pool);
+        let machines = rows.count();
+        let needed = pool
+            .instances()
+            .map(|(index, _)| options.cost.of_duration(travel::seconds_out(pool, index)) / machines)
+            .collect();
+        Self {
+            options,
+            rules: Rules::new(options.cpu),
+            pool: pool.clone(),
+            rows,
+            origin: Vec::new(),
+            frozen,
+            needed,
+            scale: 1.0,
+            moves_left: options.moves_max,
+        }
+    }
+
+    fn begin_round(&mut self, scale: f64) {
+        self.scale = scale;
+        self.origin = self.pool.instances().map(|(_, seat)| seat.machine).collect();
+    }
+
+    fn has_changed(&self) -> bool {
+        self.pool
+            .instances()
+            .zip(&self.origin)
+            .any(|((_, seat), origin)| seat.machine != *origin)
+    }
+
+    fn is_free(&self, instance: InstanceIndex) -> bool {
+        !self.frozen.get(instance.0 as usize).copied().unwrap_or(true)
+    }
+
+    /// What moving it must gain now: one that has left its origin has paid already, whichever machine it ends on.
+    fn must_gain(&self, instance: InstanceIndex) -> f64 {
+        const NO_LESS: f64 = 1e-12;
+        let origin = self.origin.get(instance.0 as usize).copied().flatten();
+        if origin != self.pool.instance(instance).machine {
+            return NO_LESS;
+        }
+        let needed = self
+            .needed
+            .get(instance.0 as usize)
+            .copied()
+            .unwrap_or(f64::INFINITY);
+        (needed * self.scale).max(NO_LESS)
+    }
+
+    /// A plan begins at one threshold and is content with a lower one.
+    fn is_content(&self) -> bool {
+        self.pool.imbalance().value() <= self.options.end || self.moves_left == 0
+    }
+
+    fn seat(&mut self, instance: InstanceIndex, to: MachineIndex) {
+        let from = self.pool.instance(instance).machine;
+        self.pool.seat(instance, to);
+        self.rows.refresh(&self.pool, to);
+        if let Some(from) = from {
+            self.rows.refresh(&self.pool, from);
+        }
+    }
+
+    /// The free ones on a machine, in an order that does not depend on how they came there.
+    fn free_on(&self, machine: MachineIndex) -> Vec<InstanceIndex> {
+        let mut free: Vec<InstanceIndex> = self
+            .pool
+            .machine(machine)
+            .instances
+            .iter()
+            .copied()
+            .filter(|instance| self.is_free(*instance))
+            .collect();
+        free.sort_unstable();
+        free
+    }
+}

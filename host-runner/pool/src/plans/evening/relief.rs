@@ -1,0 +1,46 @@
+//! Machines that are expected to run out of CPU are relieved first, whatever the imbalance.
+
+use super::{Evening, is_overloaded};
+use crate::state::{InstanceIndex, MachineIndex};
+
+impl Evening<'_> {
+    /// Moves instances off overloaded machines until they are overloaded no more, or nothing that is there can go.
+    pub(super) fn relieve(&mut self) {
+        let mut overloaded: Vec<MachineIndex> = self
+            .rows
+            .iter()
+            .map(|row| row.machine)
+            .filter(|machine| is_overloaded(&self.pool, *machine, self.options))
+            .collect();
+        overloaded.sort_by(|a, b| {
+            let load = |machine: &MachineIndex| self.pool.machine(*machine).load().cpu;
+            load(b).total_cmp(&load(a)).then(a.cmp(b))
+        });
+        for machine in overloaded {
+            while self.moves_left > 0 && is_overloaded(&self.pool, machine, self.options) {
+                let Some((instance, to)) = self.best_relief(machine) else {
+                    break;
+                };
+                self.seat(instance, to);
+                self.moves_left -= 1;
+            }
+        }
+    }
+
+    /// The move off this machine that leaves the pool most even, of those that take load away.
+    fn best_relief(&self, machine: MachineIndex) -> Option<(InstanceIndex, MachineIndex)> {
+        let mut best: Option<(f64, InstanceIndex, MachineIndex)> = None;
+        for instance in self.free_on(machine) {
+            if self.pool.instance(instance).demand.mean <= 0.0 {
+                continue;
+            }
+            let Some((gain, to)) = self.rows.best_target(&self.pool, instance, &self.rules) else {
+                continue;
+            };
+            if best.is_none_or(|(most, _, _)| gain > most) {
+                best = Some((gain, instance, to));
+            }
+        }
+        best.map(|(_, instance, to)| (instance, to))
+    }
+}

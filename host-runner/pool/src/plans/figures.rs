@@ -1,0 +1,89 @@
+//! The pool in figures, and the machine that comes nearest to taking what none can.
+
+use uuid::Uuid;
+
+use super::plan::{LeftOut, LeftOutReason, PoolState, Recovery, Stranded};
+use super::rules::Rules;
+use crate::inventory::MachineState;
+use crate::state::{InstanceIndex, MachineIndex};
+use crate::{Pool, Refusal};
+
+/// The pool at one moment, in figures.
+pub(super) fn pool_state(pool: &Pool) -> PoolState {
+    let awake = || {
+        pool.machines()
+            .map(|(_, seat)| seat)
+            .filter(|seat| matches!(seat.state, MachineState::Ready | MachineState::Draining))
+    };
+    PoolState {
+        mean_load: pool.imbalance().mean(),
+        highest_cpu_load: awake().map(|seat| seat.load().cpu).fold(0.0, f64::max),
+        imbalance: pool.imbalance().value(),
+        recovery: Recovery::NotJudged,
+        power_w: awake().map(|seat| seat.watts(seat.load().cpu)).sum(),
+        machines_awake: count(awake()),
+        instances_placed: count(pool.instances().filter(|(_, seat)| seat.machine.is_some())),
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+/// An instance that finds no place, with the machine that lacks least.
+pub(super) fn stranded(pool: &Pool, instance: InstanceIndex, rules: &Rules) -> Stranded {
+    let (nearest, refusals) = nearest(pool, instance, rules);
+    let held = pool.instance(instance);
+    Stranded {
+        instance: held.id,
+        name: held.name.to_string(),
+        nearest,
+        refusals,
+    }
+}
+
+/// An instance that stays where it is.
+pub(super) fn left_out(pool: &Pool, instance: InstanceIndex, reason: LeftOutReason) -> LeftOut {
+    let held = pool.instance(instance);
+    LeftOut {
+        instance: Some(held.id),
+        name: Some(held.name.to_string()),
+        reason,
+    }
+}
+
+/// The machine other than its own that has the fewest reasons to refuse, and among those the one that lacks least.
+pub(super) fn nearest(pool: &Pool, instance: InstanceIndex, rules: &Rules) -> (Option<Uuid>, Vec<Refusal>) {
+    let own = pool.instance(instance).machine;
+    let mut best: Option<(usize, f64, MachineIndex, Vec<Refusal>)> = None;
+    for (machine, _) in pool.machines().filter(|(machine, _)| own != Some(*machine)) {
+        let refusals = rules.refusals(pool, instance, machine);
+        let lacking = refusals.iter().map(lacking).sum::<f64>();
+        let is_nearer = best.as_ref().is_none_or(|(count, least, _, _)| {
+            refusals.len().cmp(count).then(lacking.total_cmp(least)).is_lt()
+        });
+        if is_nearer {
+            best = Some((refusals.len(), lacking, machine, refusals));
+        }
+    }
+    match best {
+        Some((_, _, machine, refusals)) => (Some(pool.machine(machine).id), refusals),
+        None => (None, Vec::new()),
+    }
+}
+
+/// How far away a refusal is from a yes: the share of what is needed that is not there. What is no matter of amounts is furthest.
+fn lacking(refusal: &Refusal) -> f64 {
+    const NO_MATTER_OF_AMOUNTS: f64 = 2.0;
+    let share = |needed: u32, free: u32| f64::from(needed.saturating_sub(free)) / f64::from(needed.max(1));
+    match refusal {
+        Refusal::InsufficientMemory { needed_mib, free_mib }
+        | Refusal::InsufficientDisk { needed_mib, free_mib }
+        | Refusal::StorageFull {
+            needed_mib, free_mib, ..
+        } => share(needed_mib.0, free_mib.0),
+        Refusal::TooManyVcpus { needed, threads } => share(*needed, *threads),
+        Refusal::TooManyVcpusPromised { needed, left, .. } => share(*needed, *left),
+        _ => NO_MATTER_OF_AMOUNTS,
+    }
+}

@@ -1,0 +1,147 @@
+//! Starting what ran on a machine that is gone on the others.
+
+use uuid::Uuid;
+
+use super::draft::Draft;
+use super::error::PlanError;
+use super::figures::{left_out, stranded};
+use super::homes::{Found, Search, find_homes};
+use super::options::RecoverOptions;
+use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed, Stranded};
+use super::purpose::Purpose;
+use super::rules::{Rules, mobility};
+use crate::Pool;
+use crate::inventory::{Activity, MachineState};
+use crate::state::InstanceIndex;
+
+/// How what ran on a machine that cannot be reached is started elsewhere: higher priorities first, and as few others moved as possible.
+/// What finds no place is named in [`Plan::stranded`]; the rest is recovered all the same.
+///
+/// Whoever carries it out must know that the instances do not run there any more: that a machine cannot be reached does not say so.
+///
+/// # Errors
+/// The machine is unknown, or can be reached; an option is out of its range, or the solver that was asked for cannot be had.
+pub fn recover(pool: &Pool, machine: Uuid, options: &RecoverOptions) -> Result<Plan, PlanError> {
+    options.check()?;
+    let gone = pool
+        .machine_of_id(machine)
+        .ok_or(PlanError::UnknownMachine { machine })?;
+    let seat = pool.machine(gone);
+    if seat.state != MachineState::Unreachable {
+        return Err(PlanError::WrongState {
+            operation: "recover",
+            name: seat.name.to_string(),
+            state: seat.state,
+            needed: "unreachable",
+        });
+    }
+    let mut held = seat.instances.clone();
+    held.sort_unstable();
+    let restart = Restart::of(pool, &held);
+    let (found, found_by) = restart.find(pool, options)?;
+    let draft = Draft::nothing(
+        pool,
+        PlanKind::Recover { machine },
+        Rules::new(options.cpu),
+        found_by,
+    )
+    .about(gone);
+    Ok(restart.finish(draft, found, MoveReason::Recover))
+}
+
+/// What is to be started elsewhere, and what cannot be.
+#[derive(Debug)]
+pub(super) struct Restart {
+    wanted: Vec<InstanceIndex>,
+    stuck: Vec<InstanceIndex>,
+    left_out: Vec<LeftOut>,
+}
+
+impl Restart {
+    pub(super) fn of(pool: &Pool, held: &[InstanceIndex]) -> Self {
+        let mut restart = Self {
+            wanted: Vec::new(),
+            stuck: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for instance in held.iter().copied() {
+            let seat = pool.instance(instance);
+            if seat.activity == Activity::Stopped && seat.machine.is_some() {
+                restart
+                    .left_out
+                    .push(left_out(pool, instance, LeftOutReason::Stopped));
+                continue;
+            }
+            // Without a machine there is nothing that it would have to leave.
+            match mobility(seat) {
+                Err(reason) if seat.machine.is_some() => {
+                    restart.left_out.push(left_out(pool, instance, reason));
+                    restart.stuck.push(instance);
+                }
+                _ => restart.wanted.push(instance),
+            }
+        }
+        restart
+    }
+
+    pub(super) fn find(
+        &self,
+        pool: &Pool,
+        options: &RecoverOptions,
+    ) -> Result<(Found, SolverUsed), PlanError> {
+        let search = Search {
+            rules: Rules::new(options.cpu),
+            cost: options.cost,
+            make_room: options.make_room,
+            wake: options.wake,
+            seed: options.how.seed,
+        };
+        let found = find_homes(pool, &self.wanted, &search);
+        match options.how.solver {
+            Solver::Heuristic => Ok((found, SolverUsed::HEURISTIC)),
+            Solver::Optimal => super::optimal::homes(pool, &self.wanted, &search, &options.how, found),
+        }
+    }
+
+    pub(super) fn finish(self, draft: Draft<'_>, found: Found, reason: MoveReason) -> Plan {
+        let rules = draft.rules;
+        let mut start = draft.start.clone();
+        for machine in &found.woken {
+            start.set_machine_state(*machine, MachineState::Ready);
+        }
+        let purpose = Purpose::of(&start, &found.pool, &self.wanted, reason);
+        let draft = Draft {
+            start,
+            goal: found.pool,
+            wake: found.woken,
+            left_out: self.left_out,
+            ..draft
+        };
+        let mut finished = draft.finish(&|moment| purpose.reason(moment));
+        // What has a place but no way there counts as stranded, too: it is not in the end where it should be.
+        let blocked = finished.blocked.iter().map(|blocked| blocked.instance);
+        let mut homeless: Vec<InstanceIndex> = self
+            .stuck
+            .into_iter()
+            .chain(found.homeless)
+            .chain(blocked)
+            .collect();
+        homeless.retain(|instance| {
+            let now = finished.end.instance(*instance).machine;
+            now.is_none_or(|machine| finished.end.machine(machine).state == MachineState::Unreachable)
+        });
+        homeless.sort_by_key(|instance| {
+            (
+                std::cmp::Reverse(finished.end.instance(*instance).asked.priority),
+                *instance,
+            )
+        });
+        homeless.dedup();
+        let stranded: Vec<Stranded> = homeless
+            .iter()
+            .map(|instance| stranded(&finished.end, *instance, &rules))
+            .collect();
+        finished.plan.stranded = stranded;
+        finished.plan
+    }
+}

@@ -1,0 +1,73 @@
+//! What a move may do: the filters of placement, a limit for CPU, and who may move at all.
+
+use super::options::CpuLimit;
+use super::plan::LeftOutReason;
+use crate::inventory::{Activity, Mobility};
+use crate::placing::{Subject, passes, unmet};
+use crate::state::{InstanceIndex, InstanceSeat, MachineIndex};
+use crate::{Pool, Refusal};
+
+/// What a target must fulfil: everything that placement asks of it, and a limit for its CPU.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    cpu: CpuLimit,
+}
+
+impl Rules {
+    pub(super) fn new(cpu: CpuLimit) -> Self {
+        Self { cpu }
+    }
+
+    /// Whether the machine may take the instance as the pool is now.
+    pub(super) fn fits(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> bool {
+        self.has_cpu_for(pool, instance, machine) && passes(&Subject::of(pool, instance).on(machine))
+    }
+
+    /// Why it may not; empty where it may.
+    pub(super) fn refusals(
+        &self,
+        pool: &Pool,
+        instance: InstanceIndex,
+        machine: MachineIndex,
+    ) -> Vec<Refusal> {
+        unmet(&Subject::of(pool, instance).on(machine))
+    }
+
+    /// Whether the machine's CPU stays within the limit with the instance.
+    pub(super) fn has_cpu_for(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> bool {
+        let held = pool.instance(instance);
+        let Some(load_max) = self.cpu.load_max else {
+            return true;
+        };
+        if held.activity == Activity::Stopped {
+            return true;
+        }
+        let seat = pool.machine(machine);
+        let mut demand = seat.demand;
+        demand.add(held.demand);
+        demand.with_margin(self.cpu.deviations) <= load_max * seat.offered_threads + TOLERANCE_THREADS
+    }
+}
+
+/// Sums of measured floats differ in their last digits by the order in which they were made.
+const TOLERANCE_THREADS: f64 = 1e-9;
+
+/// Whether a plan may move an instance that has a machine, and if not, why.
+pub(super) fn mobility(instance: &InstanceSeat) -> Result<Mobility, LeftOutReason> {
+    if instance.asked.pin.is_some() {
+        return Err(LeftOutReason::Pinned);
+    }
+    match (instance.asked.mobility, instance.activity) {
+        (Mobility::Fixed, _) => Err(LeftOutReason::Fixed),
+        (Mobility::Live, Activity::Running) => Ok(Mobility::Live),
+        (Mobility::Live, Activity::Stopped) | (Mobility::Cold, _) => Ok(Mobility::Cold),
+    }
+}
+
+/// How long an instance that was moved lately stays put yet, in seconds; `None` where it may move again. A move in the future is one of a
+/// clock ahead of ours: it counts as just done.
+pub(super) fn cooling_s(instance: &InstanceSeat, now_s: i64, cooldown_s: u32) -> Option<u32> {
+    let since = now_s.saturating_sub(instance.moved_at_s?).max(0);
+    let remaining = i64::from(cooldown_s).saturating_sub(since);
+    u32::try_from(remaining).ok().filter(|remaining| *remaining > 0)
+}

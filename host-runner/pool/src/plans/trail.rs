@@ -1,0 +1,67 @@
+//! A pool that is tried things out on: every change can be taken back.
+
+use crate::Pool;
+use crate::inventory::MachineState;
+use crate::state::{InstanceIndex, MachineIndex};
+
+/// A pool, and what was done to it.
+#[derive(Debug)]
+pub(super) struct Trail {
+    pool: Pool,
+    done: Vec<(InstanceIndex, Option<MachineIndex>)>,
+}
+
+impl Trail {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self {
+            pool,
+            done: Vec::new(),
+        }
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// To look at what would be, by changes that whoever makes them takes back himself.
+    pub(super) fn scratch(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    /// A machine is woken, or put to sleep again. Not taken back by [`back_to`](Self::back_to).
+    pub(super) fn set_state(&mut self, machine: MachineIndex, state: MachineState) {
+        self.pool.set_machine_state(machine, state);
+    }
+
+    pub(super) fn into_pool(self) -> Pool {
+        self.pool
+    }
+
+    pub(super) fn seat(&mut self, instance: InstanceIndex, machine: MachineIndex) {
+        self.done.push((instance, self.pool.instance(instance).machine));
+        self.pool.seat(instance, machine);
+    }
+
+    pub(super) fn unseat(&mut self, instance: InstanceIndex) {
+        self.done.push((instance, self.pool.instance(instance).machine));
+        self.pool.unseat(instance);
+    }
+
+    /// How much was done, to come back to.
+    pub(super) fn mark(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Takes everything back that was done since the mark.
+    pub(super) fn back_to(&mut self, mark: usize) {
+        while self.done.len() > mark {
+            let Some((instance, before)) = self.done.pop() else {
+                return;
+            };
+            match before {
+                Some(machine) => self.pool.seat(instance, machine),
+                None => self.pool.unseat(instance),
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a plan promises: it says beforehand whether it can be carried out, carries nothing out that hurts on the way, and says why it does
+//! what it does, and why not more.
+
+#[path = "plans/support.rs"]
+mod support;
+
+#[path = "plans/balancing.rs"]
+mod balancing;
+#[path = "plans/draining.rs"]
+mod draining;
+#[path = "plans/properties.rs"]
+mod properties;
+#[path = "plans/recovering.rs"]
+mod recovering;
+#[path = "plans/validity.rs"]
+mod validity;

@@ -1,0 +1,96 @@
+//! What holds for every pool.
+
+use pool::inventory::{Inventory, MachineState};
+use pool::plans::{BalanceOptions, DrainOptions, Plan, RecoverOptions, balance, drain, recover};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+use crate::support::{
+    Ledger, applied, machine_id, moves, pool,
+    random::{Made, inventories},
+};
+
+/// Carries a plan out in some of the orders that it allows; the ledger checks every moment.
+fn carry_out_in_some_orders(inventory: &Inventory, plan: &Plan, seed: u64) {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    for _ in 0..4 {
+        Ledger::new(inventory).carry_out(plan, |moves| {
+            let mut begin: Vec<usize> = (0..moves).collect();
+            let mut end = begin.clone();
+            begin.shuffle(&mut random);
+            end.shuffle(&mut random);
+            (begin, end)
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_drain_leaves_nothing_behind_or_moves_nothing(Made(inventory) in inventories(), seed in any::<u64>()) {
+        let before = pool(&inventory);
+        let machine = machine_id(0);
+        let plan = drain(&before, machine, &DrainOptions::default()).unwrap();
+        carry_out_in_some_orders(&inventory, &plan, seed);
+        let after = applied(&inventory, &plan);
+        let left = after.instances.iter().filter(|instance| instance.machine == Some(machine)).count();
+        if plan.stranded.is_empty() {
+            prop_assert_eq!(left, 0);
+        } else {
+            prop_assert!(plan.steps.is_empty() && plan.power.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_balance_overloads_nothing_and_leaves_nothing_to_balance(Made(inventory) in inventories(), seed in any::<u64>()) {
+        let before = pool(&inventory);
+        let options = BalanceOptions::default();
+        let plan = balance(&before, &options).unwrap();
+        carry_out_in_some_orders(&inventory, &plan, seed);
+        prop_assert!(plan.after.imbalance <= plan.before.imbalance + 1e-9 || plan.before.highest_cpu_load > 0.9);
+        let after = applied(&inventory, &plan);
+        let again = balance(&pool(&after), &options).unwrap();
+        prop_assert_eq!(moves(&again), 0, "{:?} after {:?}", again.steps, plan.steps);
+    }
+
+    #[test]
+    fn a_recovery_starts_what_it_can_and_names_the_rest(Made(mut inventory) in inventories(), seed in any::<u64>()) {
+        inventory.machines[0].state = MachineState::Unreachable;
+        let gone = machine_id(0);
+        let before = pool(&inventory);
+        let plan = recover(&before, gone, &RecoverOptions::default()).unwrap();
+        carry_out_in_some_orders(&inventory, &plan, seed);
+        let after = applied(&inventory, &plan);
+        for instance in after.instances.iter().filter(|instance| instance.machine == Some(gone)) {
+            prop_assert!(plan.stranded.iter().any(|stranded| stranded.instance == instance.id));
+        }
+        for stranded in &plan.stranded {
+            let instance = after.instances.iter().find(|instance| instance.id == stranded.instance).unwrap();
+            prop_assert_eq!(instance.machine, Some(gone));
+        }
+    }
+
+    #[test]
+    fn the_same_pool_and_seed_give_the_same_plan(Made(inventory) in inventories()) {
+        let once = balance(&pool(&inventory), &BalanceOptions::default()).unwrap();
+        let twice = balance(&pool(&inventory), &BalanceOptions::default()).unwrap();
+        prop_assert_eq!(once, twice);
+        let once = drain(&pool(&inventory), machine_id(1), &DrainOptions::default()).unwrap();
+        let twice = drain(&pool(&inventory), machine_id(1), &DrainOptions::default()).unwrap();
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn a_plan_holds_for_the_pool_that_it_was_made_for(Made(inventory) in inventories()) {
+        let before = pool(&inventory);
+        let plan = balance(&before, &BalanceOptions::default()).unwrap();
+        prop_assert_eq!(plan.still_valid(&before), Ok(()));
+        // Once carried out, it can not be carried out again.
+        if moves(&plan) > 0 {
+            let after = pool(&applied(&inventory, &plan));
+            prop_assert!(plan.still_valid(&after).is_err());
+        }
+    }
+}

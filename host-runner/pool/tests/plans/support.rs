@@ -1,0 +1,361 @@
+//! Pools to plan for, and a ledger that carries plans out step by step and checks every moment. It knows nothing of how plans are made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pool::inventory::{
+    Activity, Affinity, AffinityKind, AffinityTarget, Instance, Inventory, Machine, Mobility, Needs,
+    UsageSeries,
+};
+use pool::plans::{Plan, PowerChange};
+use pool::{Mib, Pool};
+use uuid::Uuid;
+
+pub const NOW_S: i64 = 1_800_000_000;
+
+pub fn machine_id(number: usize) -> Uuid {
+    Uuid::from_u128(0x1000_0000 + number as u128)
+}
+
+pub fn instance_id(number: usize) -> Uuid {
+    Uuid::from_u128(0x2000_0000 + number as u128)
+}
+
+pub fn machine(number: usize, threads: u32, memory_gib: u32) -> Machine {
+    Machine::new(
+        machine_id(number),
+        format!("machine-{number}"),
+        threads,
+        Mib(memory_gib * 1024),
+    )
+}
+
+/// An instance on a machine, which uses some CPU all the time.
+pub fn instance(number: usize, on: usize, vcpus: u32, memory_gib: u32, threads_used: f64) -> Instance {
+    Instance {
+        id: instance_id(number),
+        name: format!("instance-{number}"),
+        machine: Some(machine_id(on)),
+        activity: Activity::Running,
+        needs: Needs::new(vcpus, Mib(memory_gib * 1024)),
+        usage: Some(usage(threads_used)),
+        moved_at_s: None,
+    }
+}
+
+pub fn usage(threads_used: f64) -> UsageSeries {
+    UsageSeries {
+        last_at_s: NOW_S - 60,
+        step_s: 300,
+        values: vec![threads_used; 12],
+    }
+}
+
+pub fn inventory(machines: Vec<Machine>, instances: Vec<Instance>) -> Inventory {
+    Inventory {
+        version: 7,
+        taken_at_s: NOW_S,
+        machines,
+        instances,
+        ..Inventory::empty()
+    }
+}
+
+pub fn pool(inventory: &Inventory) -> Pool {
+    Pool::new(inventory, NOW_S).expect("an inventory without faults")
+}
+
+pub fn apart_from_group(group: &str) -> Affinity {
+    Affinity {
+        kind: AffinityKind::Apart,
+        target: AffinityTarget::Group { name: group.into() },
+        hard: true,
+    }
+}
+
+pub fn affinity_to(kind: AffinityKind, number: usize) -> Affinity {
+    Affinity {
+        kind,
+        target: AffinityTarget::Instance {
+            id: instance_id(number),
+        },
+        hard: true,
+    }
+}
+
+/// The inventory after a plan was carried out.
+pub fn applied(before: &Inventory, plan: &Plan) -> Inventory {
+    let mut after = before.clone();
+    for made in plan.steps.iter().flat_map(|step| &step.moves) {
+        let moved = after
+            .instances
+            .iter_mut()
+            .find(|instance| instance.id == made.instance)
+            .expect("a plan moves what is there");
+        assert_eq!(moved.machine, made.from, "{} is elsewhere", made.name);
+        moved.machine = Some(made.to);
+    }
+    for change in &plan.power {
+        let (machine, state) = match change {
+            PowerChange::Wake { machine } => (machine, pool::inventory::MachineState::Ready),
+            PowerChange::Sleep { machine } => (machine, pool::inventory::MachineState::Asleep),
+        };
+        for seen in after.machines.iter_mut().filter(|seen| seen.id == *machine) {
+            seen.state = state;
+        }
+    }
+    after
+}
+
+pub fn moves(plan: &Plan) -> usize {
+    plan.steps.iter().map(|step| step.moves.len()).sum()
+}
+
+/// Who holds what, move by move: an instance under way holds room on both its machines.
+pub struct Ledger<'a> {
+    inventory: &'a Inventory,
+    held: BTreeMap<Uuid, BTreeSet<Uuid>>,
+}
+
+impl<'a> Ledger<'a> {
+    pub fn new(inventory: &'a Inventory) -> Self {
+        let mut held: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
+        for instance in &inventory.instances {
+            if let Some(machine) = instance.machine {
+                held.entry(machine).or_default().insert(instance.id);
+            }
+        }
+        Self { inventory, held }
+    }
+
+    /// Carries the plan out; `order` says for each step in which order its moves begin, and then in which they end.
+    pub fn carry_out(&mut self, plan: &Plan, mut order: impl FnMut(usize) -> (Vec<usize>, Vec<usize>)) {
+        for step in &plan.steps {
+            let (begin, end) = order(step.moves.len());
+            for number in begin {
+                let made = &step.moves[number];
+                self.held.entry(made.to).or_default().insert(made.instance);
+                self.check(made.to);
+            }
+            for number in end {
+                let made = &step.moves[number];
+                if let Some(from) = made.from {
+                    self.held.entry(from).or_default().remove(&made.instance);
+                }
+            }
+            self.check_together();
+        }
+    }
+
+    fn needs(&self, id: Uuid) -> &Instance {
+        self.inventory
+            .instances
+            .iter()
+            .find(|instance| instance.id == id)
+            .expect("the ledger holds instances of the inventory")
+    }
+
+    /// The machine that has just got something more.
+    fn check(&self, id: Uuid) {
+        let machine = self
+            .inventory
+            .machines
+            .iter()
+            .find(|machine| machine.id == id)
+            .expect("moves go to machines of the inventory");
+        let held: Vec<&Instance> = self.held[&id].iter().map(|id| self.needs(*id)).collect();
+        let running = || {
+            held.iter()
+                .filter(|instance| instance.activity == Activity::Running)
+        };
+        let memory: u64 = running()
+            .map(|instance| u64::from(instance.needs.memory_mib.0 + machine.instance_overhead_mib.0))
+            .sum();
+        assert!(
+            memory <= u64::from(machine.memory_mib.0),
+            "{} promises {memory} MiB",
+            machine.name
+        );
+        if let Some(ratio) = machine.overcommit.cpu {
+            let vcpus: u32 = running().map(|instance| instance.needs.vcpus).sum();
+            assert!(
+                f64::from(vcpus) <= f64::from(machine.threads) * ratio,
+                "{} promises {vcpus} vCPUs",
+                machine.name
+            );
+        }
+        let disk: u64 = held
+            .iter()
+            .map(|instance| u64::from(instance.needs.disk_mib().0))
+            .sum();
+        let capacity: u64 = machine
+            .storages
+            .iter()
+            .map(|storage| u64::from(storage.capacity_mib.0))
+            .sum();
+        assert!(disk <= capacity, "{} promises {disk} MiB of disk", machine.name);
+        for one in &held {
+            for other in held.iter().filter(|other| other.id != one.id) {
+                assert!(
+                    !keeps_away(one, other),
+                    "{} is with {} on {}",
+                    one.name,
+                    other.name,
+                    machine.name
+                );
+            }
+        }
+    }
+
+    /// Between steps, those that belong together are together, if they were so at first.
+    fn check_together(&self) {
+        let place = |id: Uuid| {
+            self.held
+                .iter()
+                .find(|(_, held)| held.contains(&id))
+                .map(|(id, _)| *id)
+        };
+        for one in &self.inventory.instances {
+            for wish in &one.needs.affinities {
+                if let (AffinityKind::Together, AffinityTarget::Instance { id }, true) =
+                    (wish.kind, &wish.target, wish.hard)
+                    && self.needs(*id).machine == one.machine
+                {
+                    assert_eq!(place(*id), place(one.id), "{} has lost its companion", one.name);
+                }
+            }
+        }
+    }
+}
+
+fn keeps_away(one: &Instance, other: &Instance) -> bool {
+    one.needs.affinities.iter().any(|wish| {
+        wish.hard
+            && wish.kind == AffinityKind::Apart
+            && match &wish.target {
+                AffinityTarget::Group { name } => other.needs.group.as_deref() == Some(name),
+                AffinityTarget::Instance { id } => *id == other.id,
+                AffinityTarget::Tag { .. } | AffinityTarget::Site { .. } => false,
+            }
+    })
+}
+
+/// Random pools: a few machines, filled to some degree, with groups that keep apart, with fixed and pinned instances.
+pub mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    struct Wanted {
+        memory_gib: u32,
+        vcpus: u32,
+        used: f64,
+        group: Option<u8>,
+        kind: u8,
+        on: usize,
+    }
+
+    fn wanted() -> impl Strategy<Value = Wanted> {
+        (
+            1..=12_u32,
+            1..=4_u32,
+            0.0..1.0_f64,
+            proptest::option::weighted(0.2, 0..3_u8),
+            0..24_u8,
+            any::<prop::sample::Index>(),
+        )
+            .prop_map(|(memory_gib, vcpus, share, group, kind, on)| Wanted {
+                memory_gib,
+                vcpus,
+                used: share * f64::from(vcpus),
+                group,
+                kind,
+                on: on.index(64),
+            })
+    }
+
+    /// An inventory that is printed as its document, so that a failing one can be kept.
+    #[derive(Clone)]
+    pub struct Made(pub Inventory);
+
+    impl std::fmt::Debug for Made {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(&serde_json::to_string(&self.0).expect("plain values"))
+        }
+    }
+
+    /// A pool in which every instance is where it may be.
+    pub fn inventories() -> impl Strategy<Value = Made> {
+        (
+            prop::collection::vec((prop_oneof![Just(8_u32), Just(16), Just(24)], 16..=48_u32), 2..=7),
+            prop::collection::vec(wanted(), 0..=40),
+        )
+            .prop_map(|(machines, wanted)| Made(build(&machines, &wanted)))
+    }
+
+    fn build(machines: &[(u32, u32)], wanted: &[Wanted]) -> Inventory {
+        let machines: Vec<Machine> = machines
+            .iter()
+            .enumerate()
+            .map(|(number, (threads, memory_gib))| {
+                let mut machine = machine(number, *threads, *memory_gib);
+                machine.overcommit.cpu = Some(2.0);
+                machine.instance_overhead_mib = Mib(64);
+                machine
+            })
+            .collect();
+        let instances = wanted
+            .iter()
+            .enumerate()
+            .map(|(number, wanted)| made(number, wanted))
+            .collect();
+        let mut inventory = inventory(machines, instances);
+        let mut pool = pool(&inventory);
+        for (number, wanted) in wanted.iter().enumerate() {
+            inventory.instances[number].machine = place(&mut pool, number, wanted.on);
+        }
+        inventory.instances.retain(|instance| instance.machine.is_some());
+        for instance in &mut inventory.instances {
+            if instance.name.ends_with("-pinned") {
+                instance.needs.pin = instance.machine;
+            }
+        }
+        inventory
+    }
+
+    fn made(number: usize, wanted: &Wanted) -> Instance {
+        let mut made = instance(number, 0, wanted.vcpus, wanted.memory_gib, wanted.used);
+        made.machine = None;
+        if let Some(group) = wanted.group {
+            let group = format!("group-{group}");
+            made.needs.affinities.push(apart_from_group(&group));
+            made.needs.group = Some(group);
+        }
+        made.needs.mobility = match wanted.kind {
+            0 => Mobility::Fixed,
+            1 | 2 => Mobility::Cold,
+            _ => Mobility::Live,
+        };
+        if wanted.kind == 3 {
+            made.name.push_str("-pinned");
+        }
+        made.needs.priority = i32::from(wanted.kind % 3);
+        made
+    }
+
+    /// Puts it on the first machine, from some one on, that takes it.
+    fn place(pool: &mut Pool, number: usize, first: usize) -> Option<Uuid> {
+        let index = pool.instance_of_id(instance_id(number))?;
+        let machines: Vec<_> = pool.machines().map(|(index, seat)| (index, seat.id)).collect();
+        let offset = first % machines.len();
+        let from_first = machines.iter().cycle().skip(offset).take(machines.len());
+        for (machine, id) in from_first {
+            let subject = pool::placing::Subject::of(pool, index);
+            if pool::placing::passes(&subject.on(*machine)) {
+                pool.seat(index, *machine);
+                return Some(*id);
+            }
+        }
+        None
+    }
+}
