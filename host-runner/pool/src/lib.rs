@@ -3,6 +3,7 @@
 //! Pure decisions over plain values. The desktop previews a drag with this code, the host admits with it, and tests run it:
 //! no tokio, no I/O, no clock, no unseeded randomness.
 
+pub mod consolidation;
 mod filters;
 pub mod forecast;
 pub mod inventory;

@@ -43,6 +43,18 @@ pub(super) struct Rules {
     pub(super) idle_is_finished: bool,
 }
 
+impl Rules {
+    /// Decisions every `interval`, and nothing peculiar.
+    pub(super) fn plain(interval: Millis) -> Self {
+        Self {
+            first_decision: interval,
+            interval,
+            counted_from: Millis::ZERO,
+            idle_is_finished: false,
+        }
+    }
+}
+
 /// One run that has not ended.
 pub(super) struct Engine<'a> {
     world: World,
@@ -89,6 +101,8 @@ impl<'a> Engine<'a> {
         }
         self.advance(end);
         Report {
+            machines: self.world.machines().len(),
+            instances: self.world.instances().len(),
             totals: self.meter.totals(),
             series: self.series,
         }

@@ -9,12 +9,17 @@ pub mod planetlab;
 pub mod policies;
 mod power;
 mod report;
+mod scenario;
 mod time;
 pub mod traces;
+pub mod tune;
 mod world;
 
 pub use metrics::Totals;
 pub use power::{BadCurve, POINTS_MAX, PowerCurve};
 pub use report::{Point, Report};
+pub use scenario::{
+    Failure, INSTANCES_MAX, Instances, Load, MACHINES_MAX, Machines, Scenario, ScenarioError, WORK_MAX, run,
+};
 pub use time::Millis;
 pub use world::{Guest, HISTORY_MIN, Host, InstanceSpec, MachineSpec, MemoryMode, Migration, World};

@@ -1,7 +1,7 @@
 //! The pool of CloudSim's PlanetLab experiment: its machines, its instances, and the least energy that a day can cost.
 
 use super::engine::{Engine, Event, Rules};
-use super::policies::Policy;
+use super::policies::{Consolidate, Policy, PolicyName, Settings};
 use super::power::{BadCurve, PowerCurve};
 use super::report::Report;
 use super::time::Millis;
@@ -20,14 +20,14 @@ const CORES: u32 = 2;
 const MEMORY_MB: f64 = 4096.0;
 /// Half of 1 Gbit/s, the other half is for the instances' own traffic.
 const MIGRATION_MB_S: f64 = 62.5;
-/// HP `ProLiant` ML110 G4, by SPECpower.
+/// HP ProLiant ML110 G4, by SPECpower.
 const SLOW: (f64, [f64; 11]) = (
     1860.0,
     [
         86.0, 89.4, 92.6, 96.0, 99.5, 102.0, 106.0, 108.0, 112.0, 114.0, 117.0,
     ],
 );
-/// HP `ProLiant` ML110 G5, by SPECpower.
+/// HP ProLiant ML110 G5, by SPECpower.
 const FAST: (f64, [f64; 11]) = (
     2660.0,
     [
@@ -96,30 +96,29 @@ impl Day {
         machine_seconds * full_watts / 3.6e6
     }
 
-    /// Runs the day under `policy`.
-    pub fn run(&self, policy: &mut dyn Policy, memory: MemoryMode) -> Result<Report, BadCurve> {
-        let rules = Rules {
-            first_decision: PLANETLAB_STEP,
-            interval: PLANETLAB_STEP,
-            counted_from: Millis::ZERO,
-            idle_is_finished: false,
-        };
-        self.run_by(policy, memory, rules)
+    /// Runs the day under the pool's own policy, from the first moment to the last, with everything that is asked for.
+    pub fn run(&self, settings: Settings, memory: MemoryMode) -> Result<Report, BadCurve> {
+        self.run_by(
+            &mut Consolidate::new(settings),
+            memory,
+            Rules::plain(PLANETLAB_STEP),
+        )
     }
 
-    /// Runs the day exactly as CloudSim 3.0.3 does, which differs in three ways from what its description says.
+    /// Runs the day under a reference policy exactly as CloudSim 3.0.3 does, which differs in three ways from its description.
     ///
     /// An instance that asks for nothing at two samples in a row is taken for finished and never comes back; the energy of the
-    /// first 300 s, when all machines are on, does not count; and each decision comes 0.1 s after the sample. All of it makes a
-    /// day cheaper. For showing that the model is the same, and for nothing else.
-    pub fn run_as_cloudsim(&self, policy: &mut dyn Policy) -> Result<Report, BadCurve> {
+    /// first 300 s, when most machines are on, does not count; and each decision comes 0.1 s after the sample. All of that makes
+    /// a day cheaper, so what is compared with it is not flattered.
+    pub fn run_as_cloudsim(&self, policy: PolicyName) -> Result<Report, BadCurve> {
         let rules = Rules {
             first_decision: PLANETLAB_STEP + CLOUDSIM_OFFSET,
             interval: PLANETLAB_STEP,
             counted_from: PLANETLAB_STEP + CLOUDSIM_OFFSET,
             idle_is_finished: true,
         };
-        self.run_by(policy, MemoryMode::Cloudsim, rules)
+        let mut policy = policy.policy(PLANETLAB_STEP, Settings::default());
+        self.run_by(policy.as_mut(), MemoryMode::Cloudsim, rules)
     }
 
     fn run_by(&self, policy: &mut dyn Policy, memory: MemoryMode, rules: Rules) -> Result<Report, BadCurve> {

@@ -9,6 +9,10 @@ use super::world::World;
 /// The outcome of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// Machines of the pool.
+    pub machines: usize,
+    /// Instances that were there at any time.
+    pub instances: usize,
     /// The figures of the whole run.
     pub totals: Totals,
     /// The state after each decision, in order.

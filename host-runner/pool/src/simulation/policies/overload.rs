@@ -61,13 +61,10 @@ fn known(history: &[f64; WINDOW]) -> &[f64] {
 
 /// The quartiles are the samples at rank ¼ and ¾ of n + 1, rounded half up.
 fn interquartile_range(samples: &[f64]) -> f64 {
-    let mut sorted = [0.0; WINDOW];
-    let count = samples.len().min(WINDOW);
-    let sorted = &mut sorted[..count];
-    sorted.copy_from_slice(&samples[..count]);
+    let mut sorted = samples.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let at_quarter = |quarters: usize| {
-        let rank = (quarters * (count + 1) + 2) / 4;
+        let rank = (quarters * (sorted.len() + 1) + 2) / 4;
         sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     };
     at_quarter(3) - at_quarter(1)

@@ -9,7 +9,7 @@
 use super::Policy;
 use super::overload::{Overload, Utilization, WINDOW};
 use crate::simulation::time::Millis;
-use crate::simulation::world::{MemoryMode, World};
+use crate::simulation::world::{Guest, Host, InstanceSpec, MachineSpec, MemoryMode, World};
 
 /// A reference policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,22 +49,19 @@ impl Policy for Reference {
 
     fn decide(&mut self, world: &World, _: Millis) -> Vec<(usize, usize)> {
         let mut trial = Trial::new(world, self.overload, self.interval);
-        let overloaded: Vec<usize> = (0..trial.hosts.len())
-            .filter(|&host| trial.is_overloaded(host))
-            .collect();
+        let overloaded: Vec<usize> = trial.overloaded();
         let evicted = trial.evict(&overloaded);
-        let mut blocked = vec![false; trial.hosts.len()];
         for &host in &overloaded {
-            blocked[host] = true;
+            trial.block(host);
         }
         let mut moves: Vec<(usize, usize)> = Vec::new();
         for instance in by_demand(world, evicted) {
-            if let Some(host) = trial.find_host(instance, &blocked) {
+            if let Some(host) = trial.find_host(instance) {
                 trial.add(host, instance);
                 moves.push((instance, host));
             }
         }
-        trial.empty_underloaded(blocked, &mut moves);
+        trial.empty_underloaded(&mut moves);
         moves
     }
 }
@@ -77,10 +74,9 @@ fn by_demand(world: &World, mut instances: Vec<usize>) -> Vec<usize> {
 }
 
 /// One machine in a trial.
-struct TrialHost {
+struct TrialHost<'a> {
+    spec: &'a MachineSpec,
     residents: Vec<usize>,
-    mips: f64,
-    core_mips: f64,
     memory_free_mb: f64,
     /// What its residents ask for.
     asked: f64,
@@ -89,13 +85,93 @@ struct TrialHost {
     history: [f64; WINDOW],
     /// Utilization when the trial began.
     utilization: f64,
-    watts: f64,
-    awake: bool,
+    failed: bool,
+    /// Takes nothing: it was overloaded, or slept, or is being emptied.
+    blocked: bool,
+    /// Is not emptied: it was tried, or it just took something.
+    no_source: bool,
 }
 
-impl TrialHost {
+impl<'a> TrialHost<'a> {
+    fn new(spec: &'a MachineSpec, host: &Host) -> Self {
+        Self {
+            spec,
+            residents: Vec::new(),
+            memory_free_mb: spec.memory_mb,
+            asked: 0.0,
+            due: 0.0,
+            history: [0.0; WINDOW],
+            utilization: host.used / spec.mips(),
+            failed: host.failed,
+            blocked: false,
+            no_source: false,
+        }
+    }
+
     fn given(&self) -> f64 {
-        self.due.min(self.mips)
+        self.due.min(self.spec.mips())
+    }
+
+    fn add(&mut self, instance: usize, load: &Load<'_>) {
+        self.residents.push(instance);
+        self.change(load, 1.0);
+    }
+
+    fn remove(&mut self, instance: usize, load: &Load<'_>) {
+        self.residents.retain(|&index| index != instance);
+        self.change(load, -1.0);
+        if self.residents.is_empty() {
+            // Differences of floats leave dust, and an empty machine has exactly nothing.
+            (self.asked, self.due, self.history) = (0.0, 0.0, [0.0; WINDOW]);
+        }
+    }
+
+    fn change(&mut self, load: &Load<'_>, sign: f64) {
+        let mips = self.spec.mips();
+        self.asked += sign * load.asked;
+        self.due += sign * load.asked.min(f64::from(load.spec.vcpus) * self.spec.core_mips);
+        self.memory_free_mb -= sign * load.spec.memory_mb;
+        for (sum, value) in self.history.iter_mut().zip(&load.newest_first) {
+            *sum += sign * value / mips;
+        }
+    }
+
+    /// Whether the instance could run here at once.
+    fn suits(&self, load: &Load<'_>, memory: MemoryMode) -> bool {
+        !self.blocked
+            && !self.failed
+            && self.spec.core_mips >= load.asked / f64::from(load.spec.vcpus)
+            && self.spec.mips() - self.given() >= load.asked
+            && (memory == MemoryMode::Cloudsim || self.memory_free_mb >= load.spec.memory_mb)
+    }
+
+    /// How much more it would draw, compared with the start of the trial.
+    fn rise(&self, load: &Load<'_>) -> f64 {
+        let power = &self.spec.power;
+        power.watts((self.given() + load.asked) / self.spec.mips()) - power.watts(self.utilization)
+    }
+}
+
+/// One instance in a trial.
+struct Load<'a> {
+    spec: &'a InstanceSpec,
+    asked: f64,
+    settled: bool,
+    newest_first: [f64; WINDOW],
+}
+
+impl<'a> Load<'a> {
+    fn new(spec: &'a InstanceSpec, guest: &Guest) -> Self {
+        let mut newest_first = [0.0; WINDOW];
+        for (slot, value) in newest_first.iter_mut().zip(guest.history(WINDOW).iter().rev()) {
+            *slot = *value;
+        }
+        Self {
+            spec,
+            asked: guest.asked,
+            settled: guest.migration.is_none(),
+            newest_first,
+        }
     }
 }
 
@@ -104,104 +180,83 @@ struct Trial<'a> {
     world: &'a World,
     overload: Overload,
     interval: Millis,
-    hosts: Vec<TrialHost>,
-    histories: Vec<[f64; WINDOW]>,
+    hosts: Vec<TrialHost<'a>>,
+    loads: Vec<Load<'a>>,
 }
 
 impl<'a> Trial<'a> {
     fn new(world: &'a World, overload: Overload, interval: Millis) -> Self {
-        let histories = world
+        let loads = world
             .instances()
-            .map(|(_, guest)| {
-                let mut newest_first = [0.0; WINDOW];
-                for (slot, value) in newest_first.iter_mut().zip(guest.history(WINDOW).iter().rev()) {
-                    *slot = *value;
-                }
-                newest_first
-            })
+            .map(|(spec, guest)| Load::new(spec, guest))
             .collect();
-        let hosts = (0..world.machines().len())
-            .map(|index| empty(world, index))
+        let hosts = world
+            .machines()
+            .map(|(spec, host)| TrialHost::new(spec, host))
             .collect();
         let mut trial = Self {
             world,
             overload,
             interval,
             hosts,
-            histories,
+            loads,
         };
-        for (index, (spec, host)) in world.machines().enumerate() {
+        for (index, (_, host)) in world.machines().enumerate() {
             for &instance in &host.residents {
                 trial.add(index, instance);
             }
-            let utilization = host.used / spec.mips();
-            trial.hosts[index].utilization = utilization;
-            trial.hosts[index].awake = host.is_active();
-            trial.hosts[index].watts = spec.power.watts(utilization);
         }
         trial
     }
 
     fn add(&mut self, host: usize, instance: usize) {
-        self.hosts[host].residents.push(instance);
-        self.change(host, instance, 1.0);
+        if let (Some(host), Some(load)) = (self.hosts.get_mut(host), self.loads.get(instance)) {
+            host.add(instance, load);
+        }
     }
 
     fn remove(&mut self, host: usize, instance: usize) {
-        self.hosts[host].residents.retain(|&index| index != instance);
-        self.change(host, instance, -1.0);
-        if self.hosts[host].residents.is_empty() {
-            // Differences of floats leave dust, and an empty machine has exactly nothing.
-            let TrialHost {
-                asked, due, history, ..
-            } = &mut self.hosts[host];
-            (*asked, *due, *history) = (0.0, 0.0, [0.0; WINDOW]);
+        if let (Some(host), Some(load)) = (self.hosts.get_mut(host), self.loads.get(instance)) {
+            host.remove(instance, load);
         }
     }
 
-    fn change(&mut self, host: usize, instance: usize, sign: f64) {
-        let Some((spec, guest)) = self.world.instance(instance) else {
-            return;
-        };
-        let host = &mut self.hosts[host];
-        host.asked += sign * guest.asked;
-        host.due += sign * guest.asked.min(f64::from(spec.vcpus) * host.core_mips);
-        host.memory_free_mb -= sign * spec.memory_mb;
-        for (sum, value) in host.history.iter_mut().zip(&self.histories[instance]) {
-            *sum += sign * value / host.mips;
+    fn block(&mut self, host: usize) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            (host.blocked, host.no_source) = (true, true);
         }
+    }
+
+    fn overloaded(&self) -> Vec<usize> {
+        (0..self.hosts.len())
+            .filter(|&host| self.is_overloaded(host))
+            .collect()
     }
 
     fn is_overloaded(&self, host: usize) -> bool {
-        let host = &self.hosts[host];
-        !host.residents.is_empty()
-            && self.overload.judges(&Utilization {
-                now: host.asked / host.mips,
-                history: &host.history,
-                migration_intervals: self.migration_intervals(host),
-            })
+        let Some(host) = self.hosts.get(host).filter(|host| !host.residents.is_empty()) else {
+            return false;
+        };
+        self.overload.judges(&Utilization {
+            now: host.asked / host.spec.mips(),
+            history: &host.history,
+            migration_intervals: self.migration_intervals(host),
+        })
     }
 
-    fn migration_intervals(&self, host: &TrialHost) -> f64 {
-        if !matches!(self.overload, Overload::Regression(_)) {
-            return 0.0;
-        }
-        let longest_s = (host.residents.iter())
-            .filter_map(|&index| self.world.instance(index))
-            .map(|(spec, _)| spec.memory_mb)
+    fn migration_intervals(&self, host: &TrialHost<'_>) -> f64 {
+        let longest_mb = (host.residents.iter())
+            .filter_map(|&index| self.loads.get(index))
+            .map(|load| load.spec.memory_mb)
             .fold(0.0, f64::max);
-        let rate = self.world.machine(0).map_or(1.0, |(spec, _)| spec.migration_mb_s);
-        (longest_s / rate / self.interval.seconds()).ceil()
+        (longest_mb / host.spec.migration_mb_s / self.interval.seconds()).ceil()
     }
 
     /// Takes from each overloaded machine what migrates fastest, until it is overloaded no more.
     fn evict(&mut self, overloaded: &[usize]) -> Vec<usize> {
         let mut evicted = Vec::new();
         for &host in overloaded {
-            loop {
-                let Some(instance) = self.fastest_to_migrate(host) else {
-                    break;
-                };
+            while let Some(instance) = self.fastest_to_migrate(host) {
                 evicted.push(instance);
                 self.remove(host, instance);
                 if !self.is_overloaded(host) {
@@ -213,44 +268,26 @@ impl<'a> Trial<'a> {
     }
 
     fn fastest_to_migrate(&self, host: usize) -> Option<usize> {
-        let memory = |index: &usize| {
-            self.world
-                .instance(*index)
-                .map_or(0.0, |(spec, _)| spec.memory_mb)
-        };
-        (self.hosts[host].residents.iter().copied())
-            .filter(|index| {
-                self.world
-                    .instance(*index)
-                    .is_some_and(|(_, guest)| guest.migration.is_none())
-            })
-            .min_by(|a, b| memory(a).total_cmp(&memory(b)))
+        (self.hosts.get(host)?.residents.iter())
+            .filter_map(|&index| Some((index, self.loads.get(index)?)))
+            .filter(|(_, load)| load.settled)
+            .min_by(|(_, a), (_, b)| a.spec.memory_mb.total_cmp(&b.spec.memory_mb))
+            .map(|(index, _)| index)
     }
 
-    /// The machine whose power rises least, among those that are not blocked and would not be over-utilized.
-    fn find_host(&mut self, instance: usize, blocked: &[bool]) -> Option<usize> {
-        let (spec, guest) = self.world.instance(instance)?;
+    /// The machine whose power rises least, among those that suit and would not be over-utilized.
+    fn find_host(&mut self, instance: usize) -> Option<usize> {
         let mut best: Option<(f64, usize)> = None;
         for index in 0..self.hosts.len() {
-            let host = &self.hosts[index];
-            let (machine, state) = self.world.machine(index)?;
-            let suits = !blocked[index]
-                && !state.failed
-                && host.core_mips >= guest.asked / f64::from(spec.vcpus)
-                && host.mips - host.given() >= guest.asked
-                && (self.world.memory_mode() == MemoryMode::Cloudsim
-                    || host.memory_free_mb >= spec.memory_mb);
-            if !suits {
+            let (host, load) = (self.hosts.get(index)?, self.loads.get(instance)?);
+            if !host.suits(load, self.world.memory_mode()) {
                 continue;
             }
-            let rise = machine.power.watts((host.given() + guest.asked) / host.mips) - host.watts;
-            if best.is_some_and(|(least, _)| rise >= least) {
-                continue;
+            let rise = host.rise(load);
+            let used = host.given() > 0.0;
+            if best.is_none_or(|(least, _)| rise < least) && !(used && self.would_overload(index, instance)) {
+                best = Some((rise, index));
             }
-            if host.given() > 0.0 && self.would_overload(index, instance) {
-                continue;
-            }
-            best = Some((rise, index));
         }
         best.map(|(_, index)| index)
     }
@@ -263,42 +300,44 @@ impl<'a> Trial<'a> {
     }
 
     /// Empties machine after machine, the least utilized first, as long as all of its instances fit elsewhere.
-    ///
-    /// `blocked` are the machines that were over-utilized.
-    fn empty_underloaded(&mut self, mut blocked: Vec<bool>, moves: &mut Vec<(usize, usize)>) {
-        for (slot, host) in blocked.iter_mut().zip(&self.hosts) {
-            *slot |= host.residents.is_empty() || !host.awake;
+    fn empty_underloaded(&mut self, moves: &mut Vec<(usize, usize)>) {
+        for (index, (_, host)) in self.world.machines().enumerate() {
+            if !host.is_active() {
+                self.block(index);
+            }
         }
-        // Not a source twice, and never one that just received something here.
-        let mut no_source = blocked.clone();
-        while let Some(source) = self.least_utilized(&no_source) {
-            no_source[source] = true;
-            blocked[source] = true;
-            let leaving = self.hosts[source].residents.clone();
-            let Some(found) = self.find_all(by_demand(self.world, leaving), &blocked) else {
-                continue;
-            };
-            for (instance, host) in found {
-                no_source[host] = true;
+        while let Some(source) = self.least_utilized() {
+            self.block(source);
+            let leaving = self
+                .hosts
+                .get(source)
+                .map(|host| host.residents.clone())
+                .unwrap_or_default();
+            for (instance, host) in self.find_all(by_demand(self.world, leaving)).unwrap_or_default() {
                 moves.push((instance, host));
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.no_source = true;
+                }
             }
         }
     }
 
-    fn least_utilized(&self, no_source: &[bool]) -> Option<usize> {
-        (0..self.hosts.len())
-            .filter(|&index| {
-                let utilization = self.hosts[index].utilization;
-                !no_source[index] && utilization < 1.0
-            })
-            .min_by(|&a, &b| self.hosts[a].utilization.total_cmp(&self.hosts[b].utilization))
+    fn least_utilized(&self) -> Option<usize> {
+        let sources = self
+            .hosts
+            .iter()
+            .enumerate()
+            .filter(|(_, host)| !host.no_source && host.utilization < 1.0);
+        sources
+            .min_by(|(_, a), (_, b)| a.utilization.total_cmp(&b.utilization))
+            .map(|(index, _)| index)
     }
 
     /// A machine for each, or none for any.
-    fn find_all(&mut self, instances: Vec<usize>, blocked: &[bool]) -> Option<Vec<(usize, usize)>> {
+    fn find_all(&mut self, instances: Vec<usize>) -> Option<Vec<(usize, usize)>> {
         let mut found: Vec<(usize, usize)> = Vec::with_capacity(instances.len());
         for instance in instances {
-            if let Some(host) = self.find_host(instance, blocked) {
+            if let Some(host) = self.find_host(instance) {
                 self.add(host, instance);
                 found.push((instance, host));
                 continue;
@@ -309,23 +348,5 @@ impl<'a> Trial<'a> {
             return None;
         }
         Some(found)
-    }
-}
-
-fn empty(world: &World, index: usize) -> TrialHost {
-    let (mips, core_mips, memory_mb) = world.machine(index).map_or((0.0, 0.0, 0.0), |(spec, _)| {
-        (spec.mips(), spec.core_mips, spec.memory_mb)
-    });
-    TrialHost {
-        residents: Vec::new(),
-        mips,
-        core_mips,
-        memory_free_mb: memory_mb,
-        asked: 0.0,
-        due: 0.0,
-        history: [0.0; WINDOW],
-        utilization: 0.0,
-        watts: 0.0,
-        awake: false,
     }
 }

@@ -45,13 +45,16 @@ pub enum Generator {
 }
 
 impl Generator {
-    /// The load from the start to `duration`, a sample every `step`. The same seed gives the same load.
+    /// The load from the start to `duration`, a sample every `step`.
+    ///
+    /// The same seed and stream give the same load; each instance has a stream of its own.
     ///
     /// At most [`SAMPLES_MAX`] samples; afterwards the last one stays.
-    pub fn trace(&self, duration: Millis, step: Millis, seed: u64) -> Trace {
+    pub fn trace(&self, duration: Millis, step: Millis, seed: u64, stream: u64) -> Trace {
         let steps = duration.0.checked_div(step.0).unwrap_or(0).saturating_add(1);
         let count = usize::try_from(steps).unwrap_or(SAMPLES_MAX).min(SAMPLES_MAX);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(stream);
         let mut burst_left = 0;
         let mut values = Vec::with_capacity(count);
         let mut at = Millis::ZERO;

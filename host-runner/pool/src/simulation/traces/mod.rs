@@ -4,6 +4,8 @@ mod csv;
 mod generators;
 mod planetlab;
 
+use std::sync::Arc;
+
 use super::time::Millis;
 
 pub use csv::read_csv;
@@ -80,7 +82,7 @@ pub enum TraceError {
 
 /// One instance's CPU use over time, as a fraction (0..=1) of what it may use at most.
 ///
-/// Linear between two samples; before the first sample the first, after the last the last.
+/// Linear between two samples; before the first sample the first, after the last the last. A clone shares the samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     samples: Samples,
@@ -89,31 +91,29 @@ pub struct Trace {
 #[derive(Debug, Clone, PartialEq)]
 enum Samples {
     /// One every `step`, from the start of the run.
-    Even { step: Millis, values: Vec<f64> },
+    Even { step: Millis, values: Arc<[f64]> },
     /// At their own times, which ascend.
-    Timed(Vec<(Millis, f64)>),
+    Timed(Arc<[(Millis, f64)]>),
 }
 
 impl Trace {
-    /// The same load for ever: `fraction` is held to 0..=1.
-    pub fn constant(fraction: f64) -> Self {
-        Self::even(Millis::ZERO, vec![fraction])
-    }
-
     /// Samples at `0, step, 2 step …`; each is held to 0..=1 (NaN counts as 0).
     pub(crate) fn even(step: Millis, mut values: Vec<f64>) -> Self {
         for value in &mut values {
             *value = fraction(*value);
         }
         Self {
-            samples: Samples::Even { step, values },
+            samples: Samples::Even {
+                step,
+                values: values.into(),
+            },
         }
     }
 
     /// Samples at their own times, which must ascend.
     pub(crate) fn timed(points: Vec<(Millis, f64)>) -> Self {
         Self {
-            samples: Samples::Timed(points),
+            samples: Samples::Timed(points.into()),
         }
     }
 
