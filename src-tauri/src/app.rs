@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use api::{Instance, Timestamp};
 use api::client::ClientError;
+use api::{Instance, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::contract::MachineAddress;
+use crate::contract::{MachineAddress, Opening, Settings};
 use crate::creations::Creations;
-use crate::error::AppError;
+use crate::error::{AppError, with_causes};
 use crate::history::{History, HistoryError, SavedMachine, USAGE_KEPT};
 use crate::machines::{Answers, Dial, Machines};
 use crate::pool::{Pool, STEP_S};
 use crate::recorder::Recorder;
+use crate::templates::shelf;
 
 /// The desktop's running half.
 pub struct App {
@@ -98,6 +99,22 @@ impl App {
 
     pub(crate) fn creations(&self) -> &Creations {
         &self.creations
+    }
+
+    /// What a window shows first. Settings that cannot be read keep no window from opening.
+    pub async fn opening(&self) -> Opening {
+        let settings = self.history.settings().await.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = with_causes(&error),
+                "the window opens with the default settings"
+            );
+            Settings::default()
+        });
+        Opening {
+            settings,
+            templates: shelf(),
+            picture: self.pool.picture(),
+        }
     }
 
     /// Cancelled when the app ends.

@@ -15,6 +15,7 @@ pub mod history;
 pub mod http;
 pub mod instances;
 pub mod machines;
+pub mod page;
 pub mod pool;
 pub mod recorder;
 pub mod templates;

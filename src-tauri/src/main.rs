@@ -3,6 +3,7 @@
 // Without it a console window opens beside the app on Windows.
 #![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
 
+mod graphics;
 mod window;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! The commands over Tauri's IPC: the same router as everywhere, and channels for what is pushed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,11 +12,16 @@ use millpond::cli::asked_to_end;
 use millpond::commands::{dispatch, malformed, refused};
 use millpond::console::{self, ConsoleInput, ConsoleOutput, PIECE_BYTES_MAX};
 use millpond::contract::{Call, CommandError, WindowEvent};
+use millpond::page::with_opening;
 use serde_json::Value;
-use tauri::State;
+use tauri::http::Response;
+use tauri::http::header::CONTENT_TYPE;
 use tauri::ipc::{Channel, InvokeResponseBody};
+use tauri::{State, WebviewWindowBuilder};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
+
+use crate::graphics;
 
 /// How many consoles a window may have open.
 const CONSOLES_MAX: usize = 64;
@@ -28,9 +34,19 @@ pub fn show(app: Arc<App>, started: Instant) -> tauri::Result<()> {
     let stopping = app.stopping().clone();
     let window = tauri::Builder::default()
         .manage(Window {
-            app,
+            app: Arc::clone(&app),
             started,
             page: Mutex::default(),
+        })
+        .setup(|setup| {
+            for config in &setup.config().app.windows {
+                let app = Arc::clone(&app);
+                let window = WebviewWindowBuilder::from_config(setup, config)?
+                    .on_web_resource_request(move |_, answer| bring_opening(&app, answer))
+                    .build()?;
+                graphics::suit(&window)?;
+            }
+            Ok(())
         })
         .invoke_handler(tauri::generate_handler![
             call,
@@ -50,6 +66,24 @@ pub fn show(app: Arc<App>, started: Instant) -> tauri::Result<()> {
     });
     window.run_return(|_, _| {});
     Ok(())
+}
+
+/// Writes what a window shows first into its page, so that the page asks for nothing before its first frame.
+fn bring_opening(app: &App, answer: &mut Response<Cow<'static, [u8]>>) {
+    let is_page = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if !is_page {
+        return;
+    }
+    // Tauri answers on the runtime's own threads, and takes no future here.
+    let opening = tokio::task::block_in_place(|| tauri::async_runtime::block_on(app.opening()));
+    match with_opening(answer.body(), &opening) {
+        Ok(page) => *answer.body_mut() = Cow::Owned(page),
+        // The page asks by itself then.
+        Err(error) => tracing::warn!(%error, "the page opens without a first picture"),
+    }
 }
 
 /// The window, and what the page in it holds.

@@ -103,6 +103,7 @@ fn check_request_id(request_id: &str) -> Result<(), CommandError> {
 
 async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Result<Value, AppError> {
     match command {
+        Command::WindowOpen {} => json(app.opening().await),
         Command::PoolGet {} => json(app.pool().picture()),
         Command::TemplatesList {} => json(shelf()),
         Command::PlacementPreview { request } => json(instances::preview(app, &request)),
@@ -211,6 +212,7 @@ fn json(answer: impl Serialize) -> Result<Value, AppError> {
 /// The command's name on the wire.
 fn name(command: &Command) -> &'static str {
     match command {
+        Command::WindowOpen {} => "window_open",
         Command::PoolGet {} => "pool_get",
         Command::TemplatesList {} => "templates_list",
         Command::PlacementPreview { .. } => "placement_preview",
@@ -263,7 +265,8 @@ impl Subject {
             },
             Command::SettingsSet { .. } => about(None, None, true),
             Command::MachineChart { machine, .. } => about(Some(*machine), None, false),
-            Command::PoolGet {}
+            Command::WindowOpen {}
+            | Command::PoolGet {}
             | Command::TemplatesList {}
             | Command::PlacementPreview { .. }
             | Command::ActivityList { .. }

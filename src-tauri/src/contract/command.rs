@@ -126,6 +126,8 @@ pub enum AddMachineOutcome {
     deny_unknown_fields
 )]
 pub enum Command {
+    /// All that a window needs for its first picture, in one answer.
+    WindowOpen {},
     /// The whole pool.
     PoolGet {},
     /// The shelf.
@@ -210,6 +212,7 @@ pub enum Command {
 #[derive(Debug, TS)]
 #[expect(dead_code, reason = "only its shape is used, in TypeScript")]
 pub struct CommandResults {
+    window_open: Opening,
     pool_get: PoolPicture,
     templates_list: Vec<Template>,
     placement_preview: Preview,
@@ -224,6 +227,17 @@ pub struct CommandResults {
     settings_get: Settings,
     settings_set: Settings,
     machine_chart: String,
+}
+
+/// What a window shows first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+pub struct Opening {
+    /// What was chosen for the window; the defaults where it cannot be read.
+    pub settings: Settings,
+    /// The shelf.
+    pub templates: Vec<Template>,
+    /// The whole pool.
+    pub picture: PoolPicture,
 }
 
 /// A page of the activity list.

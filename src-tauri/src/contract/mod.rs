@@ -8,7 +8,7 @@ mod picture;
 
 pub use command::{
     ActivityPage, AddMachine, AddMachineOutcome, Call, Command, CommandError, CommandResults,
-    HostKeyQuestion, InstanceAction, InstanceRequest,
+    HostKeyQuestion, InstanceAction, InstanceRequest, Opening,
 };
 pub use picture::{
     ActivityEntry, ActivityKind, Link, MachineAddress, PlacedInstance, PoolChange, PoolMachine, PoolPicture,

@@ -2,7 +2,7 @@
 
 use api::{ApiError, ErrorCode, EventBody, Instance, Mib};
 use millpond::contract::{
-    ActivityKind, AddMachineOutcome, Command, InstanceAction, InstanceRequest, Settings, Template,
+    ActivityKind, AddMachineOutcome, Command, InstanceAction, InstanceRequest, Opening, Settings, Template,
     ThemeChoice,
 };
 use pool::Preview;
@@ -274,6 +274,11 @@ async fn settings_are_remembered() {
             .expect("settings"),
         settings
     );
+    // A window opens with them, with the shelf and with the pool as it is, in one answer.
+    let opening: Opening = desk.ask(Command::WindowOpen {}).await.expect("an opening");
+    assert_eq!(opening.settings, settings);
+    assert!(!opening.templates.is_empty());
+    assert_eq!(opening.picture.machines.len(), 1);
 }
 
 #[tokio::test]

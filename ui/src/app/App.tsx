@@ -1,4 +1,4 @@
-import { lazy, Suspense, useEffect } from 'react';
+import { lazy, Suspense, useEffect, useLayoutEffect } from 'react';
 
 import { Activity } from '../features/activity/Activity';
 import { PoolMap } from '../features/map/PoolMap';
@@ -30,10 +30,12 @@ export function App() {
   const announced = session.view((state) => state.announced);
   usePaletteKey();
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!read) return;
-    // After the frame that shows it, so that "drawn" is what a person would call drawn.
-    const frame = requestAnimationFrame(() => session.platform.drawn());
+    // Twice: the first callback runs before the frame is drawn, the second after it.
+    let frame = requestAnimationFrame(() => {
+      frame = requestAnimationFrame(() => session.platform.drawn());
+    });
     return () => cancelAnimationFrame(frame);
   }, [read, session.platform]);
 

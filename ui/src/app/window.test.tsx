@@ -7,6 +7,7 @@ import { idOf, SCENES } from '../platform/testing/scenes';
 import { ScriptedPlatform, type Script } from '../platform/testing/scripted';
 import { SessionProvider, startSession, type Session } from '../session';
 import { App } from './App';
+import { openWindow } from './openWindow';
 
 // A terminal needs a real screen; the end-to-end tests have one.
 vi.mock('../features/console/screen', () => ({
@@ -40,6 +41,20 @@ describe('the window', () => {
     await waitFor(() => expect(platform.isDrawn).toBe(true));
     const reads = platform.asked.map(({ name }) => name).filter((name) => /_get$|_list$/.test(name));
     expect(reads.sort()).toEqual(['activity_list', 'pool_get', 'templates_list']);
+  });
+
+  it('shows what the page brought along at once, and asks for nothing before', async () => {
+    const scene = SCENES['seven'];
+    if (!scene) throw new Error('there is no such scene');
+    const platform = new ScriptedPlatform({ picture: scene() });
+    const brought = await platform.call('window_open', {});
+    platform.asked.length = 0;
+    document.body.innerHTML = '<div id="root"></div>';
+    session = await openWindow(Object.assign(platform, { brought }));
+    expect(screen.getByRole('button', { name: /^atlas: / })).toBeInTheDocument();
+    expect(platform.asked.some(({ name }) => name === 'window_open')).toBe(false);
+    await waitFor(() => expect(platform.isDrawn).toBe(true));
+    document.body.replaceChildren();
   });
 
   it('starts an instance by keyboard alone', async () => {

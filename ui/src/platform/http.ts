@@ -15,7 +15,7 @@ const EARLY_KEYS_MAX = 4096;
 
 /** The window in a browser, served by the development server over the same command router. */
 export function httpPlatform(): Platform {
-  return { call, subscribe, openConsole, drawn: () => undefined };
+  return { brought: undefined, call, subscribe, openConsole, drawn: () => undefined };
 }
 
 async function call<Name extends CommandName>(

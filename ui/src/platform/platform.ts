@@ -1,4 +1,4 @@
-import type { ApiError, Command, CommandError, CommandResults, WindowEvent } from '../api/generated/contract';
+import type { ApiError, Command, CommandError, CommandResults, Opening, WindowEvent } from '../api/generated/contract';
 
 /** A command's name. */
 export type CommandName = Command['name'];
@@ -34,6 +34,8 @@ export interface EventListener {
  * server.
  */
 export interface Platform {
+  /** What the page brought along for its first picture, where it did; it saves asking. */
+  readonly brought: Opening | undefined;
   /**
    * Asks for something.
    *

@@ -1,6 +1,6 @@
 import { Channel, invoke } from '@tauri-apps/api/core';
 
-import type { CommandResults, WindowEvent } from '../api/generated/contract';
+import type { CommandResults, Opening, WindowEvent } from '../api/generated/contract';
 import {
   refusalFrom,
   type CommandArgs,
@@ -14,7 +14,13 @@ import {
 
 /** The window inside the app. */
 export function tauriPlatform(): Platform {
-  return { call, subscribe, openConsole, drawn };
+  return { brought: brought(), call, subscribe, openConsole, drawn };
+}
+
+/** The app writes it into the page as the page is asked for, so that the first frame is of the pool as it is. */
+function brought(): Opening | undefined {
+  const written = document.getElementById('opening')?.textContent;
+  return written ? (JSON.parse(written) as Opening) : undefined;
 }
 
 async function call<Name extends CommandName>(

@@ -1,7 +1,7 @@
 import { createContext, useContext, type ReactNode } from 'react';
 import i18next from 'i18next';
 
-import type { Settings } from '../api/generated/contract';
+import type { Opening, Settings } from '../api/generated/contract';
 import { nameOfMachine } from '../domain/naming';
 import type { Platform } from '../platform';
 import { activityStore, type ActivityStore } from './activity';
@@ -33,11 +33,11 @@ export interface Session {
   readonly end: () => void;
 }
 
-/** Joins the stores to a platform and starts listening. */
-export function startSession(platform: Platform, settings: Settings): Session {
-  const feed = poolFeed(platform, byFrame);
+/** Joins the stores to a platform and starts listening; `first` is what is shown until it has been read again. */
+export function startSession(platform: Platform, settings: Settings, first?: Opening): Session {
+  const feed = poolFeed(platform, byFrame, first?.picture);
   const activity = activityStore(platform);
-  const templates = templateStore(platform);
+  const templates = templateStore(platform, first?.templates);
   const toasts = toastStore();
   const view = viewStore();
   const drag = dragStore();

@@ -1,6 +1,6 @@
 import { create, type StoreApi, type UseBoundStore } from 'zustand';
 
-import type { PoolChange } from '../api/generated/contract';
+import type { PoolChange, PoolPicture } from '../api/generated/contract';
 import { applyChange, EMPTY_POOL, poolOf, type Pool } from '../domain/pool';
 import type { Platform } from '../platform';
 
@@ -30,11 +30,15 @@ const WAITING_MAX = 1000;
 
 /**
  * A feed for the pool. Changes that arrive within one frame reach the components together, so that a busy pool of hundreds
- * of machines costs one pass of rendering a frame.
+ * of machines costs one pass of rendering a frame. `first` is a picture that is at hand already.
  */
-export function poolFeed(platform: Pick<Platform, 'call'>, schedule: (flush: () => void) => void): PoolFeed {
-  const store = create<PoolState>(() => ({ pool: EMPTY_POOL, read: false, live: false }));
-  let newest = EMPTY_POOL;
+export function poolFeed(
+  platform: Pick<Platform, 'call'>,
+  schedule: (flush: () => void) => void,
+  first?: PoolPicture,
+): PoolFeed {
+  let newest = first ? poolOf(first) : EMPTY_POOL;
+  const store = create<PoolState>(() => ({ pool: newest, read: first !== undefined, live: first !== undefined }));
   let waiting: PoolChange[] | undefined;
   let scheduled = false;
 

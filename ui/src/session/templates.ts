@@ -13,10 +13,10 @@ export interface TemplateState {
 export type TemplateStore = UseBoundStore<StoreApi<TemplateState>>;
 
 /** What can be dragged. */
-export function templateStore(platform: Pick<Platform, 'call'>): TemplateStore {
+export function templateStore(platform: Pick<Platform, 'call'>, first?: readonly Template[]): TemplateStore {
   return create<TemplateState>((set) => ({
-    templates: [],
-    state: 'reading',
+    templates: first ?? [],
+    state: first ? 'read' : 'reading',
     reread: async () => {
       try {
         set({ templates: await platform.call('templates_list', {}), state: 'read' });

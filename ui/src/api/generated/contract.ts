@@ -218,7 +218,7 @@ export type CapabilityState = "ok" | "limited" | "missing";
 /**
  * Everything that the window can ask for.
  */
-export type Command = { "name": "pool_get", "args": Record<symbol, never> } | { "name": "templates_list", "args": Record<symbol, never> } | { "name": "placement_preview", "args": { 
+export type Command = { "name": "window_open", "args": Record<symbol, never> } | { "name": "pool_get", "args": Record<symbol, never> } | { "name": "templates_list", "args": Record<symbol, never> } | { "name": "placement_preview", "args": { 
 /**
  * What would be created.
  */
@@ -320,7 +320,7 @@ request_id: string, };
 /**
  * What each command answers, by its name; for the window's types alone.
  */
-export type CommandResults = { pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, instance_create: Instance, 
+export type CommandResults = { window_open: Opening, pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, instance_create: Instance, 
 /**
  * `null` after a delete.
  */
@@ -798,6 +798,23 @@ export type Mobility = "live" | "cold" | "fixed";
  * How instances on this machine reach the network.
  */
 export type NetworkMode = "user";
+
+/**
+ * What a window shows first.
+ */
+export type Opening = { 
+/**
+ * What was chosen for the window; the defaults where it cannot be read.
+ */
+settings: Settings, 
+/**
+ * The shelf.
+ */
+templates: Array<Template>, 
+/**
+ * The whole pool.
+ */
+picture: PoolPicture, };
 
 /**
  * An instance and the machine that it is on.

@@ -5,6 +5,7 @@ import type {
   ApiError,
   Command,
   Instance,
+  Opening,
   InstanceRequest,
   PlacedInstance,
   PoolMachine,
@@ -41,6 +42,7 @@ export interface Script {
 
 /** A pool that lives in memory, for tests and pictures. It keeps a record of what it was asked. */
 export class ScriptedPlatform implements Platform {
+  readonly brought: Opening | undefined = undefined;
   readonly asked: Command[] = [];
   isDrawn = false;
   private readonly listeners = new Set<EventListener>();
@@ -127,10 +129,12 @@ export class ScriptedPlatform implements Platform {
 
   private answer(command: Command): Results[CommandName] {
     switch (command.name) {
+      case 'window_open':
+        return { settings: this.settings, templates: this.templates(), picture: this.picture };
       case 'pool_get':
         return this.picture;
       case 'templates_list':
-        return this.script.templates ?? TEMPLATES;
+        return this.templates();
       case 'placement_preview':
         return previewOf(command.args.request, this.picture);
       case 'instance_create':
@@ -152,6 +156,10 @@ export class ScriptedPlatform implements Platform {
       case 'machine_reconnect':
         return null;
     }
+  }
+
+  private templates(): readonly Template[] {
+    return this.script.templates ?? TEMPLATES;
   }
 
   private create({ id, machine, request }: CommandArgs<'instance_create'>): Instance {
