@@ -38,7 +38,7 @@ pub fn show(app: Arc<App>, started: Instant) -> tauri::Result<()> {
             started,
             page: Mutex::default(),
         })
-        .setup(|setup| {
+        .setup(move |setup| {
             for config in &setup.config().app.windows {
                 let app = Arc::clone(&app);
                 let window = WebviewWindowBuilder::from_config(setup, config)?
