@@ -10,6 +10,8 @@ pub mod policies;
 mod power;
 mod report;
 mod scenario;
+#[cfg(test)]
+mod tests;
 mod time;
 pub mod traces;
 pub mod tune;

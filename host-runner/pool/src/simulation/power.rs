@@ -53,11 +53,11 @@ impl PowerCurve {
     pub fn watts(&self, utilization: f64) -> f64 {
         let last = self.watts.len().saturating_sub(1);
         #[expect(clippy::cast_precision_loss, reason = "at most 101 points")]
-        let along = utilization.clamp(0.0, 1.0) * last as f64;
+        let along = utilization.max(0.0).min(1.0) * last as f64;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "0 ..= 100; NaN casts to 0"
+            reason = "0 ..= 100"
         )]
         let below = along as usize;
         let from = self.watts.get(below).copied().unwrap_or_default();
