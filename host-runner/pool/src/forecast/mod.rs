@@ -19,6 +19,5 @@ pub use choose::forecast;
 pub use history::{
     BACKWARD_RUN_MAX, History, HistoryError, Irregularities, SAMPLES_MAX, STEP_S_MAX, SampleRefused, Sampling,
 };
-
 pub use load::{AGE_S_MAX, effort_for, predict_load, predict_load_with, predict_loads};
 pub use types::{Effort, Forecast, HORIZON_STEPS_MAX, LEVEL_DEFAULT, Method, Note, PredictedLoad};
