@@ -4,8 +4,12 @@
 #[path = "plans/support.rs"]
 mod support;
 
+#[path = "plans/asking.rs"]
+mod asking;
 #[path = "plans/balancing.rs"]
 mod balancing;
+#[path = "plans/consolidating.rs"]
+mod consolidating;
 #[path = "plans/draining.rs"]
 mod draining;
 #[path = "plans/properties.rs"]

@@ -45,6 +45,15 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
     Ok(draft.finish(&|moment| reason(moment, options)).plan)
 }
 
+/// The pool evened out, or as it is where there is no reason to begin.
+pub(super) fn even_if_worth_it(pool: &Pool, options: &BalanceOptions) -> Pool {
+    if has_reason(pool, options) {
+        even_out(pool, options)
+    } else {
+        pool.clone()
+    }
+}
+
 fn has_reason(pool: &Pool, options: &BalanceOptions) -> bool {
     pool.imbalance().value() > options.begin
         || pool

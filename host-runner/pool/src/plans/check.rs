@@ -2,7 +2,7 @@
 
 use super::error::{PlanError, within};
 use super::options::{
-    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, How, MoveCost, RecoverOptions,
+    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, How, MoveCost, RecoverOptions, WhatIfOptions,
 };
 
 impl How {
@@ -61,5 +61,12 @@ impl ConsolidateOptions {
         self.cpu.check()?;
         within("watts_per_minute", self.watts_per_minute, 0.0, 10_000.0)?;
         within("awake_min", f64::from(self.awake_min), 1.0, 100_000.0)
+    }
+}
+
+impl WhatIfOptions {
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        self.recover.check()?;
+        self.balance.as_ref().map_or(Ok(()), BalanceOptions::check)
     }
 }

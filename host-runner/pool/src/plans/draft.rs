@@ -109,7 +109,7 @@ impl<'a> Draft<'a> {
         }));
         let mut power = Vec::new();
         for machine in &self.wake {
-            let machine = self.now.machine(*machine).id;
+            let machine = end.machine(*machine).id;
             power.push(PowerChange::Wake { machine });
         }
         for machine in &self.sleep {

@@ -1,11 +1,12 @@
 //! Plans: what would be moved, in which order, why, and what the pool would be afterwards. Nothing moves here.
 //!
-//! Each kind has one entry: [`drain`], [`balance`], [`recover`]. All are pure: the same pool and options give
+//! Each kind has one entry: [`drain`], [`balance`], [`consolidate`], [`recover`], [`what_if`]. All are pure: the same pool and options give
 //! the same plan, except that a solver's time limit may cut its search short.
 
 mod balance;
 mod bonds;
 mod check;
+mod consolidate;
 mod depends;
 mod draft;
 mod drain;
@@ -23,8 +24,10 @@ mod room;
 mod rules;
 mod trail;
 mod travel;
+mod what_if;
 
 pub use balance::balance;
+pub use consolidate::consolidate;
 pub use depends::{Changed, DependsOn, InstanceThen, MachineThen};
 pub use drain::drain;
 pub use error::PlanError;
@@ -34,6 +37,7 @@ pub use options::{
 };
 pub use plan::{
     LeftOut, LeftOutReason, Move, MoveReason, Plan, PlanKind, PlanReport, PoolState, PowerChange, Recovery,
-    Solver, SolverUsed, Step, Stranded,
+    Solver, SolverUsed, StaysAwake, Step, Stranded,
 };
 pub use recover::recover;
+pub use what_if::{EDITS_MAX, what_if};

@@ -166,12 +166,48 @@ pub enum LeftOutReason {
         /// Why that one refuses.
         refusals: Vec<Refusal>,
     },
+    /// A machine is not put to sleep.
+    StaysAwake {
+        /// The machine.
+        machine: Uuid,
+        /// Its name.
+        machine_name: String,
+        /// Why.
+        why: StaysAwake,
+    },
+    /// A machine stays too busy: nothing that is there may leave it and finds room elsewhere.
+    TooBusy {
+        /// The machine.
+        machine: Uuid,
+        /// Its name.
+        machine_name: String,
+    },
     /// The machine has been evened out enough: the pool is balanced within the threshold.
     BalancedEnough {
         /// The imbalance.
         imbalance: f64,
         /// What it would have to exceed.
         threshold: f64,
+    },
+}
+
+/// Why a machine is not put to sleep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum StaysAwake {
+    /// Without it, some other machine's failure could not be recovered.
+    Recovery,
+    /// So many have to be awake.
+    AwakeMin {
+        /// How many.
+        machines: u32,
+    },
+    /// Its sleep saves less than the moves that it takes are worth.
+    SavesTooLittle {
+        /// What it would save, in watts.
+        saved_w: f64,
+        /// What it would have to save, in watts.
+        needed_w: f64,
     },
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Purpose {
     reason: MoveReason,
     /// For each machine, what comes to it and why something else has to leave: first of all what had to move.
     newcomers: Vec<Option<InstanceIndex>>,
+    /// What moves at all, so far as this is why.
+    moving: Vec<bool>,
 }
 
 impl Purpose {
@@ -29,10 +31,15 @@ impl Purpose {
                     .min_by_key(|instance| (!is_marked(&wanted, *instance), *instance))
             })
             .collect();
+        let moving = start
+            .instances()
+            .map(|(index, seat)| seat.machine != goal.instance(index).machine)
+            .collect();
         Self {
             wanted,
             reason,
             newcomers,
+            moving,
         }
     }
 
@@ -42,6 +49,7 @@ impl Purpose {
         }
         let newcomer = moment
             .from
+            .filter(|_| is_marked(&self.moving, moment.hop.instance))
             .and_then(|from| self.newcomers.get(from.0 as usize).copied().flatten());
         match newcomer {
             Some(instance) => MoveReason::MakesRoom {

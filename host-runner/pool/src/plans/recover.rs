@@ -1,8 +1,10 @@
 //! Starting what ran on a machine that is gone on the others.
 
+use std::cmp::Reverse;
+
 use uuid::Uuid;
 
-use super::draft::Draft;
+use super::draft::{Draft, Finished};
 use super::error::PlanError;
 use super::figures::{left_out, stranded};
 use super::homes::{Found, Search, find_homes};
@@ -39,14 +41,16 @@ pub fn recover(pool: &Pool, machine: Uuid, options: &RecoverOptions) -> Result<P
     held.sort_unstable();
     let restart = Restart::of(pool, &held);
     let (found, found_by) = restart.find(pool, options)?;
-    let draft = Draft::nothing(
-        pool,
-        PlanKind::Recover { machine },
-        Rules::new(options.cpu),
-        found_by,
-    )
-    .about(gone);
-    Ok(restart.finish(draft, found, MoveReason::Recover))
+    let draft = Draft {
+        goal: found.pool.clone(),
+        ..Draft::nothing(
+            pool,
+            PlanKind::Recover { machine },
+            Rules::new(options.cpu),
+            found_by,
+        )
+    };
+    Ok(restart.finish(draft.about(gone), &found, MoveReason::Recover))
 }
 
 /// What is to be started elsewhere, and what cannot be.
@@ -66,7 +70,10 @@ impl Restart {
         };
         for instance in held.iter().copied() {
             let seat = pool.instance(instance);
-            if seat.activity == Activity::Stopped && seat.machine.is_some() {
+            let is_gone = seat
+                .machine
+                .is_some_and(|machine| pool.machine(machine).state == MachineState::Unreachable);
+            if seat.activity == Activity::Stopped && is_gone {
                 restart
                     .left_out
                     .push(left_out(pool, instance, LeftOutReason::Stopped));
@@ -103,7 +110,8 @@ impl Restart {
         }
     }
 
-    pub(super) fn finish(self, draft: Draft<'_>, found: Found, reason: MoveReason) -> Plan {
+    /// The plan. The draft's start and goal say from where to where; of its moves, those that `found` has not are for balance.
+    pub(super) fn finish(self, draft: Draft<'_>, found: &Found, reason: MoveReason) -> Plan {
         let rules = draft.rules;
         let mut start = draft.start.clone();
         for machine in &found.woken {
@@ -112,36 +120,35 @@ impl Restart {
         let purpose = Purpose::of(&start, &found.pool, &self.wanted, reason);
         let draft = Draft {
             start,
-            goal: found.pool,
-            wake: found.woken,
-            left_out: self.left_out,
+            wake: found.woken.clone(),
+            left_out: self.left_out.clone(),
             ..draft
         };
         let mut finished = draft.finish(&|moment| purpose.reason(moment));
-        // What has a place but no way there counts as stranded, too: it is not in the end where it should be.
-        let blocked = finished.blocked.iter().map(|blocked| blocked.instance);
+        finished.plan.stranded = self.without_place(&finished, found, &rules);
+        finished.plan
+    }
+
+    /// Highest priority first. What has a place but no way there counts, too: it is not in the end where it should be.
+    fn without_place(&self, finished: &Finished, found: &Found, rules: &Rules) -> Vec<Stranded> {
+        let end = &finished.end;
+        let blocked = finished.blocked.iter().map(|blocked| &blocked.instance);
         let mut homeless: Vec<InstanceIndex> = self
             .stuck
-            .into_iter()
-            .chain(found.homeless)
-            .chain(blocked)
-            .collect();
-        homeless.retain(|instance| {
-            let now = finished.end.instance(*instance).machine;
-            now.is_none_or(|machine| finished.end.machine(machine).state == MachineState::Unreachable)
-        });
-        homeless.sort_by_key(|instance| {
-            (
-                std::cmp::Reverse(finished.end.instance(*instance).asked.priority),
-                *instance,
-            )
-        });
-        homeless.dedup();
-        let stranded: Vec<Stranded> = homeless
             .iter()
-            .map(|instance| stranded(&finished.end, *instance, &rules))
+            .chain(&found.homeless)
+            .chain(blocked)
+            .copied()
+            .filter(|instance| {
+                let now = end.instance(*instance).machine;
+                now.is_none_or(|machine| end.machine(machine).state != MachineState::Ready)
+            })
             .collect();
-        finished.plan.stranded = stranded;
-        finished.plan
+        homeless.sort_by_key(|instance| (Reverse(end.instance(*instance).asked.priority), *instance));
+        homeless.dedup();
+        homeless
+            .iter()
+            .map(|instance| stranded(end, *instance, rules))
+            .collect()
     }
 }

@@ -23,6 +23,11 @@ impl Rules {
         self.has_cpu_for(pool, instance, machine) && passes(&Subject::of(pool, instance).on(machine))
     }
 
+    /// Whether the machine may take the instance by everything but its CPU, once it is awake.
+    pub(super) fn fits_but_for_cpu(pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> bool {
+        passes(&Subject::of(pool, instance).waking(true).on(machine))
+    }
+
     /// Why it may not; empty where it may.
     pub(super) fn refusals(
         &self,

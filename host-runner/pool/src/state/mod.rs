@@ -34,6 +34,17 @@ pub struct MachineIndex(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceIndex(pub u32);
 
+/// What all machines of a pool offer together.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Offered {
+    /// Threads.
+    pub threads: f64,
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// Disk, MiB.
+    pub disk_mib: u64,
+}
+
 /// The pool as decisions see it.
 ///
 /// Invariants: an instance is in the list of exactly the machine that it names, or of none; every machine's promises are the sums over
@@ -50,6 +61,7 @@ pub struct Pool {
     instance_numbers: HashMap<Uuid, InstanceIndex>,
     neighbourhood: Neighbourhood,
     imbalance: Imbalance,
+    offered: Offered,
     /// How many instances have a machine.
     placed: u32,
     /// Made when it is first asked for.
@@ -75,6 +87,7 @@ impl Pool {
             instance_numbers: HashMap::with_capacity(inventory.instances.len()),
             neighbourhood: Neighbourhood::default(),
             imbalance: Imbalance::default(),
+            offered: Offered::default(),
             placed: 0,
             index: None,
             changed: Vec::new(),
@@ -148,6 +161,11 @@ impl Pool {
         self.instance_numbers.get(&id).copied()
     }
 
+    /// What all machines offer together, whatever their state.
+    pub fn offered(&self) -> Offered {
+        self.offered
+    }
+
     /// How many instances have a machine.
     pub fn placed(&self) -> u32 {
         self.placed
@@ -202,6 +220,23 @@ impl Pool {
         })
     }
 
+    /// Adds a machine, with nothing on it.
+    ///
+    /// It is taken as it is: [`Inventory::check`] is for whoever has it from outside.
+    pub fn add_machine(&mut self, machine: &Machine) -> MachineIndex {
+        let index = MachineIndex(to_u32(self.machines.len()));
+        self.take_in_machine(machine);
+        self.account_for_the_rest(machine);
+        index
+    }
+
+    /// Adds an instance as an inventory has it, on its machine if it names one of this pool.
+    pub fn add_known_instance(&mut self, instance: &Instance) -> InstanceIndex {
+        let index = InstanceIndex(to_u32(self.instances.len()));
+        self.take_in_instance(instance);
+        index
+    }
+
     /// Adds a double of an instance, without a machine: it needs and uses the same, and nobody finds it by the instance's identity. It
     /// stands for what a move holds on its target while the source still has the instance.
     pub fn add_double(&mut self, of: InstanceIndex) -> InstanceIndex {
@@ -213,6 +248,21 @@ impl Pool {
         let index = InstanceIndex(to_u32(self.instances.len()));
         self.instances.push(double);
         index
+    }
+
+    /// Takes in the instances, without their machines, and the words that a later state of the same pool has beyond this one.
+    pub fn learn_from(&mut self, later: &Self) {
+        if later.instances.len() <= self.instances.len() {
+            return;
+        }
+        self.words.clone_from(&later.words);
+        for seat in later.instances.iter().skip(self.instances.len()) {
+            self.push_instance(InstanceSeat {
+                machine: None,
+                disk_places: Box::default(),
+                ..seat.clone()
+            });
+        }
     }
 
     /// Changes whether a machine takes instances.
@@ -336,6 +386,9 @@ impl Pool {
         if seat.is_balanced() {
             self.imbalance.add(seat.load());
         }
+        self.offered.threads += seat.offered_threads;
+        self.offered.memory_mib += seat.memory_offered_mib;
+        self.offered.disk_mib += seat.storages.iter().map(|storage| storage.capacity_mib).sum::<u64>();
         self.machines.push(seat);
     }
 

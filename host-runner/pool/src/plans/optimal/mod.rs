@@ -24,3 +24,11 @@ pub(super) fn balance(
 ) -> Result<(Pool, SolverUsed), PlanError> {
     Err(PlanError::NoSolver)
 }
+
+pub(super) fn consolidate(
+    _pool: &Pool,
+    _options: &super::options::ConsolidateOptions,
+    _known: Pool,
+) -> Result<(Pool, SolverUsed), PlanError> {
+    Err(PlanError::NoSolver)
+}
