@@ -1,9 +1,13 @@
 //! Admission: what this machine has promised, what it can still promise, and the words of a refusal. Pure.
 //!
-//! The checks are the pool's own ([`pool::unmet`]), so that what a desktop previews is what the machine decides.
+//! The checks are the pool's own ([`pool::placing::unmet`]), so that what a desktop previews is what the machine decides.
 
-use api::{ApiError, ErrorCode, HostFacts, HostUsage, Image, InstanceSpec, Mib};
-use pool::{EngineKind, ImageAvailability, Machine, Readiness, Refusal, Request};
+use std::collections::HashMap;
+
+use api::{ApiError, ErrorCode, HostFacts, HostUsage, Image, InstanceSpec, Mib, Placement};
+use pool::inventory::{Inventory, InventoryError, Machine, Needs, Reserved, Storage};
+use pool::placing::{self, Subject};
+use pool::{Pool, Refusal};
 
 use crate::host::HostSample;
 use crate::ledger::Record;
@@ -99,41 +103,46 @@ pub fn usage(sample: &HostSample, room: Room) -> HostUsage {
     }
 }
 
-/// What an instance asks of the machine, less what it already holds.
-pub fn request(spec: &InstanceSpec, memory_held: Mib, disk_held: Mib) -> Request {
-    Request {
-        image: spec.image.clone(),
-        vcpus: spec.vcpus,
-        memory: spec.memory_mib.saturating_sub(memory_held),
-        disk: spec.disk_mib.saturating_sub(disk_held),
-        engine: match spec.engine {
-            api::EngineRequest::Auto => None,
-            api::EngineRequest::Qemu => Some(EngineKind::Qemu),
-        },
-    }
+/// What an instance asks of the machine, less what it already holds. Its wishes about the place are for whoever chooses machines.
+pub fn request(spec: &InstanceSpec, memory_held: Mib, disk_held: Mib) -> Needs {
+    let asked = InstanceSpec {
+        memory_mib: spec.memory_mib.saturating_sub(memory_held),
+        disk_mib: spec.disk_mib.saturating_sub(disk_held),
+        placement: Placement::default(),
+        ..spec.clone()
+    };
+    api::seen::needs_of(&asked, &HashMap::new())
 }
 
 /// Every reason why the machine cannot take the request; empty when it can.
-pub fn refusals(request: &Request, facts: &HostFacts, images: &[Image], room: Room) -> Vec<Refusal> {
-    let machine = Machine {
-        id: facts.id,
-        name: facts.hostname.clone(),
-        readiness: Readiness::Ready,
-        threads: facts.threads,
-        memory_offered: facts.memory_offered_mib,
-        memory_free: room.memory_free,
-        disk_free: room.disk_free,
-        cpu_load: 0.0,
-        images: images
-            .iter()
-            .map(|image| ImageAvailability {
-                name: image.name.clone(),
-                state: image.state,
-            })
-            .collect(),
-        engines: facts.engines.clone(),
-    };
-    pool::unmet(request, &machine)
+///
+/// # Errors
+/// The machine's own facts contradict themselves.
+pub fn refusals(
+    request: &Needs,
+    facts: &HostFacts,
+    images: &[Image],
+    room: Room,
+) -> Result<Vec<Refusal>, InventoryError> {
+    let mut inventory = Inventory::empty();
+    inventory.machines.push(Machine {
+        // What is left is all that is offered here: the promises, and what engines need beside guests, are in it.
+        memory_mib: room.memory_free,
+        reserved: Reserved::default(),
+        instance_overhead_mib: Mib::ZERO,
+        storages: vec![Storage {
+            name: api::seen::STORAGE.to_owned(),
+            capacity_mib: room.disk_free,
+        }],
+        ..api::seen::machine_seen(facts.id, &facts.hostname, facts, None, images)
+    });
+    let mut pool = Pool::new(&inventory, 0)?;
+    let asked = pool.ask(request);
+    let subject = Subject::new(&pool, &asked);
+    let here = pool.machines().map(|(machine, _)| machine);
+    Ok(here
+        .flat_map(|machine| placing::unmet(&subject.on(machine)))
+        .collect())
 }
 
 /// A refusal as it crosses the wire: the first reason gives the code and the numbers, the message tells them all.
@@ -153,11 +162,9 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
         Refusal::InsufficientDisk { needed_mib, free_mib }
         | Refusal::StorageFull {
             needed_mib, free_mib, ..
-        } => {
-            ApiError::new(ErrorCode::InsufficientDisk, message)
-                .with("needed_mib", *needed_mib)
-                .with("free_mib", *free_mib)
-        }
+        } => ApiError::new(ErrorCode::InsufficientDisk, message)
+            .with("needed_mib", *needed_mib)
+            .with("free_mib", *free_mib),
         Refusal::TooManyVcpus { needed, threads } => ApiError::new(ErrorCode::TooManyVcpus, message)
             .with("needed", *needed)
             .with("threads", *threads),
@@ -181,7 +188,9 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
         | Refusal::SiteForbidden { .. }
         | Refusal::NotTogether { .. }
         | Refusal::NotApart { .. }
-        | Refusal::BreaksRecovery { .. } => ApiError::new(ErrorCode::PlacementRule, message).with("rule", first.to_string()),
+        | Refusal::BreaksRecovery { .. } => {
+            ApiError::new(ErrorCode::PlacementRule, message).with("rule", first.to_string())
+        }
     })
 }
 
@@ -189,7 +198,7 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
 pub(crate) mod tests {
     use super::*;
     use crate::ledger::{Intent, Launch, Live, Status};
-    use api::{EngineChoice, EngineRequest, Progress, RunState, Timestamp};
+    use api::{EngineChoice, EngineKind, EngineRequest, Progress, RunState, Timestamp};
     use uuid::Uuid;
 
     pub(crate) fn usage() -> HostUsage {
@@ -317,6 +326,89 @@ pub(crate) mod tests {
         };
         let held = record(16, 1_000);
         assert_eq!(room([&held].into_iter(), MEMORY, space).disk_free, Mib(500));
+    }
+
+    fn facts() -> HostFacts {
+        HostFacts {
+            id: Uuid::now_v7(),
+            hostname: "atlas".into(),
+            os: String::new(),
+            kernel: String::new(),
+            arch: "x86_64".into(),
+            cpu_model: String::new(),
+            threads: 2,
+            memory_total_mib: Mib(8_192),
+            memory_offered_mib: Mib(7_000),
+            instance_overhead_mib: Mib(100),
+            hardware_virtualization: api::HardwareVirtualization {
+                available: false,
+                reason: String::new(),
+            },
+            engines: vec![EngineKind::Qemu],
+            network: api::NetworkMode::User,
+            privileged: false,
+            capabilities: Vec::new(),
+            agent_version: String::new(),
+            api_version: String::new(),
+        }
+    }
+
+    fn tiny_linux() -> Image {
+        Image {
+            name: "tiny-linux".into(),
+            title: String::new(),
+            summary: String::new(),
+            digest: String::new(),
+            size_mib: Mib(1),
+            memory_min_mib: Mib(1),
+            state: api::ImageState::Ready,
+            problem: None,
+            created_at: Timestamp::from_unix_ms(0).unwrap(),
+        }
+    }
+
+    fn asked(spec: &InstanceSpec, memory_free: u32, disk_free: u32) -> Vec<Refusal> {
+        let room = Room {
+            memory_promised: Mib::ZERO,
+            memory_free: Mib(memory_free),
+            disk_promised: Mib::ZERO,
+            disk_free: Mib(disk_free),
+        };
+        let request = request(spec, Mib::ZERO, Mib::ZERO);
+        refusals(&request, &facts(), &[tiny_linux()], room).unwrap()
+    }
+
+    #[test]
+    fn all_that_is_free_may_be_asked_for_and_no_more() {
+        let spec = record(512, 1_000).spec;
+        assert_eq!(asked(&spec, 512, 1_000), []);
+        assert_eq!(
+            asked(&spec, 511, 999),
+            [
+                Refusal::InsufficientMemory {
+                    needed_mib: Mib(512),
+                    free_mib: Mib(511),
+                },
+                Refusal::InsufficientDisk {
+                    needed_mib: Mib(1_000),
+                    free_mib: Mib(999),
+                },
+            ]
+        );
+        let held = request(&spec, Mib(512), Mib(1_000));
+        assert_eq!(
+            (held.memory_mib, held.disks.len()),
+            (Mib::ZERO, 0),
+            "what it holds is not asked for again"
+        );
+    }
+
+    #[test]
+    fn wishes_about_the_place_are_for_whoever_chooses_the_machine() {
+        let mut spec = record(16, 0).spec;
+        spec.placement.pin = Some(Uuid::now_v7());
+        spec.placement.group = Some("web".into());
+        assert_eq!(asked(&spec, 16, 0), []);
     }
 
     #[test]

@@ -290,7 +290,7 @@ impl Instances {
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
         let request = admission::request(spec, memory_held, disk_held);
-        let refusals = admission::refusals(&request, &self.facts, &grounds.images, room);
+        let refusals = admission::refusals(&request, &self.facts, &grounds.images, room)?;
         if !refusals.is_empty() {
             return Err(InstanceError::Refused {
                 name: spec.name.clone(),

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use api::{AffinityTarget, ApiError, CreateInstance, ErrorCode, InstanceSpec, Placement, StopInstance, StopMode};
+use api::{
+    AffinityTarget, ApiError, CreateInstance, ErrorCode, InstanceSpec, Placement, StopInstance, StopMode,
+};
 
 /// Bytes in the longest name: a host name's label (RFC 1123).
 const NAME_BYTES_MAX: usize = 63;
@@ -304,7 +306,10 @@ mod tests {
         let mut wishing = body();
         wishing.spec.placement = Placement {
             group: Some("web".into()),
-            affinities: vec![apart_from(AffinityTarget::Group { name: "web".into() }); Placement::AFFINITIES_MAX],
+            affinities: vec![
+                apart_from(AffinityTarget::Group { name: "web".into() });
+                Placement::AFFINITIES_MAX
+            ],
             priority: i32::MIN,
             ..Placement::default()
         };
@@ -322,10 +327,17 @@ mod tests {
             broken_by(|body| body.spec.placement.group = Some(bad())),
             ErrorCode::InvalidName
         );
-        wishing.spec.placement.affinities.push(apart_from(AffinityTarget::Instance {
-            id: uuid::Uuid::now_v7(),
-        }));
-        assert_eq!(check_create(&wishing).unwrap_err().to_api().code, ErrorCode::OutOfRange);
+        wishing
+            .spec
+            .placement
+            .affinities
+            .push(apart_from(AffinityTarget::Instance {
+                id: uuid::Uuid::now_v7(),
+            }));
+        assert_eq!(
+            check_create(&wishing).unwrap_err().to_api().code,
+            ErrorCode::OutOfRange
+        );
     }
 
     #[test]

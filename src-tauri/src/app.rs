@@ -1,6 +1,6 @@
 //! The desktop without its front: everything that a window needs, owned in one place, started and ended in order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::client::ClientError;
@@ -21,6 +21,7 @@ use crate::templates::shelf;
 
 /// The desktop's running half.
 pub struct App {
+    data_dir: PathBuf,
     pool: Arc<Pool>,
     history: History,
     recorder: Recorder,
@@ -40,6 +41,7 @@ impl App {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let app = Arc::new(Self {
+            data_dir: data_dir.to_owned(),
             machines: Machines::new(Arc::clone(&pool), recorder.clone(), dial),
             pool: Arc::clone(&pool),
             history,
@@ -76,6 +78,11 @@ impl App {
             }
         });
         Ok(())
+    }
+
+    /// Where this desktop keeps its own data.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     /// The live picture.

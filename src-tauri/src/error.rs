@@ -1,8 +1,11 @@
 //! Why a command was not done.
 
+use std::path::PathBuf;
+
 use api::client::ClientError;
 use api::{ApiError, DetailValue, ErrorCode};
 use pool::Refusal;
+use pool::inventory::InventoryError;
 use uuid::Uuid;
 
 use crate::charts::ChartError;
@@ -89,6 +92,18 @@ pub enum AppError {
     /// A chart cannot be drawn.
     #[error("the chart cannot be drawn")]
     Chart(#[from] ChartError),
+    /// The pool as it is known contradicts itself, so that nothing can be decided.
+    #[error("what is known of the pool contradicts itself")]
+    Inventory(#[from] InventoryError),
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        err: std::io::Error,
+    },
     /// An answer cannot be written as JSON.
     #[error("the answer cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
@@ -150,7 +165,10 @@ impl AppError {
             Self::ThisComputerStays => self.coded(ErrorCode::WrongState).with("action", "remove"),
             Self::NoMachineFits { refusals } => self.no_machine_fits(refusals),
             Self::Storage(_) => self.coded(ErrorCode::Storage),
-            Self::Chart(_) | Self::Encode(_) => self.coded(ErrorCode::Internal),
+            Self::WriteFile { path, .. } => self
+                .coded(ErrorCode::BadLocalFile)
+                .with("path", path.display().to_string()),
+            Self::Inventory(_) | Self::Chart(_) | Self::Encode(_) => self.coded(ErrorCode::Internal),
         }
     }
 

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use api::client::{ClientError, RequestContext};
 use api::{CreateInstance, EngineRequest, ErrorCode, Instance, InstanceSpec, StopInstance};
-use pool::{Preview, Request};
+use pool::Refusal;
+use pool::placing::{self, Policy, Preview, Subject};
+use pool::state::Asked;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::clock;
 use crate::contract::{InstanceAction, InstanceRequest};
 use crate::creations::Creation;
+use crate::decisions;
 use crate::error::AppError;
-use crate::pool::LivePicture;
+use crate::pool::{LivePicture, PastCarried};
 
 /// How often a create is sent to one machine when the connection breaks under it.
 const TRIES_MAX: u32 = 3;
@@ -23,19 +27,32 @@ const CHOICES_MAX: u32 = 8;
 /// How long a create waits for a link that has just broken.
 const LINK_BACK: Duration = Duration::from_secs(5);
 
-/// Every machine's verdict, and the best.
-pub(crate) fn preview(app: &App, request: &InstanceRequest) -> Preview {
-    let machines = app.pool().read(LivePicture::placement);
-    pool::preview(&wanted(request), &machines)
+/// Every machine's verdict under the policy that was chosen, and the best.
+pub(crate) async fn preview(app: &App, request: &InstanceRequest) -> Result<Preview, AppError> {
+    let policy = policy(app).await?;
+    let inventory = decisions::inventory_now(app, PastCarried::LastHour);
+    let hosts = app.pool().read(LivePicture::machines_of_hosts);
+    let mut pool = decisions::pool_of(&inventory)?;
+    let asked = pool.ask(&api::seen::needs_of(&spec(request, String::new()), &hosts));
+    Ok(placing::verdicts(&Subject::new(&pool, &asked), &policy))
 }
 
-fn wanted(request: &InstanceRequest) -> Request {
-    Request {
+/// How machines are chosen, as the person wants it.
+pub(crate) async fn policy(app: &App) -> Result<Policy, AppError> {
+    Ok(app.history().settings().await?.placement.into())
+}
+
+/// What a machine is asked for.
+pub(crate) fn spec(request: &InstanceRequest, name: String) -> InstanceSpec {
+    InstanceSpec {
+        name,
         image: request.image.clone(),
         vcpus: request.vcpus,
-        memory: request.memory_mib,
-        disk: request.disk_mib,
-        engine: None,
+        memory_mib: request.memory_mib,
+        disk_mib: request.disk_mib,
+        engine: EngineRequest::Auto,
+        ports: request.ports.clone(),
+        placement: request.placement.clone(),
     }
 }
 
@@ -67,12 +84,13 @@ pub(crate) async fn create(
     machine: Option<Uuid>,
     request: &InstanceRequest,
 ) -> Result<Instance, AppError> {
+    let policy = policy(app).await?;
     let mut lost = Lost::default();
     let mut choice = 0;
     loop {
         choice += 1;
         let creation = app.creations().remember(id, request, machine, |names| {
-            choose(app, id, machine, request, names, &lost)
+            choose(app, id, machine, request, &policy, names, &lost)
         })?;
         app.recorder().expect(id, context.request_id());
         let error = match put(app, context, &creation).await {
@@ -110,6 +128,7 @@ fn choose(
     id: Uuid,
     machine: Option<Uuid>,
     request: &InstanceRequest,
+    policy: &Policy,
     names_under_way: &[&str],
     lost: &Lost,
 ) -> Result<Creation, AppError> {
@@ -117,9 +136,13 @@ fn choose(
         // An instance of this id that is there already was created by an earlier try of the same click.
         let existing = picture.instance(id);
         let machine_chosen = match (machine, existing) {
-            (Some(machine), _) => machine,
+            (Some(machine), Some(_)) => machine,
+            (Some(machine), None) => {
+                keeps_the_rules(picture, id, request, machine)?;
+                machine
+            }
             (None, Some(placed)) => placed.machine,
-            (None, None) => best(picture, request, &lost.machines)?,
+            (None, None) => best(picture, id, request, policy, &lost.machines)?,
         };
         let name = match (&request.name, existing) {
             (Some(name), _) => name.clone(),
@@ -135,34 +158,92 @@ fn choose(
         Ok(Creation {
             id,
             machine: machine_chosen,
-            spec: InstanceSpec {
-                name,
-                image: request.image.clone(),
-                vcpus: request.vcpus,
-                memory_mib: request.memory_mib,
-                disk_mib: request.disk_mib,
-                engine: EngineRequest::Auto,
-                ports: request.ports.clone(),
-                placement: request.placement.clone(),
-            },
+            spec: spec(request, name),
             request: request.clone(),
             named: machine,
         })
     })
 }
 
-fn best(picture: &LivePicture, request: &InstanceRequest, lost: &[Uuid]) -> Result<Uuid, AppError> {
-    let machines: Vec<pool::Machine> = picture
-        .placement()
+/// A machine that a person names is asked whatever it seems to have free: it decides. The pool's own rules it does not know.
+fn keeps_the_rules(
+    picture: &LivePicture,
+    id: Uuid,
+    request: &InstanceRequest,
+    machine: Uuid,
+) -> Result<(), AppError> {
+    let (pool, asked) = question(picture, request)?;
+    let subject = Subject::new(&pool, &asked).known_as(id);
+    let Some(index) = pool.machine_of_id(machine) else {
+        return Err(AppError::UnknownMachine { id: machine });
+    };
+    let broken = placing::unmet(&subject.on(index))
         .into_iter()
-        .filter(|machine| !lost.contains(&machine.id))
-        .collect();
-    let answer = pool::preview(&wanted(request), &machines);
-    answer.best.ok_or_else(|| AppError::NoMachineFits {
-        refusals: machines
-            .into_iter()
-            .zip(answer.verdicts)
-            .filter_map(|(machine, verdict)| Some((machine.name, verdict.refusals.into_iter().next()?)))
+        .find(is_rule_of_the_pool);
+    match broken {
+        None => Ok(()),
+        Some(rule) => Err(AppError::NoMachineFits {
+            refusals: vec![(pool.machine(index).name.to_string(), rule)],
+        }),
+    }
+}
+
+/// Whether only the pool knows it, so that the machine itself would not refuse.
+fn is_rule_of_the_pool(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Draining
+        | Refusal::PinnedElsewhere { .. }
+        | Refusal::WrongHardware { .. }
+        | Refusal::TagMissing { .. }
+        | Refusal::TagForbidden { .. }
+        | Refusal::SiteWrong { .. }
+        | Refusal::SiteForbidden { .. }
+        | Refusal::NotTogether { .. }
+        | Refusal::NotApart { .. }
+        | Refusal::BreaksRecovery { .. } => true,
+        Refusal::Unreachable
+        | Refusal::Asleep
+        | Refusal::InsufficientMemory { .. }
+        | Refusal::InsufficientDisk { .. }
+        | Refusal::StorageFull { .. }
+        | Refusal::StorageMissing { .. }
+        | Refusal::TooManyVcpus { .. }
+        | Refusal::TooManyVcpusPromised { .. }
+        | Refusal::ImageMissing { .. }
+        | Refusal::ImageCorrupt { .. }
+        | Refusal::NoEngine => false,
+    }
+}
+
+fn question(picture: &LivePicture, request: &InstanceRequest) -> Result<(pool::Pool, Asked), AppError> {
+    let inventory = picture.inventory(clock::now(), PastCarried::LastHour);
+    let mut pool = decisions::pool_of(&inventory)?;
+    let needs = api::seen::needs_of(&spec(request, String::new()), &picture.machines_of_hosts());
+    let asked = pool.ask(&needs);
+    Ok((pool, asked))
+}
+
+/// The best machine that nobody else was faster at.
+fn best(
+    picture: &LivePicture,
+    id: Uuid,
+    request: &InstanceRequest,
+    policy: &Policy,
+    lost: &[Uuid],
+) -> Result<Uuid, AppError> {
+    let (pool, asked) = question(picture, request)?;
+    let subject = Subject::new(&pool, &asked).known_as(id);
+    let found = placing::best_machines(&subject, policy, lost.len() + 1)
+        .into_iter()
+        .map(|machine| pool.machine(machine).id)
+        .find(|machine| !lost.contains(machine));
+    found.ok_or_else(|| AppError::NoMachineFits {
+        refusals: pool
+            .machines()
+            .filter_map(|(machine, seat)| {
+                let first = placing::unmet(&subject.on(machine)).into_iter().next()?;
+                Some((seat.name.to_string(), first))
+            })
             .collect(),
     })
 }

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod console;
 pub mod contract;
 mod creations;
+mod decisions;
 pub mod error;
 pub mod history;
 #[cfg(feature = "dev-server")]

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{EngineKind, EngineRequest, HostFacts, HostUsage, Image, Instance, InstanceSpec, Mib, RunState};
 
 /// An agent keeps all disks in its state directory: one storage, the same on all machines.
-const STORAGE: &str = "default";
+pub const STORAGE: &str = "default";
 
 /// More threads than this no inventory holds.
 const THREADS_MAX: u32 = 65_536;

@@ -4,10 +4,8 @@
 //! no tokio, no I/O, no clock, no unseeded randomness.
 
 pub mod consolidation;
-mod filters;
 pub mod forecast;
 pub mod inventory;
-mod placement;
 pub mod placing;
 pub mod simulation;
 pub mod plans;
@@ -15,8 +13,6 @@ pub mod state;
 mod refusal;
 mod types;
 
-pub use filters::{FILTERS, Filter};
-pub use placement::{Preview, Term, Verdict, best_first, preview, unmet};
 pub use refusal::Refusal;
 pub use state::Pool;
-pub use types::{EngineKind, ImageAvailability, ImageState, Machine, Mib, Readiness, Request};
+pub use types::{EngineKind, ImageAvailability, ImageState, Mib};

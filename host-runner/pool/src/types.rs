@@ -5,7 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// A size in MiB (2^20 bytes).
 ///
@@ -94,53 +93,4 @@ pub struct ImageAvailability {
     pub name: String,
     /// Whether it can be used.
     pub state: ImageState,
-}
-
-/// Whether a machine takes new instances now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// It does.
-    Ready,
-    /// There is no working connection to it.
-    Unreachable,
-}
-
-/// A machine of the pool, as placement sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Machine {
-    /// The machine's identity in the pool.
-    pub id: Uuid,
-    /// The name that people know it by.
-    pub name: String,
-    /// Whether it takes new instances.
-    pub readiness: Readiness,
-    /// Hardware threads.
-    pub threads: u32,
-    /// Memory that it offers to instances, promised or not.
-    pub memory_offered: Mib,
-    /// Memory that it can still promise.
-    pub memory_free: Mib,
-    /// Disk that it can still promise.
-    pub disk_free: Mib,
-    /// Current CPU load over all threads, 0..=1.
-    pub cpu_load: f64,
-    /// The images that it holds.
-    pub images: Vec<ImageAvailability>,
-    /// The engines that work there; empty when none does.
-    pub engines: Vec<EngineKind>,
-}
-
-/// What a new instance needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// The image to start from.
-    pub image: String,
-    /// Virtual CPUs, at least 1.
-    pub vcpus: u32,
-    /// Guest memory.
-    pub memory: Mib,
-    /// The instance's own disk; zero for none.
-    pub disk: Mib,
-    /// The engine that was asked for; `None` leaves it to the machine.
-    pub engine: Option<EngineKind>,
 }

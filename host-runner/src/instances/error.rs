@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use api::{ApiError, ErrorCode, RunState};
 use pool::Refusal;
+use pool::inventory::InventoryError;
 use uuid::Uuid;
 
 use crate::admission;
@@ -100,6 +101,9 @@ pub enum InstanceError {
         /// Why; at least one reason.
         refusals: Vec<Refusal>,
     },
+    /// The machine's facts contradict themselves, so that nothing can be decided.
+    #[error("what is known of this machine contradicts itself")]
+    Facts(#[from] InventoryError),
     /// The image cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -164,7 +168,7 @@ impl InstanceError {
             Self::Image(error) => error.to_api(),
             Self::Ledger(error) => error.to_api(),
             Self::File(error) => error.to_api(),
-            Self::Interrupted(_) => ApiError::new(ErrorCode::Internal, message),
+            Self::Facts(_) | Self::Interrupted(_) => ApiError::new(ErrorCode::Internal, message),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::charts::{CHART_SPAN_MS, machine_chart};
 use crate::clock;
 use crate::contract::{Call, Command, CommandError, MachineAddress, PoolMachine, Settings};
+use crate::decisions;
 use crate::error::AppError;
 use crate::instances;
 use crate::machines::{self, Answers};
@@ -106,7 +107,7 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
         Command::WindowOpen {} => json(app.opening().await),
         Command::PoolGet {} => json(app.pool().picture()),
         Command::TemplatesList {} => json(shelf()),
-        Command::PlacementPreview { request } => json(instances::preview(app, &request)),
+        Command::PlacementPreview { request } => json(instances::preview(app, &request).await?),
         Command::InstanceCreate { id, machine, request } => {
             json(instances::create(app, context, id, machine, &request).await?)
         }
@@ -135,6 +136,7 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
             in_range("limit", limit, 1, ACTIVITY_LIMIT_MAX)?;
             json(app.history().activity(before, limit).await?)
         }
+        Command::InventorySave {} => json(decisions::save_inventory(app).await?),
         Command::SettingsGet {} => json(app.history().settings().await?),
         Command::SettingsSet { settings } => json(settings_set(app, settings).await?),
         Command::MachineChart { machine, dark } => json(chart(app, machine, dark).await?),
@@ -223,6 +225,7 @@ fn name(command: &Command) -> &'static str {
         Command::MachineDrainSet { .. } => "machine_drain_set",
         Command::MachineReconnect { .. } => "machine_reconnect",
         Command::ActivityList { .. } => "activity_list",
+        Command::InventorySave {} => "inventory_save",
         Command::SettingsGet {} => "settings_get",
         Command::SettingsSet { .. } => "settings_set",
         Command::MachineChart { .. } => "machine_chart",
@@ -263,7 +266,7 @@ impl Subject {
                 machine: Some(machines::told(&request.address)),
                 ..about(None, None, true)
             },
-            Command::SettingsSet { .. } => about(None, None, true),
+            Command::InventorySave {} | Command::SettingsSet { .. } => about(None, None, true),
             Command::MachineChart { machine, .. } => about(Some(*machine), None, false),
             Command::WindowOpen {}
             | Command::PoolGet {}

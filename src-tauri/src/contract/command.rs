@@ -1,5 +1,5 @@
 use api::{ApiError, Instance, Mib, Placement, PortRequest};
-use pool::Preview;
+use pool::placing::Preview;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use uuid::Uuid;
@@ -192,6 +192,8 @@ pub enum Command {
         /// How many, 1..=200.
         limit: u32,
     },
+    /// Writes the pool's inventory into a file, as `host-runner plan` reads it.
+    InventorySave {},
     /// What was chosen for the window.
     SettingsGet {},
     /// Chooses.
@@ -224,9 +226,17 @@ pub struct CommandResults {
     machine_drain_set: PoolMachine,
     machine_reconnect: (),
     activity_list: ActivityPage,
+    inventory_save: SavedInventory,
     settings_get: Settings,
     settings_set: Settings,
     machine_chart: String,
+}
+
+/// An inventory that was written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SavedInventory {
+    /// The file.
+    pub path: String,
 }
 
 /// What a window shows first.

@@ -8,7 +8,7 @@ mod picture;
 
 pub use command::{
     ActivityPage, AddMachine, AddMachineOutcome, Call, Command, CommandError, CommandResults,
-    HostKeyQuestion, InstanceAction, InstanceRequest, Opening,
+    HostKeyQuestion, InstanceAction, InstanceRequest, Opening, SavedInventory,
 };
 pub use picture::{
     ActivityEntry, ActivityKind, Link, MachineAddress, PlacedInstance, PoolChange, PoolMachine, PoolPicture,

@@ -1,4 +1,5 @@
 use api::{ApiError, HostFacts, HostUsage, Image, Instance, Mib, PortRequest, Timestamp};
+use pool::placing::PolicyName;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use uuid::Uuid;
@@ -201,6 +202,9 @@ pub struct Settings {
     pub theme: ThemeChoice,
     /// A language tag (`en`, `zh-CN`); absent follows the system.
     pub language: Option<String>,
+    /// How machines are chosen.
+    #[serde(default)]
+    pub placement: PolicyName,
 }
 
 /// What is pushed to the window.

@@ -56,7 +56,11 @@ impl History {
 
     /// How busy each machine was since `since`: means over `step_s` seconds of its CPU load, 0..=1 over all threads, each with the time of
     /// its last measurement, oldest first.
-    pub async fn loads(&self, since: Timestamp, step_s: u32) -> Result<Vec<(Uuid, Timestamp, f64)>, HistoryError> {
+    pub async fn loads(
+        &self,
+        since: Timestamp,
+        step_s: u32,
+    ) -> Result<Vec<(Uuid, Timestamp, f64)>, HistoryError> {
         let read = || cannot("read past loads");
         let rows = sqlx::query(
             "SELECT machine, MAX(at) AS last, AVG(cpu_percent) AS cpu_percent FROM usage WHERE at >= ? \

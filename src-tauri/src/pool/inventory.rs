@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use api::seen::{instance_seen, machine_seen, machine_unseen};
 use api::Timestamp;
+use api::seen::{instance_seen, machine_seen, machine_unseen};
 use pool::inventory::{self, INVENTORY_FORMAT, Inventory, MachineState};
 use uuid::Uuid;
 
@@ -40,7 +40,10 @@ impl LivePicture {
             format: INVENTORY_FORMAT,
             version: self.version_of_now(),
             taken_at_s: now.unix_ms().div_euclid(1000),
-            machines: self.machines().map(|machine| self.machine_now(machine, past)).collect(),
+            machines: self
+                .machines()
+                .map(|machine| self.machine_now(machine, past))
+                .collect(),
             instances: self
                 .placed_by_id()
                 .map(|placed| {
@@ -62,7 +65,13 @@ impl LivePicture {
         let Some(host) = &machine.host else {
             return machine_unseen(machine.id, &machine.name);
         };
-        let seen = machine_seen(machine.id, &machine.name, host, machine.usage.as_ref(), &machine.images);
+        let seen = machine_seen(
+            machine.id,
+            &machine.name,
+            host,
+            machine.usage.as_ref(),
+            &machine.images,
+        );
         let threads = f64::from(seen.threads);
         inventory::Machine {
             state: state_of(machine),

@@ -3,11 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use api::{Event, EventBody, HostUsage, Instance, InstanceUsage, Snapshot, Timestamp};
-use pool::{ImageAvailability, Machine, Mib, Readiness};
 use uuid::Uuid;
 
-use crate::activity::{Observed, observe, observe_deleted};
 use super::usage::Pasts;
+use crate::activity::{Observed, observe, observe_deleted};
 use crate::contract::{Link, PlacedInstance, PoolChange, PoolMachine, PoolPicture};
 
 /// How many machines and instances that were only measured a change carries at most: about 400 KiB of JSON, which a window reads
@@ -184,11 +183,6 @@ impl LivePicture {
             .map(|placed| placed.instance.spec.name.as_str())
     }
 
-    /// The machines as placement sees them. One without a working link, or never seen, is unreachable.
-    pub fn placement(&self) -> Vec<Machine> {
-        self.machines().map(placement_of).collect()
-    }
-
     /// Puts a machine at the end of the picture; one that is there already is replaced. The identity of a machine that left is never
     /// used again: whoever adds the same machine anew gives it another.
     pub fn add_machine(&mut self, machine: PoolMachine) {
@@ -245,13 +239,22 @@ impl LivePicture {
     }
 
     /// Remembers how busy a machine and its instances were; `at` is by the desktop's clock.
-    pub fn remember_loads(&mut self, id: Uuid, at: Timestamp, host: &HostUsage, instances: &[(Uuid, InstanceUsage)]) {
+    pub fn remember_loads(
+        &mut self,
+        id: Uuid,
+        at: Timestamp,
+        host: &HostUsage,
+        instances: &[(Uuid, InstanceUsage)],
+    ) {
         if self.machine(id).is_none() {
             return;
         }
         self.remember_machine_load(id, at, host.cpu_percent / 100.0);
         for (instance, usage) in instances {
-            let ours = self.instances.get(instance).is_some_and(|placed| placed.machine == id);
+            let ours = self
+                .instances
+                .get(instance)
+                .is_some_and(|placed| placed.machine == id);
             if ours {
                 self.instance_loads.take(*instance, at, usage.cpu_percent / 100.0);
             }
@@ -436,35 +439,5 @@ impl Queue {
             self.held.remove(id);
         }
         taken
-    }
-}
-
-/// What placement may count on: a machine without a working link offers nothing new, whatever it offered when last seen.
-fn placement_of(machine: &PoolMachine) -> Machine {
-    let host = machine.host.as_ref();
-    let usage = machine.usage.as_ref();
-    let connected = matches!(machine.link, Link::Connected { .. });
-    Machine {
-        id: machine.id,
-        name: machine.name.clone(),
-        readiness: if connected && host.is_some() {
-            Readiness::Ready
-        } else {
-            Readiness::Unreachable
-        },
-        threads: host.map_or(0, |host| host.threads),
-        memory_offered: host.map_or(Mib::ZERO, |host| host.memory_offered_mib),
-        memory_free: usage.map_or(Mib::ZERO, |usage| usage.memory_free_mib),
-        disk_free: usage.map_or(Mib::ZERO, |usage| usage.disk_free_mib),
-        cpu_load: usage.map_or(0.0, |usage| usage.cpu_percent / 100.0),
-        images: machine
-            .images
-            .iter()
-            .map(|image| ImageAvailability {
-                name: image.name.clone(),
-                state: image.state,
-            })
-            .collect(),
-        engines: host.map(|host| host.engines.clone()).unwrap_or_default(),
     }
 }

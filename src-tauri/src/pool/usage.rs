@@ -75,7 +75,10 @@ impl Past {
 
     /// The mean of the step that is being gathered, so far.
     fn mean(&self) -> Option<f32> {
-        #[expect(clippy::cast_possible_truncation, reason = "a load needs no more than seven digits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a load needs no more than seven digits"
+        )]
         (self.count > 0).then(|| (self.sum / f64::from(self.count)) as f32)
     }
 
@@ -145,7 +148,9 @@ mod tests {
     }
 
     fn values(past: &Past) -> Vec<f64> {
-        past.series(1.0, MEANS_MAX).map(|series| series.values).unwrap_or_default()
+        past.series(1.0, MEANS_MAX)
+            .map(|series| series.values)
+            .unwrap_or_default()
     }
 
     #[test]
@@ -159,7 +164,11 @@ mod tests {
     #[test]
     fn nothing_measured_is_no_series() {
         assert!(past(&[]).series(1.0, 12).is_none());
-        assert!(past(&[(0, f64::NAN), (1, -0.5), (2, f64::INFINITY)]).series(1.0, 12).is_none());
+        assert!(
+            past(&[(0, f64::NAN), (1, -0.5), (2, f64::INFINITY)])
+                .series(1.0, 12)
+                .is_none()
+        );
     }
 
     #[test]

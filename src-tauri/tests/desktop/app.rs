@@ -1,11 +1,12 @@
 //! The app over scripted agents: what a window asks, and what it is told.
 
-use api::{ApiError, ErrorCode, EventBody, Instance, Mib};
+use api::{Affinity, AffinityKind, AffinityTarget, ApiError, ErrorCode, EventBody, Instance, Mib, Placement};
 use millpond::contract::{
-    ActivityKind, AddMachineOutcome, Command, InstanceAction, InstanceRequest, Opening, Settings, Template,
-    ThemeChoice,
+    ActivityKind, AddMachineOutcome, Command, InstanceAction, InstanceRequest, Opening, SavedInventory,
+    Settings, Template, ThemeChoice,
 };
-use pool::Preview;
+use pool::Refusal;
+use pool::placing::{PolicyName, Preview};
 use uuid::Uuid;
 
 use crate::agent::ScriptedAgent;
@@ -228,6 +229,7 @@ async fn commands_out_of_their_range_change_nothing() {
         settings: Settings {
             theme: ThemeChoice::Dark,
             language: Some("../en".into()),
+            placement: PolicyName::Spread,
         },
     };
     assert_eq!(bench.desk.refusal(set).await, ErrorCode::InvalidName);
@@ -262,6 +264,7 @@ async fn settings_are_remembered() {
     let settings = Settings {
         theme: ThemeChoice::Dark,
         language: Some("zh-CN".into()),
+        placement: PolicyName::Pack,
     };
     let set = Command::SettingsSet {
         settings: settings.clone(),
@@ -374,4 +377,81 @@ async fn images_and_samples_reach_the_window() {
         .desk
         .until("no images", |picture| picture.machines[0].images.is_empty())
         .await;
+}
+
+fn created_on(machine: Option<Uuid>, placement: Placement) -> Command {
+    Command::InstanceCreate {
+        id: Uuid::now_v7(),
+        machine,
+        request: InstanceRequest { placement, ..tiny() },
+    }
+}
+
+#[tokio::test]
+async fn a_draining_machine_is_given_nothing_new_neither_by_choice_nor_by_name() {
+    let bench = bench().await;
+    let machine = bench.desk.this_computer().await.id;
+    let drain = Command::MachineDrainSet {
+        machine,
+        draining: true,
+    };
+    bench.desk.ask::<serde_json::Value>(drain).await.expect("set");
+    let preview = Command::PlacementPreview { request: tiny() };
+    let preview: Preview = bench.desk.ask(preview).await.expect("verdicts");
+    assert_eq!(preview.verdicts[0].refusals, [Refusal::Draining]);
+    for named in [None, Some(machine)] {
+        assert_eq!(
+            bench.desk.refusal(create(named)).await,
+            ErrorCode::PlacementRule,
+            "{named:?}"
+        );
+    }
+    let requests = bench.agent.script().requests.clone();
+    assert!(
+        !requests.iter().any(|(line, _)| line.starts_with("PUT ")),
+        "the machine was not even asked"
+    );
+}
+
+#[tokio::test]
+async fn who_keeps_away_from_its_group_is_not_put_beside_it() {
+    let bench = bench().await;
+    let apart = Placement {
+        group: Some("web".into()),
+        affinities: vec![Affinity {
+            kind: AffinityKind::Apart,
+            target: AffinityTarget::Group { name: "web".into() },
+            hard: true,
+        }],
+        ..Placement::default()
+    };
+    let first: Instance = bench
+        .desk
+        .ask(created_on(None, apart.clone()))
+        .await
+        .expect("alone");
+    assert_eq!(
+        first.spec.placement, apart,
+        "the wishes are the machine's to keep"
+    );
+    let machine = bench.desk.this_computer().await.id;
+    for named in [None, Some(machine)] {
+        let second = created_on(named, apart.clone());
+        assert_eq!(
+            bench.desk.refusal(second).await,
+            ErrorCode::PlacementRule,
+            "{named:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_inventory_is_written_where_it_says() {
+    let bench = bench().await;
+    bench.desk.ask::<Instance>(create(None)).await.expect("created");
+    let saved: SavedInventory = bench.desk.ask(Command::InventorySave {}).await.expect("written");
+    let text = std::fs::read_to_string(&saved.path).expect("the file");
+    std::fs::remove_file(&saved.path).expect("it can go");
+    let inventory = pool::inventory::Inventory::from_json(&text).expect("an inventory");
+    assert_eq!((inventory.machines.len(), inventory.instances.len()), (1, 1));
 }

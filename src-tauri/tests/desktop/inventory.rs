@@ -1,8 +1,9 @@
 //! The inventory that decisions are made from: what the machines said, what this desktop knows beside it, and always whole.
 
 use api::{
-    Affinity, AffinityKind, AffinityTarget, CreateInstance, EngineRequest, Event, EventBody, EventCursor, HostFacts,
-    HostUsage, InstanceSpec, InstanceUsage, Mib, Mobility, Placement, RunState, Snapshot, Timestamp,
+    Affinity, AffinityKind, AffinityTarget, CreateInstance, EngineRequest, Event, EventBody, EventCursor,
+    HostFacts, HostUsage, InstanceSpec, InstanceUsage, Mib, Mobility, Placement, RunState, Snapshot,
+    Timestamp,
 };
 use millpond::contract::{Command, Link, MachineAddress, PoolMachine};
 use millpond::pool::{LivePicture, MEANS_MAX, PastCarried, STEP_S};
@@ -91,15 +92,34 @@ fn seen(picture: &LivePicture) -> Inventory {
 #[test]
 fn a_machine_offers_what_its_agent_says() {
     let inventory = seen(&usual(Vec::new()));
-    let [machine] = &*inventory.machines else { panic!("one machine") };
-    assert_eq!((machine.name.as_str(), machine.state), ("atlas", MachineState::Ready));
-    assert_eq!((machine.threads, machine.memory_mib, machine.reserved.memory_mib), (4, Mib(8192), Mib(1024)));
-    assert_eq!(machine.reported.map(|reported| reported.memory_free_mib), Some(Mib(4096)));
+    let [machine] = &*inventory.machines else {
+        panic!("one machine")
+    };
+    assert_eq!(
+        (machine.name.as_str(), machine.state),
+        ("atlas", MachineState::Ready)
+    );
+    assert_eq!(
+        (machine.threads, machine.memory_mib, machine.reserved.memory_mib),
+        (4, Mib(8192), Mib(1024))
+    );
+    assert_eq!(
+        machine.reported.map(|reported| reported.memory_free_mib),
+        Some(Mib(4096))
+    );
     assert_eq!(machine.images.len(), 1);
-    assert_eq!(machine.hardware.as_deref(), Some("emulated x86_64"), "guests see the same CPU wherever they are emulated");
+    assert_eq!(
+        machine.hardware.as_deref(),
+        Some("emulated x86_64"),
+        "guests see the same CPU wherever they are emulated"
+    );
     let pool = pool::Pool::new(&inventory, inventory.taken_at_s).expect("whole");
     let (_, seat) = pool.machines().next().expect("one machine");
-    assert_eq!(seat.memory_free_mib(), 4096, "where the agent says less, less is free");
+    assert_eq!(
+        seat.memory_free_mib(),
+        4096,
+        "where the agent says less, less is free"
+    );
 }
 
 #[test]
@@ -171,11 +191,17 @@ fn wishes_travel_with_the_instance_and_name_hosts_that_every_desktop_knows() {
         instance(100, RunState::Running, wishes),
         instance(101, RunState::Running, elsewhere),
     ]));
-    let [here, there] = &*inventory.instances else { panic!("two instances") };
+    let [here, there] = &*inventory.instances else {
+        panic!("two instances")
+    };
     assert_eq!(here.needs.group.as_deref(), Some("web"));
     assert_eq!(here.needs.affinities, [apart]);
     assert_eq!((here.needs.priority, here.needs.mobility), (3, Mobility::Cold));
-    assert_eq!((here.needs.pin, here.needs.hint), (Some(id(1)), None), "by this pool's own identities");
+    assert_eq!(
+        (here.needs.pin, here.needs.hint),
+        (Some(id(1)), None),
+        "by this pool's own identities"
+    );
     assert_eq!(
         (there.needs.pin, there.needs.mobility),
         (None, Mobility::Fixed),
@@ -203,9 +229,16 @@ fn loads_are_means_of_five_minutes_in_threads() {
     let values = |series: &Option<pool::inventory::UsageSeries>| -> Vec<i64> {
         let values = series.as_ref().map(|series| &*series.values).unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
-        values.iter().map(|threads| (threads * 1000.0).round() as i64).collect()
+        values
+            .iter()
+            .map(|threads| (threads * 1000.0).round() as i64)
+            .collect()
     };
-    assert_eq!(values(&inventory.machines[0].usage), [1200, 3200], "of four threads");
+    assert_eq!(
+        values(&inventory.machines[0].usage),
+        [1200, 3200],
+        "of four threads"
+    );
     assert_eq!(values(&inventory.instances[0].usage), [600, 1600]);
     picture.apply_event(
         id(1),
@@ -230,7 +263,10 @@ fn a_drag_carries_no_more_of_the_past_than_it_needs() {
     }
     let samples = |past| {
         let inventory = picture.inventory(now(), past);
-        inventory.machines[0].usage.as_ref().map_or(0, |series| series.values.len())
+        inventory.machines[0]
+            .usage
+            .as_ref()
+            .map_or(0, |series| series.values.len())
     };
     assert_eq!(samples(PastCarried::LastHour), 12);
     assert_eq!(samples(PastCarried::Whole), MEANS_MAX);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use api::client::ssh::SshError;
 use api::{ErrorCode, Failure, Instance, RunState};
 use millpond::contract::{ActivityKind, AddMachine, AddMachineOutcome, Command, Link};
-use pool::{Preview, Refusal};
+use pool::Refusal;
+use pool::placing::Preview;
 
 use millpond::machines::{LocalAgent, LocalAgentError, Places};
 

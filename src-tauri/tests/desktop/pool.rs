@@ -256,17 +256,6 @@ fn one_host_under_two_addresses_is_told_apart_from_two_hosts() {
     assert_eq!(same.name, "machine-1");
 }
 
-#[test]
-fn placement_counts_on_nothing_that_a_machine_without_a_link_once_offered() {
-    let mut live = LivePicture::default();
-    live.add_machine(machine(1));
-    live.apply_snapshot(Uuid::from_u128(1), snapshot(1, vec![]), connected())
-        .expect("the first");
-    assert_eq!(live.placement()[0].readiness, pool::Readiness::Ready);
-    live.set_link(Uuid::from_u128(1), Link::Connecting);
-    assert_eq!(live.placement()[0].readiness, pool::Readiness::Unreachable);
-}
-
 fn drain(subscription: &mut Subscription) -> Vec<Arc<WindowEvent>> {
     let mut events = Vec::new();
     while let Some(Some(event)) = futures::FutureExt::now_or_never(subscription.next()) {

@@ -286,7 +286,7 @@ before: number | null,
 /**
  * How many, 1..=200.
  */
-limit: number, } } | { "name": "settings_get", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
+limit: number, } } | { "name": "inventory_save", "args": Record<symbol, never> } | { "name": "settings_get", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
 /**
  * All of it.
  */
@@ -324,7 +324,7 @@ export type CommandResults = { window_open: Opening, pool_get: PoolPicture, temp
 /**
  * `null` after a delete.
  */
-instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, settings_get: Settings, settings_set: Settings, machine_chart: string, };
+instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, inventory_save: SavedInventory, settings_get: Settings, settings_set: Settings, machine_chart: string, };
 
 /**
  * A fact beside an error: a text or a small number.
@@ -860,6 +860,11 @@ hint: string | null,
 pin: string | null, };
 
 /**
+ * A policy that has a name.
+ */
+export type PolicyName = "spread" | "pack" | "save_power";
+
+/**
  * What changed from one version of the picture to a later one. Machines keep their order, new ones come last; instances are ordered
  * by `created_at`, then `id`.
  *
@@ -967,7 +972,7 @@ export type Preview = {
  */
 verdicts: Array<Verdict>, 
 /**
- * The machine with the highest score; `null` where none fits.
+ * The machine with the highest score, the first of equals; `null` where none fits.
  */
 best: string | null, };
 
@@ -1114,6 +1119,15 @@ stranded: number, };
 export type RunState = "creating" | "stopped" | "starting" | "running" | "paused" | "stopping" | "failed" | "deleting";
 
 /**
+ * An inventory that was written down.
+ */
+export type SavedInventory = { 
+/**
+ * The file.
+ */
+path: string, };
+
+/**
  * What a person has chosen for the window.
  */
 export type Settings = { 
@@ -1124,7 +1138,11 @@ theme: ThemeChoice,
 /**
  * A language tag (`en`, `zh-CN`); absent follows the system.
  */
-language: string | null, };
+language: string | null, 
+/**
+ * How machines are chosen.
+ */
+placement: PolicyName, };
 
 /**
  * Everything about a host at one moment, and where the events that follow it begin.
@@ -1189,9 +1207,9 @@ ports: Array<PortRequest>, };
  */
 export type Term = { 
 /**
- * What is judged: `memory_left` or `cpu_idle`.
+ * What is judged.
  */
-name: string, 
+name: TermName, 
 /**
  * 0 (worst) ..= 1 (best).
  */
@@ -1200,6 +1218,11 @@ value: number,
  * The term's share in the score; all weights add up to 1.
  */
 weight: number, };
+
+/**
+ * A term's name.
+ */
+export type TermName = "cpu_left" | "memory_left" | "disk_left" | "evenness" | "packed" | "headroom" | "awake" | "empties" | "hint" | "affinity" | "stay";
 
 /**
  * Light, dark, or as the system says.
@@ -1212,7 +1235,7 @@ export type ThemeChoice = "system" | "light" | "dark";
 export type Timestamp = string;
 
 /**
- * What one machine answers to a request.
+ * What one machine answers.
  */
 export type Verdict = { 
 /**
