@@ -1,6 +1,9 @@
 //! The command line.
 
+mod plan;
 mod pool;
+mod simulate;
+mod size;
 
 use std::path::PathBuf;
 
@@ -9,7 +12,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::paths::{PathError, Places, Surroundings};
 
+pub use plan::{
+    Asking, BalancePlan, ConsolidatePlan, DrainPlan, PlacePlan, PlanCommand, PolicyChoice, RecoverPlan,
+    SolverChoice, WhatIfPlan,
+};
 pub use pool::{MachineAddress, PoolCommand, PoolDump};
+pub use simulate::{
+    MemoryBinds, Simulate, SimulateCommand, SimulatePlanetlab, SimulateScenario, SimulatedPolicy,
+};
 
 /// The agent of a Millpond machine: admits, runs and reports guests.
 ///
@@ -126,6 +136,16 @@ pub enum Command {
         #[command(subcommand)]
         command: PoolCommand,
     },
+    /// Answer what-if questions about a pool from its file: nothing moves
+    ///
+    /// Exit code: 0 where there is a plan, 1 for an error, 2 for a mistake on the command line, 3 where something would find no place.
+    Plan {
+        /// Which.
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Run a pool over virtual time, by a scenario file or by recorded traces, and report what it costs
+    Simulate(Simulate),
 }
 
 /// Options of `serve`.

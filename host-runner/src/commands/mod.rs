@@ -2,7 +2,11 @@
 
 mod connect;
 mod image;
+mod plan;
 mod pool;
+mod simulate;
+mod table;
+mod words;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -18,7 +22,9 @@ use crate::images::ImageStore;
 use crate::paths::PathError;
 use crate::rest;
 
+pub use self::plan::{PlanCommandError, SourceError};
 pub use self::pool::DumpError;
+pub use self::simulate::SimulateError;
 pub use connect::ConnectError;
 
 /// Why a command failed. The message is for the terminal, whole, with its causes.
@@ -36,6 +42,12 @@ pub enum CommandError {
     /// The pool cannot be written down.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanCommandError),
+    /// Nothing was simulated.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     /// An image cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -67,11 +79,13 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Pool {
             command: PoolCommand::Schema,
         } => pool::print_schema(),
+        Command::Plan { command } => plan::run(&command),
+        Command::Simulate(asked) => simulate::run(&asked),
     };
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("host-runner: {}", with_causes(&error));
+            eprintln!("host-runner: {}", words::presentable(&with_causes(&error)));
             ExitCode::FAILURE
         }
     }

@@ -9,7 +9,7 @@ use crate::state::{InstanceIndex, MachineIndex};
 use crate::{Pool, Refusal};
 
 /// The pool at one moment, in figures.
-pub(super) fn pool_state(pool: &Pool) -> PoolState {
+pub fn pool_state(pool: &Pool) -> PoolState {
     let awake = || {
         pool.machines()
             .map(|(_, seat)| seat)

@@ -31,6 +31,7 @@ pub use consolidate::consolidate;
 pub use depends::{Changed, DependsOn, InstanceThen, MachineThen};
 pub use drain::drain;
 pub use error::PlanError;
+pub use figures::pool_state;
 pub use options::{
     BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, Edit, How, MoveCost, RecoverOptions,
     WhatIfOptions,

@@ -72,7 +72,8 @@ pub async fn dump(common: &Common, options: &PoolDump) -> Result<ExitCode, Comma
             Err(err) => {
                 missing += 1;
                 let error = agents::explained(source, err);
-                eprintln!("host-runner: {}", super::with_causes(&error));
+                let words = super::with_causes(&error);
+                eprintln!("host-runner: {}", super::words::presentable(&words));
             }
         }
     }

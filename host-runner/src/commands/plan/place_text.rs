@@ -1,0 +1,155 @@
+//! A placement for a terminal.
+
+use std::fmt::Write as _;
+
+use pool::placing::{Explanation, TermName, TermResult};
+
+use super::super::table::{Align, Table};
+use super::super::words::{counted, percent};
+use super::place::PlaceReport;
+use super::source::Names;
+use super::text;
+
+/// The whole answer.
+pub(super) fn told(report: &PlaceReport, names: &Names) -> String {
+    let mut words = String::new();
+    match &report.no_place {
+        // Writing to a String cannot fail.
+        Some(unplaced) => {
+            let _ = writeln!(
+                words,
+                "Place: it cannot be done, {} finds no place",
+                unplaced.name
+            );
+            let _ = writeln!(words, "  {}", unplaced.why);
+        }
+        None => placed(&mut words, report, names),
+    }
+    for explanation in &report.explained {
+        explained(&mut words, explanation);
+    }
+    words.push('\n');
+    words.push_str(&text::states(&report.before, &report.after, names));
+    let _ = writeln!(
+        words,
+        "\nFound under the policy {} in {}",
+        report.policy,
+        text::took(report.took_ms)
+    );
+    words
+}
+
+fn placed(words: &mut String, report: &PlaceReport, names: &Names) {
+    let _ = writeln!(words, "Place: {}", counted(report.placed.len(), "instance"));
+    let mut table = Table::new(
+        2,
+        &[Align::Left, Align::Left, Align::Left, Align::Right, Align::Left],
+    );
+    for placed in &report.placed {
+        table.row([
+            placed.name.clone(),
+            "→".to_owned(),
+            names.of_id(placed.machine),
+            score(placed.explanation.score),
+            preference(&placed.explanation),
+        ]);
+    }
+    let _ = write!(words, "\n{table}");
+    if let [only] = &report.placed[..] {
+        terms(words, &only.explanation);
+    }
+}
+
+/// What speaks for the machine, in a few words.
+fn preference(explanation: &Explanation) -> String {
+    let Some(other) = &explanation.compared_with else {
+        return "the only machine that can take it".to_owned();
+    };
+    let advantage = |term: &&TermResult| term.difference.unwrap_or(0.0);
+    let most = (explanation.terms.iter()).max_by(|a, b| advantage(a).total_cmp(&advantage(b)));
+    match most.filter(|term| advantage(term) > 0.0) {
+        Some(term) => format!(
+            "before {} ({}): {}",
+            other.name,
+            score(other.score),
+            meaning(term.name)
+        ),
+        None => format!(
+            "as good as {} ({}), and named first",
+            other.name,
+            score(other.score)
+        ),
+    }
+}
+
+fn explained(words: &mut String, explanation: &Explanation) {
+    let refusals: Vec<String> = explanation.refusals().map(ToString::to_string).collect();
+    if refusals.is_empty() {
+        let _ = writeln!(
+            words,
+            "\n{} can take it: score {}",
+            explanation.name,
+            score(explanation.score)
+        );
+    } else {
+        let _ = writeln!(
+            words,
+            "\n{} cannot take it: {}",
+            explanation.name,
+            refusals.join("; ")
+        );
+    }
+    terms(words, explanation);
+}
+
+/// What a score is made of, and where it differs from that of the machine that it is compared with.
+fn terms(words: &mut String, explanation: &Explanation) {
+    let mut table = Table::new(
+        2,
+        &[Align::Left, Align::Right, Align::Right, Align::Right, Align::Left],
+    );
+    let against = match &explanation.compared_with {
+        Some(other) => format!("against {}", other.name),
+        None => String::new(),
+    };
+    table.row(["term", "value", "weight", &against, ""]);
+    for term in &explanation.terms {
+        table.row([
+            term.name.to_string(),
+            score(term.value),
+            percent(term.weight),
+            term.difference.map(signed).unwrap_or_default(),
+            meaning(term.name).to_owned(),
+        ]);
+    }
+    let _ = write!(words, "\n{table}");
+}
+
+/// With its sign; what rounds to nothing has none.
+fn signed(value: f64) -> String {
+    if value.abs() < 0.000_5 {
+        "0.000".to_owned()
+    } else {
+        format!("{value:+.3}")
+    }
+}
+
+fn score(value: f64) -> String {
+    format!("{value:.3}")
+}
+
+fn meaning(term: TermName) -> &'static str {
+    match term {
+        TermName::CpuLeft => "more of its CPU is expected to be idle",
+        TermName::MemoryLeft => "more of its memory can still be promised",
+        TermName::DiskLeft => "more of its disk can still be promised",
+        TermName::Evenness => "it leaves the pool more even",
+        TermName::Packed => "it is fuller, and leaves larger room elsewhere",
+        TermName::Headroom => "its CPU stays calm",
+        TermName::Awake => "it need not be woken",
+        TermName::Empties => "an empty machine stays empty",
+        TermName::Hint => "it is the machine that was hinted at",
+        TermName::Affinity => "it meets more wishes about the neighbourhood",
+        TermName::Stay => "the instance stays where it is",
+    }
+}

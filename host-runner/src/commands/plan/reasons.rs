@@ -1,0 +1,129 @@
+//! A plan's reasons as sentences.
+
+use pool::Refusal;
+use pool::plans::{LeftOutReason, MoveReason, Recovery, StaysAwake, Stranded};
+use uuid::Uuid;
+
+use super::super::words::{counted, duration, listed, percent};
+use super::source::Names;
+use super::text::NAMED_MAX;
+
+/// Why an instance moves; continues a sentence that begins with the instance.
+pub(super) fn of_move(reason: &MoveReason, names: &Names) -> String {
+    match reason {
+        MoveReason::Drain => "its machine is being emptied".to_owned(),
+        MoveReason::Recover => "its machine is gone".to_owned(),
+        MoveReason::Balance { gain } => format!("lowers the imbalance by {gain:.4}"),
+        MoveReason::Overload { load } => format!("its machine would be at {} CPU", percent(*load)),
+        MoveReason::EmptyForSleep => "its machine can sleep without it".to_owned(),
+        MoveReason::MakesRoom { instance } => format!("makes room for {}", names.of_id(*instance)),
+        MoveReason::Placed => "has no place yet".to_owned(),
+        MoveReason::BreaksRule { rule } => format!("breaks a rule where it is: the machine {rule}"),
+    }
+}
+
+/// Why an instance stays where it is; continues a sentence that begins with the instance, or with the pool.
+pub(super) fn of_left_out(reason: &LeftOutReason, names: &Names) -> String {
+    match reason {
+        LeftOutReason::Fixed => "is fixed to where it is".to_owned(),
+        LeftOutReason::Pinned => "is pinned to its machine".to_owned(),
+        LeftOutReason::Stopped => "does not run, and cannot be had from a machine that is gone".to_owned(),
+        LeftOutReason::Cooldown { remaining_s } => format!(
+            "was moved a short while ago, and stays for another {}",
+            duration(f64::from(*remaining_s))
+        ),
+        LeftOutReason::GainTooSmall { gain, .. } if *gain <= 0.0 => {
+            "has no better place: wherever it went, the pool would be less even".to_owned()
+        }
+        LeftOutReason::GainTooSmall { gain, needed } => {
+            format!("moving it would gain {gain:.4}, less than the {needed:.4} that a move must gain")
+        }
+        LeftOutReason::NoPlace { nearest, refusals } => {
+            format!("finds no other place{}", of_nearest(*nearest, refusals, names))
+        }
+        LeftOutReason::StaysAwake {
+            machine_name, why, ..
+        } => {
+            format!("keeps {machine_name} awake: {}", of_waking(why))
+        }
+        LeftOutReason::TooBusy { machine_name, .. } => format!(
+            "leaves {machine_name} too busy: nothing that is there may leave it and finds room elsewhere"
+        ),
+        LeftOutReason::BalancedEnough { imbalance, threshold } => {
+            format!("is even enough: its imbalance is {imbalance:.4}, and {threshold:.4} would be too much")
+        }
+    }
+}
+
+fn of_waking(why: &StaysAwake) -> String {
+    match why {
+        StaysAwake::Recovery => "without it, another machine's failure could not be recovered".to_owned(),
+        StaysAwake::AwakeMin { machines } => {
+            format!("{} must be awake", counted(*machines as usize, "machine"))
+        }
+        StaysAwake::SavesTooLittle { saved_w, needed_w } => format!(
+            "its sleep would save {saved_w:.0} W, less than the {needed_w:.0} W that the moves for it are worth"
+        ),
+    }
+}
+
+/// An instance that finds no place, with the machine that comes nearest.
+pub(super) fn of_stranded(stranded: &Stranded, names: &Names) -> String {
+    format!(
+        "{} finds no place{}",
+        stranded.name,
+        of_nearest(stranded.nearest, &stranded.refusals, names)
+    )
+}
+
+fn of_nearest(nearest: Option<Uuid>, refusals: &[Refusal], names: &Names) -> String {
+    match nearest {
+        None => "; there is no other machine".to_owned(),
+        Some(machine) if refusals.is_empty() => {
+            // It would pass every filter: what speaks against it is the plan's own limit for CPU.
+            format!(
+                "; the nearest, {}, would use too much of its CPU",
+                names.of_id(machine)
+            )
+        }
+        Some(machine) => format!("; the nearest, {}: {}", names.of_id(machine), refused(refusals)),
+    }
+}
+
+/// Refusals in a row.
+pub(super) fn refused(refusals: &[Refusal]) -> String {
+    let words: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    words.join("; ")
+}
+
+/// Whether any one machine's failure could be recovered, and if not, the witness.
+pub(super) fn of_recovery(recovery: &Recovery, names: &Names) -> String {
+    match recovery {
+        Recovery::Recoverable => "whichever it was, the others would take over all that ran on it".to_owned(),
+        Recovery::NotJudged => "not judged: the pool is too large to try every failure".to_owned(),
+        Recovery::Stranding {
+            name,
+            stranded,
+            failures,
+            ..
+        } => {
+            let lost: Vec<String> = stranded.iter().map(|instance| instance.name.clone()).collect();
+            let witness = stranded
+                .first()
+                .map(|first| format!(": {}", of_stranded(first, names)));
+            let others = match failures.saturating_sub(1) {
+                0 => String::new(),
+                others => format!(
+                    "; {} could not be recovered either",
+                    counted(others as usize, "other failure")
+                ),
+            };
+            format!(
+                "without {name}, {} would find no place ({}){}{others}",
+                counted(stranded.len(), "instance"),
+                listed(&lost, NAMED_MAX),
+                witness.unwrap_or_default()
+            )
+        }
+    }
+}
