@@ -12,6 +12,9 @@ mod balancing;
 mod consolidating;
 #[path = "plans/draining.rs"]
 mod draining;
+#[cfg(feature = "optimal")]
+#[path = "plans/optimum.rs"]
+mod optimum;
 #[path = "plans/properties.rs"]
 mod properties;
 #[path = "plans/recovering.rs"]

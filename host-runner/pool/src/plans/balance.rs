@@ -35,7 +35,7 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
     let goal = even_out(pool, options);
     let (goal, found_by) = match options.how.solver {
         Solver::Heuristic => (goal, SolverUsed::HEURISTIC),
-        Solver::Optimal => super::optimal::balance(pool, options, goal)?,
+        Solver::Optimal => super::optimal::balance(pool, options, &goal)?,
     };
     let draft = Draft {
         left_out: what_stays(&goal, options),

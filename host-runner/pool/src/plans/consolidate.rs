@@ -33,7 +33,7 @@ pub fn consolidate(pool: &Pool, options: &ConsolidateOptions) -> Result<Plan, Pl
     let (found, found_by) = match options.how.solver {
         Solver::Heuristic => (task.search(), SolverUsed::HEURISTIC),
         Solver::Optimal => {
-            let (goal, found_by) = super::optimal::consolidate(pool, options, task.search().goal)?;
+            let (goal, found_by) = super::optimal::consolidate(pool, options, &task.search().goal)?;
             (task.found(goal), found_by)
         }
     };

@@ -18,6 +18,12 @@ impl Rules {
         Self { cpu }
     }
 
+    /// The limit for CPU.
+    #[cfg(feature = "optimal")]
+    pub(super) fn cpu(&self) -> CpuLimit {
+        self.cpu
+    }
+
     /// Whether the machine may take the instance as the pool is now.
     pub(super) fn fits(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> bool {
         self.has_cpu_for(pool, instance, machine) && passes(&Subject::of(pool, instance).on(machine))

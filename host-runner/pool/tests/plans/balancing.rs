@@ -221,3 +221,19 @@ fn a_plan_ends_above_where_it_would_begin_only_by_mistake_so_such_options_are_re
         }
     );
 }
+
+#[cfg(not(feature = "optimal"))]
+#[test]
+fn without_a_solver_the_best_plan_is_refused() {
+    use pool::plans::{How, Solver};
+
+    let options = BalanceOptions {
+        how: How {
+            solver: Solver::Optimal,
+            ..How::default()
+        },
+        ..BalanceOptions::default()
+    };
+    let refused = balance(&pool(&lopsided()), &options).unwrap_err();
+    assert_eq!(refused, PlanError::NoSolver);
+}
