@@ -68,7 +68,10 @@ impl<'a> Subject<'a> {
     /// What it is expected to use of the CPU.
     #[must_use]
     pub fn with_demand(self, demand: Demand) -> Self {
-        Self { demand, ..self }
+        Self {
+            demand: demand.sound(),
+            ..self
+        }
     }
 
     /// Whether machines that sleep may be woken for it.

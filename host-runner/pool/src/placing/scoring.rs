@@ -205,9 +205,8 @@ fn added(point: &Point, needs: [f64; 3], running: bool) -> [f64; 3] {
 #[expect(clippy::cast_precision_loss, reason = "MiB of an instance are far below 2^52")]
 fn needs(asked: &Asked, demand: Demand, running: bool) -> [f64; 3] {
     let disk = asked.disk_mib() as f64;
-    // A demand that is no number counts as none.
     if running {
-        [demand.mean.max(0.0), asked.memory_mib as f64, disk]
+        [demand.mean, asked.memory_mib as f64, disk]
     } else {
         [0.0, 0.0, disk]
     }

@@ -133,9 +133,15 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Why it refuses, every reason.
-    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
-        self.filters.iter().filter_map(|filter| filter.refusal.as_ref())
+    /// Why it refuses, each reason once.
+    pub fn refusals(&self) -> Vec<&Refusal> {
+        let mut refusals: Vec<&Refusal> = Vec::new();
+        for refusal in self.filters.iter().filter_map(|filter| filter.refusal.as_ref()) {
+            if !refusals.contains(&refusal) {
+                refusals.push(refusal);
+            }
+        }
+        refusals
     }
 }
 
@@ -333,9 +339,10 @@ fn lacking(refusal: &Refusal) -> f64 {
         } => share(needed_mib.0, free_mib.0),
         Refusal::TooManyVcpus { needed, threads } => share(*needed, *threads),
         Refusal::TooManyVcpusPromised { needed, left, .. } => share(*needed, *left),
-        Refusal::Unreachable
-        | Refusal::Draining
-        | Refusal::Asleep
+        // What is gone or going is nearest only where there is nothing else.
+        Refusal::Unreachable => 8.0,
+        Refusal::Draining => 4.0,
+        Refusal::Asleep
         | Refusal::PinnedElsewhere { .. }
         | Refusal::WrongHardware { .. }
         | Refusal::StorageMissing { .. }

@@ -54,6 +54,17 @@ impl Demand {
         })
     }
 
+    /// The same with what is no number, infinite or negative taken for nothing: one bad measurement may not spoil a machine's sums.
+    #[must_use]
+    pub fn sound(self) -> Self {
+        let sound = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
+        Self {
+            mean: sound(self.mean),
+            variance: sound(self.variance),
+            ..self
+        }
+    }
+
     /// Adds another's demand.
     pub fn add(&mut self, other: Self) {
         self.mean += other.mean;

@@ -280,6 +280,7 @@ impl Pool {
 
     /// Changes what an instance is expected to use.
     pub fn set_demand(&mut self, instance: InstanceIndex, demand: Demand) {
+        let demand = demand.sound();
         let seat = &mut self.instances[instance.0 as usize];
         let before = std::mem::replace(&mut seat.demand, demand);
         let (Some(machine), Activity::Running) = (seat.machine, seat.activity) else {
@@ -388,7 +389,11 @@ impl Pool {
         }
         self.offered.threads += seat.offered_threads;
         self.offered.memory_mib += seat.memory_offered_mib;
-        self.offered.disk_mib += seat.storages.iter().map(|storage| storage.capacity_mib).sum::<u64>();
+        self.offered.disk_mib += seat
+            .storages
+            .iter()
+            .map(|storage| storage.capacity_mib)
+            .sum::<u64>();
         self.machines.push(seat);
     }
 

@@ -53,6 +53,9 @@ pub enum FilterName {
     Apart,
     /// The others' wishes about the instance are met.
     Neighbours,
+    /// Every machine's failure stays recoverable. Asked only where a policy refuses what is not (see
+    /// [`Recoverability`](crate::placing::Recoverability)).
+    Recovery,
 }
 
 /// One requirement.
@@ -92,10 +95,14 @@ pub fn passes(question: &Question<'_>) -> bool {
     FILTERS.iter().all(|filter| (filter.ask)(&question).is_ok())
 }
 
-/// Everything that keeps the machine from taking the instance, in the order of [`FILTERS`].
+/// Everything that keeps the machine from taking the instance, in the order of [`FILTERS`], each reason once.
 pub fn unmet(question: &Question<'_>) -> Vec<Refusal> {
-    FILTERS
-        .iter()
-        .filter_map(|filter| (filter.ask)(question).err())
-        .collect()
+    let mut refusals = Vec::new();
+    for refusal in FILTERS.iter().filter_map(|filter| (filter.ask)(question).err()) {
+        // Two that keep apart from each other refuse each other.
+        if !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
+    }
+    refusals
 }
