@@ -14,7 +14,7 @@ use crate::paths::{PathError, Places, Surroundings};
 
 pub use plan::{
     Asking, BalancePlan, ConsolidatePlan, DrainPlan, PlacePlan, PlanCommand, PolicyChoice, RecoverPlan,
-    SolverChoice, WhatIfPlan,
+    RecoveryChoice, SolverChoice, WhatIfPlan,
 };
 pub use pool::{MachineAddress, PoolCommand, PoolDump};
 pub use simulate::{

@@ -77,6 +77,17 @@ pub enum SolverChoice {
     Optimal,
 }
 
+/// What happens to a placement after which a machine's failure could no longer be recovered on the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecoveryChoice {
+    /// Nobody looks
+    Ignore,
+    /// It is told
+    Warn,
+    /// It is refused: the next best machine is taken, or none
+    Refuse,
+}
+
 /// Options of `plan place`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("needs").required(true).args(["request", "vcpus"]))]
@@ -132,6 +143,10 @@ pub struct PlacePlan {
     /// What they are called: NAME-1, NAME-2, …
     #[arg(long, value_name = "NAME", default_value = "new")]
     pub name: String,
+
+    /// Whether room is kept so that any one machine may fail
+    #[arg(long, value_enum, value_name = "RULE", default_value_t = RecoveryChoice::Warn)]
+    pub recovery: RecoveryChoice,
 
     /// A machine, by name or id, to explain: why it was or was not chosen
     #[arg(long = "machine", value_name = "MACHINE")]

@@ -16,6 +16,7 @@ mod held;
 mod ledger;
 mod life;
 mod plan;
+mod plan_solver;
 mod pool_dump;
 mod privileges;
 mod program;

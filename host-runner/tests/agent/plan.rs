@@ -21,7 +21,7 @@ fn inventory() -> Inventory {
     Inventory::from_json(&std::fs::read_to_string(office()).unwrap()).unwrap()
 }
 
-fn plan_from(file: &Path, arguments: &[&str]) -> Output {
+pub fn plan_from(file: &Path, arguments: &[&str]) -> Output {
     let (kind, rest) = arguments.split_first().unwrap();
     Command::new(PROGRAM)
         .args(["plan", kind, "--inventory"])
@@ -32,23 +32,23 @@ fn plan_from(file: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn plan(arguments: &[&str]) -> Output {
+pub fn plan(arguments: &[&str]) -> Output {
     plan_from(&office(), arguments)
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 #[track_caller]
-fn refused(output: &Output, code: i32) -> String {
+pub fn refused(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{}", text(output));
     assert!(output.stdout.is_empty(), "{}", text(output));
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[track_caller]
-fn json(arguments: &[&str], code: i32) -> Value {
+pub fn json(arguments: &[&str], code: i32) -> Value {
     let output = plan(&[arguments, &["--json"]].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -70,7 +70,7 @@ fn id_of(name: &str) -> String {
 }
 
 /// A file that is gone with the test.
-fn file_of(text: &str) -> tempfile::NamedTempFile {
+pub fn file_of(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file
@@ -287,6 +287,64 @@ fn several_are_placed_together_or_not_at_all() {
         told.contains("it cannot be done") && told.contains("api-"),
         "{told}"
     );
+}
+
+#[test]
+fn wishes_that_contradict_each_other_are_named() {
+    let mut needs = Needs::new(1, Mib(1_024));
+    needs.pin = Some(id_of("atlas").parse().unwrap());
+    needs.affinities.push(pool::inventory::Affinity {
+        kind: pool::inventory::AffinityKind::Apart,
+        target: pool::inventory::AffinityTarget::Group { name: "web".into() },
+        hard: true,
+    });
+    let file = file_of(&serde_json::to_string(&needs).unwrap());
+    let arguments = ["place", "--request", file.path().to_str().unwrap()];
+    let output = plan(&arguments);
+    assert_eq!(output.status.code(), Some(STRANDED));
+    let told = text(&output);
+    assert!(
+        told.contains("it cannot be done") && told.contains("web-1"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_placement_that_gives_up_recovery_is_refused_where_that_is_wanted() {
+    let mut tight = inventory();
+    // Two machines of which each can just hold what is on both.
+    tight.machines.truncate(2);
+    tight
+        .instances
+        .retain(|held| ["mail", "git"].contains(&held.name.as_str()));
+    for machine in &mut tight.machines {
+        machine.memory_mib = Mib(14_336);
+        machine.usage = None;
+    }
+    let file = file_of(&serde_json::to_string(&tight).unwrap());
+    let asked = ["place", "--vcpus", "1", "--memory", "4GiB"];
+    let allowed = plan_from(file.path(), &asked);
+    assert_eq!(allowed.status.code(), Some(0), "{}", text(&allowed));
+    let refused = plan_from(file.path(), &[&asked[..], &["--recovery", "refuse"]].concat());
+    assert_eq!(refused.status.code(), Some(STRANDED), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("would find no place"),
+        "{}",
+        text(&refused)
+    );
+    let small = plan_from(
+        file.path(),
+        &[
+            "place",
+            "--vcpus",
+            "1",
+            "--memory",
+            "512MiB",
+            "--recovery",
+            "refuse",
+        ],
+    );
+    assert_eq!(small.status.code(), Some(0), "{}", text(&small));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::cli::{
 const NEVER_EVEN: f64 = 10.0;
 
 /// All questions are answered for the moment at which the inventory was taken: the same file gives the same plan on any day.
-fn pool_of(inventory: &Inventory) -> Result<Pool, PlanCommandError> {
+pub(super) fn pool_of(inventory: &Inventory) -> Result<Pool, PlanCommandError> {
     Ok(Pool::new(inventory, inventory.taken_at_s)?)
 }
 
@@ -104,7 +104,7 @@ pub(super) fn consolidate(asked: &ConsolidatePlan) -> Result<Answer, PlanCommand
 }
 
 /// Under `pack` sleeping machines stay asleep.
-fn recover_options(asking: &Asking) -> RecoverOptions {
+pub(super) fn recover_options(asking: &Asking) -> RecoverOptions {
     RecoverOptions {
         how: how(asking),
         wake: asking.policy != Some(PolicyChoice::Pack),

@@ -3,7 +3,6 @@
 mod edits;
 mod kinds;
 mod place;
-mod place_text;
 mod reasons;
 mod source;
 mod text;
@@ -84,7 +83,12 @@ pub fn run(command: &PlanCommand) -> Result<ExitCode, CommandError> {
         PlanCommand::Recover(asked) => (&asked.asking, kinds::recover(asked)),
         PlanCommand::WhatIf(asked) => (&asked.asking, kinds::what_if(asked)),
     };
-    let Answer { plan, names, took_ms } = answer?;
+    tell(asking, answer?)
+}
+
+/// Prints the plan.
+fn tell(asking: &Asking, answer: Answer) -> Result<ExitCode, CommandError> {
+    let Answer { plan, names, took_ms } = answer;
     let report = PlanReport { plan, took_ms };
     if asking.json {
         super::print(&serde_json::to_string_pretty(&report)?)?;

@@ -84,7 +84,13 @@ pub async fn dump(common: &Common, options: &PoolDump) -> Result<ExitCode, Comma
         let all = sources.len();
         return Err(DumpError::Incomplete { missing, all }.into());
     }
-    let inventory = inventory_of(readings);
+    let mut inventory = inventory_of(readings);
+    for name in translate::loosen_pins(&mut inventory) {
+        let words = format!(
+            "{name} is tied to a machine that was not read; in the document it is fixed to where it is"
+        );
+        eprintln!("host-runner: {}", super::words::presentable(&words));
+    }
     inventory.check().map_err(DumpError::Contradiction)?;
     let mut text = serde_json::to_string_pretty(&inventory)?;
     text.push('\n');

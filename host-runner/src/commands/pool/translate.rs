@@ -1,8 +1,13 @@
 //! What an agent says of itself, in an inventory's words.
 
+use std::collections::BTreeSet;
+
 use api::{EngineRequest, HostFacts, RunState};
 use pool::ImageAvailability;
-use pool::inventory::{Activity, DiskNeed, Instance, Machine, Needs, Reported, Reserved, Storage};
+use pool::inventory::{
+    Activity, DiskNeed, Instance, Inventory, Machine, Mobility, Needs, Reported, Reserved, Storage,
+};
+use uuid::Uuid;
 
 use super::agents::Reading;
 
@@ -77,12 +82,35 @@ pub(super) fn instances(reading: &Reading) -> impl Iterator<Item = Instance> {
                     EngineRequest::Auto => None,
                     EngineRequest::Qemu => Some(api::EngineKind::Qemu),
                 },
+                group: spec.placement.group.clone(),
+                affinities: spec.placement.affinities.clone(),
+                hint: spec.placement.hint,
+                pin: spec.placement.pin,
+                priority: spec.placement.priority,
+                mobility: spec.placement.mobility,
                 ..Needs::new(spec.vcpus, spec.memory_mib)
             },
             usage: (reading.history.instances.get(&instance.id)).and_then(super::history::Samples::series),
             moved_at_s: None,
         }
     })
+}
+
+/// An instance that is tied to a machine which is not in the document stays where it is: nothing else is known of its machine.
+///
+/// Returns the names of those that this happened to.
+pub(super) fn loosen_pins(inventory: &mut Inventory) -> Vec<String> {
+    let machines: BTreeSet<Uuid> = inventory.machines.iter().map(|machine| machine.id).collect();
+    let mut loosened = Vec::new();
+    for instance in &mut inventory.instances {
+        let needs = &mut instance.needs;
+        if needs.pin.is_some_and(|pin| !machines.contains(&pin)) {
+            needs.pin = None;
+            needs.mobility = Mobility::Fixed;
+            loosened.push(instance.name.clone());
+        }
+    }
+    loosened
 }
 
 /// Memory is promised to what runs, is meant to run, or has not yet stopped: see [`crate::admission`].
@@ -95,5 +123,43 @@ fn activity(instance: &api::Instance) -> Activity {
         Activity::Running
     } else {
         Activity::Stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_that_is_tied_to_a_machine_outside_of_the_document_stays_where_it_is() {
+        let mut inventory = Inventory::empty();
+        let id = Uuid::from_u128;
+        inventory
+            .machines
+            .push(Machine::new(id(1), "atlas", 4, api::Mib(4_096)));
+        for (number, pin) in [(10, Some(id(1))), (11, Some(id(2))), (12, None)] {
+            let mut needs = Needs::new(1, api::Mib(64));
+            needs.pin = pin;
+            inventory.instances.push(Instance {
+                id: id(number),
+                name: format!("i-{number}"),
+                machine: Some(id(1)),
+                activity: Activity::Running,
+                needs,
+                usage: None,
+                moved_at_s: None,
+            });
+        }
+        assert!(inventory.check().is_err());
+        assert_eq!(loosen_pins(&mut inventory), ["i-11"]);
+        assert!(inventory.check().is_ok());
+        let [kept, loosened, free] = &inventory.instances[..] else {
+            panic!("three instances")
+        };
+        assert_eq!((kept.needs.pin, loosened.needs.pin), (Some(id(1)), None));
+        assert_eq!(
+            (loosened.needs.mobility, free.needs.mobility),
+            (Mobility::Fixed, Mobility::Live)
+        );
     }
 }

@@ -4,24 +4,19 @@ use std::fmt::Write as _;
 
 use pool::placing::{Explanation, TermName, TermResult};
 
-use super::super::table::{Align, Table};
-use super::super::words::{counted, percent};
-use super::place::PlaceReport;
-use super::source::Names;
-use super::text;
+use super::super::source::Names;
+use super::super::{reasons, text};
+use super::{PlaceFailure, PlaceReport};
+use crate::commands::table::{Align, Table};
+use crate::commands::words::{counted, percent};
 
 /// The whole answer.
 pub(super) fn told(report: &PlaceReport, names: &Names) -> String {
     let mut words = String::new();
-    match &report.no_place {
-        // Writing to a String cannot fail.
-        Some(unplaced) => {
-            let _ = writeln!(
-                words,
-                "Place: it cannot be done, {} finds no place",
-                unplaced.name
-            );
-            let _ = writeln!(words, "  {}", unplaced.why);
+    // Writing to a String cannot fail.
+    match &report.failure {
+        Some(failure) => {
+            let _ = writeln!(words, "Place: it cannot be done\n  {}", failed(failure, names));
         }
         None => placed(&mut words, report, names),
     }
@@ -37,6 +32,16 @@ pub(super) fn told(report: &PlaceReport, names: &Names) -> String {
         text::took(report.took_ms)
     );
     words
+}
+
+fn failed(failure: &PlaceFailure, names: &Names) -> String {
+    match failure {
+        PlaceFailure::Batch(failure) => failure.to_string(),
+        PlaceFailure::Recovery(broken) => format!(
+            "all find a place, and then a failure could no longer be recovered: {}",
+            reasons::of_recovery(&broken.recovery, names)
+        ),
+    }
 }
 
 fn placed(words: &mut String, report: &PlaceReport, names: &Names) {
@@ -83,7 +88,10 @@ fn preference(explanation: &Explanation) -> String {
 }
 
 fn explained(words: &mut String, explanation: &Explanation) {
-    let refusals: Vec<String> = explanation.refusals().map(ToString::to_string).collect();
+    let refusals: Vec<String> = (explanation.filters.iter())
+        .filter_map(|filter| filter.refusal.as_ref())
+        .map(ToString::to_string)
+        .collect();
     if refusals.is_empty() {
         let _ = writeln!(
             words,

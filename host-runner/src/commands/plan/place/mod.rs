@@ -1,0 +1,230 @@
+//! `plan place`: where new instances would go, and why there.
+
+mod request;
+mod text;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use pool::Pool;
+use pool::placing::{
+    BatchFailure, Explanation, Policy, PolicyName, Recoverability, RecoveryRule, Subject, Unplaced,
+    best_machines, explain, n_plus_one, place_batch,
+};
+use pool::plans::{self, Edit, PoolState, Recovery, WhatIfOptions, pool_state};
+use pool::state::{InstanceIndex, MachineIndex};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::source::{self, Names};
+use super::{PlanCommandError, edits, exit_code, inventory, kinds};
+use crate::cli::{Asking, PlacePlan, PolicyChoice, RecoveryChoice, SolverChoice};
+use crate::commands::CommandError;
+use crate::commands::words::presentable;
+
+/// One instance's place.
+#[derive(Debug, Serialize)]
+struct Placed {
+    instance: Uuid,
+    name: String,
+    machine: Uuid,
+    /// As if it were placed last, after all others of its batch; compared with the next best machine.
+    explanation: Explanation,
+}
+
+/// Why nothing is placed.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum PlaceFailure {
+    /// Not all find a place.
+    Batch(BatchFailure),
+    /// They would, and then a machine's failure could no longer be recovered.
+    Recovery(BreaksRecovery),
+}
+
+/// The pool as it would be, if the rule allowed it.
+#[derive(Debug, Serialize)]
+struct BreaksRecovery {
+    failure: &'static str,
+    recovery: Recovery,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct PlaceReport {
+    kind: &'static str,
+    version: u32,
+    policy: PolicyName,
+    /// All of them, or none.
+    placed: Vec<Placed>,
+    failure: Option<PlaceFailure>,
+    /// The machines that were to be explained, each for the first instance and compared with the one that was chosen.
+    explained: Vec<Explanation>,
+    before: PoolState,
+    after: PoolState,
+    took_ms: f64,
+}
+
+/// Answers the question.
+pub(super) fn run(asked: &PlacePlan) -> Result<ExitCode, CommandError> {
+    if asked.asking.solver == SolverChoice::Optimal {
+        return super::tell(&asked.asking, by_solver(asked)?);
+    }
+    let (report, names) = report(asked)?;
+    if asked.asking.json {
+        crate::commands::print(&serde_json::to_string_pretty(&report)?)?;
+    } else {
+        crate::commands::print(&presentable(&text::told(&report, &names)))?;
+    }
+    Ok(exit_code(report.failure.is_none()))
+}
+
+/// The solver knows plans, not policies: the question is what the pool would be with the instances added.
+fn by_solver(asked: &PlacePlan) -> Result<super::Answer, PlanCommandError> {
+    let inventory = inventory(&asked.asking)?;
+    let needs = request::needs(asked, &inventory)?;
+    let edits: Vec<Edit> = (request::wanted(asked, &needs).into_iter())
+        .map(|instance| Edit::AddInstance {
+            instance: Box::new(instance),
+        })
+        .collect();
+    let options = WhatIfOptions {
+        recover: kinds::recover_options(&asked.asking),
+        balance: None,
+    };
+    let pool = kinds::pool_of(&inventory)?;
+    let mut answer = super::answer(&inventory, || plans::what_if(&pool, &edits, &options))?;
+    edits::name(&edits, &mut answer.names);
+    Ok(answer)
+}
+
+fn report(asked: &PlacePlan) -> Result<(PlaceReport, Names), PlanCommandError> {
+    let mut inventory = inventory(&asked.asking)?;
+    let explain_ids = (asked.explain.iter())
+        .map(|word| source::machine(&inventory, word).map(|machine| machine.id))
+        .collect::<Result<Vec<Uuid>, _>>()?;
+    let needs = request::needs(asked, &inventory)?;
+    let first = inventory.instances.len();
+    inventory.instances.extend(request::wanted(asked, &needs));
+    let mut pool = kinds::pool_of(&inventory)?;
+    let policy = policy(asked);
+    let untouched = pool.clone();
+    let wanted: Vec<InstanceIndex> = (pool.instances().skip(first)).map(|(index, _)| index).collect();
+    let started = Instant::now();
+    let found = place(&mut pool, &wanted, &policy);
+    let took_ms = started.elapsed().as_secs_f64() * 1_000.0;
+    let before = pool_state(&untouched);
+    let (placed, failure, after) = match found {
+        Ok(()) => (placed(&pool, &wanted, &policy), None, pool_state(&pool)),
+        Err(failure) => (Vec::new(), Some(*failure), before.clone()),
+    };
+    let chosen = (placed.first()).and_then(|placed| untouched.machine_of_id(placed.machine));
+    let explained =
+        (wanted.first()).map(|first| explained(&untouched, *first, &policy, &explain_ids, chosen));
+    let report = PlaceReport {
+        kind: "place",
+        version: inventory.version,
+        policy: policy_name(&asked.asking),
+        placed,
+        failure,
+        explained: explained.unwrap_or_default(),
+        before,
+        after,
+        took_ms,
+    };
+    Ok((report, Names::of(&inventory)))
+}
+
+fn policy_name(asking: &Asking) -> PolicyName {
+    match asking.policy.unwrap_or(PolicyChoice::Spread) {
+        PolicyChoice::Spread => PolicyName::Spread,
+        PolicyChoice::Pack => PolicyName::Pack,
+        PolicyChoice::SavePower => PolicyName::SavePower,
+    }
+}
+
+fn policy(asked: &PlacePlan) -> Policy {
+    Policy {
+        seed: asked.asking.seed,
+        recovery: match asked.recovery {
+            RecoveryChoice::Ignore => RecoveryRule::Ignore,
+            RecoveryChoice::Warn => RecoveryRule::Warn,
+            RecoveryChoice::Refuse => RecoveryRule::Refuse,
+        },
+        ..policy_name(&asked.asking).into()
+    }
+}
+
+/// Places all, or leaves the pool as it is.
+fn place(pool: &mut Pool, wanted: &[InstanceIndex], policy: &Policy) -> Result<(), Box<PlaceFailure>> {
+    pool.refresh_index();
+    match (policy.recovery, wanted) {
+        // One instance can go to the next best machine where the best one breaks the rule.
+        (RecoveryRule::Refuse, [only]) => {
+            let chosen = Recoverability::new(pool, policy).choose(pool, *only, policy);
+            let kept = chosen.map_err(|why| {
+                let seat = pool.instance(*only);
+                Box::new(PlaceFailure::Batch(BatchFailure::NoPlace {
+                    asked: 1,
+                    unplaced: vec![Unplaced {
+                        instance: seat.id,
+                        name: seat.name.to_string(),
+                        why: *why,
+                    }],
+                    proven: true,
+                }))
+            })?;
+            pool.seat(*only, kept.choice.machine);
+        }
+        (RecoveryRule::Refuse, _) => {
+            let could = n_plus_one(pool, policy) == Recovery::Recoverable;
+            place_batch(pool, wanted, policy).map_err(|failure| Box::new(PlaceFailure::Batch(*failure)))?;
+            let recovery = n_plus_one(pool, policy);
+            if could && matches!(recovery, Recovery::Stranding { .. }) {
+                return Err(Box::new(PlaceFailure::Recovery(BreaksRecovery {
+                    failure: "breaks_recovery",
+                    recovery,
+                })));
+            }
+        }
+        (RecoveryRule::Ignore | RecoveryRule::Warn, _) => {
+            place_batch(pool, wanted, policy).map_err(|failure| Box::new(PlaceFailure::Batch(*failure)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Why each of them is where it is, with all others in their places.
+fn placed(pool: &Pool, wanted: &[InstanceIndex], policy: &Policy) -> Vec<Placed> {
+    let mut scratch = pool.clone();
+    let mut placed = Vec::with_capacity(wanted.len());
+    for &instance in wanted {
+        let seat = pool.instance(instance);
+        let Some(machine) = seat.machine else { continue };
+        scratch.unseat(instance);
+        let subject = Subject::of(&scratch, instance);
+        let next = (best_machines(&subject, policy, 2).into_iter()).find(|other| *other != machine);
+        placed.push(Placed {
+            instance: seat.id,
+            name: seat.name.to_string(),
+            machine: pool.machine(machine).id,
+            explanation: explain(&subject, policy, machine, next),
+        });
+        scratch.seat(instance, machine);
+    }
+    placed
+}
+
+fn explained(
+    pool: &Pool,
+    instance: InstanceIndex,
+    policy: &Policy,
+    machines: &[Uuid],
+    chosen: Option<MachineIndex>,
+) -> Vec<Explanation> {
+    let subject = Subject::of(pool, instance);
+    (machines.iter())
+        .filter_map(|id| pool.machine_of_id(*id))
+        .map(|machine| explain(&subject, policy, machine, chosen))
+        .collect()
+}
