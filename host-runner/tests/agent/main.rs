@@ -17,6 +17,7 @@ mod ledger;
 mod life;
 mod plan;
 mod plan_solver;
+mod planning_guide;
 mod pool_dump;
 mod privileges;
 mod program;

@@ -158,7 +158,7 @@ fn policies_that_want_full_machines_relieve_only_overloaded_ones() {
     }
     let told = text(&plan(&["balance", "--policy", "pack"]));
     assert!(
-        told.contains("nothing moves") && told.contains("the pool is even enough"),
+        told.contains("nothing moves") && told.contains("the pool: even enough"),
         "{told}"
     );
 }
@@ -186,7 +186,7 @@ fn what_ran_on_a_lost_machine_is_started_elsewhere() {
     );
     let told = text(&plan(&["recover", "--machine", "borea"]));
     assert!(
-        told.contains("its machine is gone") && told.contains("old-crm does not run"),
+        told.contains("its machine is gone") && told.contains("old-crm: does not run"),
         "{told}"
     );
 }

@@ -1,68 +1,69 @@
 //! A plan's reasons as sentences.
 
 use pool::Refusal;
-use pool::plans::{LeftOutReason, MoveReason, Recovery, StaysAwake, Stranded};
+use pool::plans::{LeftOutReason, Move, MoveReason, Recovery, StaysAwake, Stranded};
 use uuid::Uuid;
 
 use super::super::words::{counted, duration, listed, percent};
 use super::source::Names;
 use super::text::NAMED_MAX;
 
-/// Why an instance moves; continues a sentence that begins with the instance.
-pub(super) fn of_move(reason: &MoveReason, names: &Names) -> String {
-    match reason {
+/// Why an instance moves.
+pub(super) fn of_move(made: &Move, names: &Names) -> String {
+    match &made.reason {
         MoveReason::Drain => "its machine is being emptied".to_owned(),
         MoveReason::Recover => "its machine is gone".to_owned(),
         MoveReason::Balance { gain } => format!("lowers the imbalance by {gain:.4}"),
         MoveReason::Overload { load } => format!("its machine would be at {} CPU", percent(*load)),
         MoveReason::EmptyForSleep => "its machine can sleep without it".to_owned(),
         MoveReason::MakesRoom { instance } => format!("makes room for {}", names.of_id(*instance)),
-        MoveReason::Placed => "has no place yet".to_owned(),
+        MoveReason::Placed if made.from.is_some() => "it cannot stay where it was".to_owned(),
+        MoveReason::Placed => "it had no place".to_owned(),
         MoveReason::BreaksRule { rule } => format!("breaks a rule where it is: the machine {rule}"),
     }
 }
 
-/// Why an instance stays where it is; continues a sentence that begins with the instance, or with the pool.
+/// Why something stays as it is; stands after whom it is about and a colon.
 pub(super) fn of_left_out(reason: &LeftOutReason, names: &Names) -> String {
     match reason {
-        LeftOutReason::Fixed => "is fixed to where it is".to_owned(),
-        LeftOutReason::Pinned => "is pinned to its machine".to_owned(),
+        LeftOutReason::Fixed => "fixed to where it is".to_owned(),
+        LeftOutReason::Pinned => "pinned to its machine".to_owned(),
         LeftOutReason::Stopped => "does not run, and cannot be had from a machine that is gone".to_owned(),
         LeftOutReason::Cooldown { remaining_s } => format!(
-            "was moved a short while ago, and stays for another {}",
+            "moved a short while ago, and stays for another {}",
             duration(f64::from(*remaining_s))
         ),
         LeftOutReason::GainTooSmall { gain, .. } if *gain <= 0.0 => {
-            "has no better place: wherever it went, the pool would be less even".to_owned()
+            "no better place; wherever it went, the pool would be less even".to_owned()
         }
         LeftOutReason::GainTooSmall { gain, needed } => {
             format!("moving it would gain {gain:.4}, less than the {needed:.4} that a move must gain")
         }
         LeftOutReason::NoPlace { nearest, refusals } => {
-            format!("finds no other place{}", of_nearest(*nearest, refusals, names))
+            format!("no other place{}", of_nearest(*nearest, refusals, names))
         }
         LeftOutReason::StaysAwake {
             machine_name, why, ..
         } => {
-            format!("keeps {machine_name} awake: {}", of_waking(why))
+            format!("{machine_name} stays awake, {}", of_waking(why))
         }
         LeftOutReason::TooBusy { machine_name, .. } => format!(
-            "leaves {machine_name} too busy: nothing that is there may leave it and finds room elsewhere"
+            "{machine_name} stays too busy, nothing that is there may leave it and finds room elsewhere"
         ),
         LeftOutReason::BalancedEnough { imbalance, threshold } => {
-            format!("is even enough: its imbalance is {imbalance:.4}, and {threshold:.4} would be too much")
+            format!("even enough; its imbalance is {imbalance:.4}, and {threshold:.4} would be too much")
         }
     }
 }
 
 fn of_waking(why: &StaysAwake) -> String {
     match why {
-        StaysAwake::Recovery => "without it, another machine's failure could not be recovered".to_owned(),
+        StaysAwake::Recovery => "as without it another machine's failure could not be recovered".to_owned(),
         StaysAwake::AwakeMin { machines } => {
-            format!("{} must be awake", counted(*machines as usize, "machine"))
+            format!("as {} must be awake", counted(*machines as usize, "machine"))
         }
         StaysAwake::SavesTooLittle { saved_w, needed_w } => format!(
-            "its sleep would save {saved_w:.0} W, less than the {needed_w:.0} W that the moves for it are worth"
+            "as its sleep would save {saved_w:.0} W, less than the {needed_w:.0} W that the moves for it are worth"
         ),
     }
 }

@@ -1,9 +1,10 @@
 //! A plan for a terminal.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use pool::inventory::Mobility;
-use pool::plans::{Move, Plan, PlanKind, PlanReport, PoolState, PowerChange, Solver, SolverUsed};
+use pool::plans::{LeftOut, Move, Plan, PlanKind, PlanReport, PoolState, PowerChange, Solver, SolverUsed};
 use uuid::Uuid;
 
 use super::super::table::{Align, Table};
@@ -30,11 +31,11 @@ pub(super) fn plan(report: &PlanReport, names: &Names) -> String {
             .iter()
             .map(|stranded| reasons::of_stranded(stranded, names)),
     );
-    let left_out = plan.left_out.iter().map(|left| {
-        let who = left.name.as_deref().unwrap_or("the pool");
-        format!("{who} {}", reasons::of_left_out(&left.reason, names))
-    });
-    section(&mut text, "Left as it is", left_out);
+    section(
+        &mut text,
+        "Left as it is",
+        left_out(&plan.left_out, names).into_iter(),
+    );
     text.push('\n');
     text.push_str(&states(&plan.before, &plan.after, names));
     let _ = writeln!(text, "\n{}", found_by(plan.found_by, report.took_ms));
@@ -73,6 +74,24 @@ fn outcome(plan: &Plan) -> String {
     words
 }
 
+/// Those with the same reason on one line, in the order in which the reasons come.
+fn left_out(left_out: &[LeftOut], names: &Names) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for left in left_out {
+        let reason = reasons::of_left_out(&left.reason, names);
+        let who = left.name.clone().unwrap_or_else(|| "the pool".to_owned());
+        let place = *places.entry(reason.clone()).or_insert(reasons.len());
+        match reasons.get_mut(place) {
+            Some((_, all)) => all.push(who),
+            None => reasons.push((reason, vec![who])),
+        }
+    }
+    (reasons.into_iter())
+        .map(|(reason, all)| format!("{}: {reason}", listed(&all, TOLD_MAX)))
+        .collect()
+}
+
 /// Steps follow each other; the moves of one run together.
 fn length_s(plan: &Plan) -> f64 {
     let longest = |moves: &[Move]| moves.iter().map(|made| made.duration_s).fold(0.0, f64::max);
@@ -99,7 +118,7 @@ fn moves(text: &mut String, plan: &Plan, names: &Names) {
                 names.of_id(made.to),
                 mobility(made.how).to_owned(),
                 duration(made.duration_s),
-                reasons::of_move(&made.reason, names),
+                reasons::of_move(made, names),
             ]);
         }
         let _ = write!(text, "{table}");

@@ -6,13 +6,13 @@ mod text;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use pool::Pool;
 use pool::placing::{
     BatchFailure, Explanation, Policy, PolicyName, Recoverability, RecoveryRule, Subject, Unplaced,
     best_machines, explain, n_plus_one, place_batch,
 };
 use pool::plans::{self, Edit, PoolState, Recovery, WhatIfOptions, pool_state};
 use pool::state::{InstanceIndex, MachineIndex};
+use pool::{Pool, Refusal};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -30,6 +30,14 @@ struct Placed {
     machine: Uuid,
     /// As if it were placed last, after all others of its batch; compared with the next best machine.
     explanation: Explanation,
+}
+
+/// A better machine that was not taken, so that failures can still be recovered.
+#[derive(Debug, Serialize)]
+struct PassedOver {
+    machine: Uuid,
+    name: String,
+    refusal: Refusal,
 }
 
 /// Why nothing is placed.
@@ -58,6 +66,8 @@ struct PlaceReport {
     /// All of them, or none.
     placed: Vec<Placed>,
     failure: Option<PlaceFailure>,
+    /// Under `--recovery refuse`, and for one instance: better machines, best first.
+    passed_over: Vec<PassedOver>,
     /// The machines that were to be explained, each for the first instance and compared with the one that was chosen.
     explained: Vec<Explanation>,
     before: PoolState,
@@ -114,9 +124,14 @@ fn report(asked: &PlacePlan) -> Result<(PlaceReport, Names), PlanCommandError> {
     let found = place(&mut pool, &wanted, &policy);
     let took_ms = started.elapsed().as_secs_f64() * 1_000.0;
     let before = pool_state(&untouched);
-    let (placed, failure, after) = match found {
-        Ok(()) => (placed(&pool, &wanted, &policy), None, pool_state(&pool)),
-        Err(failure) => (Vec::new(), Some(*failure), before.clone()),
+    let (placed, passed_over, failure, after) = match found {
+        Ok(passed_over) => (
+            placed(&pool, &wanted, &policy),
+            passed_over,
+            None,
+            pool_state(&pool),
+        ),
+        Err(failure) => (Vec::new(), Vec::new(), Some(*failure), before.clone()),
     };
     let chosen = (placed.first()).and_then(|placed| untouched.machine_of_id(placed.machine));
     let explained =
@@ -127,6 +142,7 @@ fn report(asked: &PlacePlan) -> Result<(PlaceReport, Names), PlanCommandError> {
         policy: policy_name(&asked.asking),
         placed,
         failure,
+        passed_over,
         explained: explained.unwrap_or_default(),
         before,
         after,
@@ -155,8 +171,12 @@ fn policy(asked: &PlacePlan) -> Policy {
     }
 }
 
-/// Places all, or leaves the pool as it is.
-fn place(pool: &mut Pool, wanted: &[InstanceIndex], policy: &Policy) -> Result<(), Box<PlaceFailure>> {
+/// Places all, or nothing.
+fn place(
+    pool: &mut Pool,
+    wanted: &[InstanceIndex],
+    policy: &Policy,
+) -> Result<Vec<PassedOver>, Box<PlaceFailure>> {
     pool.refresh_index();
     match (policy.recovery, wanted) {
         // One instance can go to the next best machine where the best one breaks the rule.
@@ -175,6 +195,15 @@ fn place(pool: &mut Pool, wanted: &[InstanceIndex], policy: &Policy) -> Result<(
                 }))
             })?;
             pool.seat(*only, kept.choice.machine);
+            let passed_over = kept.passed_over.iter().map(|(machine, broken)| {
+                let seat = pool.machine(*machine);
+                PassedOver {
+                    machine: seat.id,
+                    name: seat.name.to_string(),
+                    refusal: broken.refusal(pool),
+                }
+            });
+            return Ok(passed_over.collect());
         }
         (RecoveryRule::Refuse, _) => {
             let could = n_plus_one(pool, policy) == Recovery::Recoverable;
@@ -191,7 +220,7 @@ fn place(pool: &mut Pool, wanted: &[InstanceIndex], policy: &Policy) -> Result<(
             place_batch(pool, wanted, policy).map_err(|failure| Box::new(PlaceFailure::Batch(*failure)))?;
         }
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Why each of them is where it is, with all others in their places.

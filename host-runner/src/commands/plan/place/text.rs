@@ -60,6 +60,8 @@ fn placed(words: &mut String, report: &PlaceReport, names: &Names) {
         ]);
     }
     let _ = write!(words, "\n{table}");
+    let passed_over = (report.passed_over.iter()).map(|better| format!("{} {}", better.name, better.refusal));
+    text::section(words, "Passed over", passed_over);
     if let [only] = &report.placed[..] {
         terms(words, &only.explanation);
     }
