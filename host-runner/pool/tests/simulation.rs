@@ -1,9 +1,14 @@
 //! The simulator from outside: scenario files, traces that are broken, and runs that repeat.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail the test that calls them"
+)]
+
 use std::collections::BTreeMap;
 
 use pool::simulation::planetlab::Day;
-use pool::simulation::policies::PolicyName;
+use pool::simulation::policies::{PolicyName, Settings};
 use pool::simulation::traces::{Generator, Trace, TraceError, read_csv, read_planetlab};
 use pool::simulation::{BadCurve, MemoryMode, Millis, PowerCurve, Report, Scenario, ScenarioError, run};
 
@@ -76,7 +81,14 @@ fn every_policy_survives_the_failure_of_a_machine() {
 #[test]
 fn the_totals_have_the_names_that_scripts_read() {
     let totals = serde_json::to_value(report_of(PolicyName::Stay).totals).unwrap();
-    for name in ["energy_kwh", "migrations", "slatah", "pdm", "slav", "host_shutdowns"] {
+    for name in [
+        "energy_kwh",
+        "migrations",
+        "slatah",
+        "pdm",
+        "slav",
+        "host_shutdowns",
+    ] {
         assert!(totals[name].is_number(), "{name}: {totals}");
     }
 }
@@ -293,7 +305,7 @@ fn the_reference_policies_save_most_of_what_staying_costs_and_ours_moves_less() 
     let reference = |policy| day.run_as_cloudsim(policy).unwrap().totals;
     let stay = reference(PolicyName::Stay);
     assert_eq!((stay.migrations, stay.slav), (0, 0.0));
-    let ours = day.run(Default::default(), MemoryMode::Cloudsim).unwrap().totals;
+    let ours = day.run(Settings::default(), MemoryMode::Cloudsim).unwrap().totals;
     for policy in [PolicyName::ThrMmt, PolicyName::IqrMmt, PolicyName::LrMmt] {
         let totals = reference(policy);
         assert!(totals.energy_kwh < 0.6 * stay.energy_kwh, "{policy}: {totals:?}");
@@ -313,7 +325,7 @@ fn the_reference_policies_save_most_of_what_staying_costs_and_ours_moves_less() 
 fn memory_that_always_counts_keeps_more_machines_awake() {
     let day = rota();
     let active = |memory| {
-        day.run(Default::default(), memory)
+        day.run(Settings::default(), memory)
             .unwrap()
             .totals
             .active_machines

@@ -3,7 +3,7 @@
 use super::seats::{Seat, Seats};
 use super::{Left, Parameters, Reason};
 
-/// Relieves every machine that is too busy, the busiest first. Returns which machines had part in it: nobody empties them now.
+/// Relieves every machine that is too busy, the busiest first. Returns which machines took something: nobody empties them now.
 pub(super) fn relieve(seats: &mut Seats<'_>, parameters: &Parameters, left: &mut Vec<Left>) -> Vec<bool> {
     let busy = |seats: &Seats<'_>, machine: usize| seats.seat(machine).map_or(0.0, Seat::utilization);
     let mut hot: Vec<usize> = (0..seats.len())
@@ -11,9 +11,9 @@ pub(super) fn relieve(seats: &mut Seats<'_>, parameters: &Parameters, left: &mut
         .collect();
     hot.sort_by(|&a, &b| busy(seats, b).total_cmp(&busy(seats, a)));
 
-    let mut taking_part = vec![false; seats.len()];
-    mark(&mut taking_part, &hot);
-    let closed = taking_part.clone();
+    let mut closed = vec![false; seats.len()];
+    mark(&mut closed, &hot);
+    let mut took = vec![false; seats.len()];
     for machine in hot {
         let mut targets = Vec::new();
         while let Some(short) = shortage(seats, machine, parameters.relief_z) {
@@ -24,9 +24,9 @@ pub(super) fn relieve(seats: &mut Seats<'_>, parameters: &Parameters, left: &mut
             seats.shift(instance, to, Reason::Relieve);
             targets.push(to);
         }
-        mark(&mut taking_part, &targets);
+        mark(&mut took, &targets);
     }
-    taking_part
+    took
 }
 
 fn mark(flags: &mut [bool], machines: &[usize]) {

@@ -53,7 +53,11 @@ impl PowerCurve {
     pub fn watts(&self, utilization: f64) -> f64 {
         let last = self.watts.len().saturating_sub(1);
         #[expect(clippy::cast_precision_loss, reason = "at most 101 points")]
-        let along = utilization.max(0.0).min(1.0) * last as f64;
+        let along = if utilization.is_nan() {
+            0.0
+        } else {
+            utilization.clamp(0.0, 1.0) * last as f64
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -21,19 +21,19 @@ pub struct Settings {
     pub cooldown_s: u64,
 }
 
-/// What [`crate::simulation::tune`] chose on the PlanetLab days; `docs/decisions/0008-planetlab-policy.md` tells how.
+/// What [`crate::simulation::tune`] chose on the PlanetLab days; `docs/decisions/0009-planetlab-policy.md` tells how.
 impl Default for Settings {
     fn default() -> Self {
         Self {
             demand: DemandParameters {
                 fast_half_life: 2.0,
                 slow_half_life: 36.0,
-                fast_share: 0.8,
+                fast_share: 0.6,
                 prior_deviation: 0.1,
                 prior_samples: 3.0,
             },
             plan: Parameters {
-                hot: 0.85,
+                hot: 0.9,
                 relief_z: 0.5,
                 pack_z: 1.0,
             },
