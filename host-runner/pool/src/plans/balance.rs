@@ -1,6 +1,6 @@
 //! Evening out the load, and saying why where nothing is done.
 
-use super::draft::{Draft, Moment};
+use super::draft::{Daring, Draft, Moment};
 use super::error::PlanError;
 use super::evening::{best_gain, even_out, is_overloaded, needed_gain};
 use super::figures::left_out;
@@ -32,23 +32,30 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
         };
         return Ok(draft.finish(&|moment| reason(moment, options)).plan);
     }
-    let goal = even_out(pool, options);
-    let (goal, found_by) = match options.how.solver {
-        Solver::Heuristic => (goal, SolverUsed::HEURISTIC),
-        Solver::Optimal => super::optimal::balance(pool, options, &goal)?,
+    let mut finished = match options.how.solver {
+        Solver::Heuristic => Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC)
+            .finish_by(&|at, daring| even_if_worth_it(at, options, daring), &|moment| {
+                reason(moment, options)
+            }),
+        Solver::Optimal => {
+            let known = even_out(pool, options, Daring::Bold);
+            let (goal, found_by) = super::optimal::balance(pool, options, &known)?;
+            let draft = Draft {
+                goal,
+                ..Draft::nothing(pool, PlanKind::Balance, rules, found_by)
+            };
+            draft.finish(&|moment| reason(moment, options))
+        }
     };
-    let draft = Draft {
-        left_out: what_stays(&goal, options),
-        goal,
-        ..Draft::nothing(pool, PlanKind::Balance, rules, found_by)
-    };
-    Ok(draft.finish(&|moment| reason(moment, options)).plan)
+    let stays = what_stays(&finished.end, options);
+    finished.plan.left_out.extend(stays);
+    Ok(finished.plan)
 }
 
 /// The pool evened out, or as it is where there is no reason to begin.
-pub(super) fn even_if_worth_it(pool: &Pool, options: &BalanceOptions) -> Pool {
+pub(super) fn even_if_worth_it(pool: &Pool, options: &BalanceOptions, daring: Daring) -> Pool {
     if has_reason(pool, options) {
-        even_out(pool, options)
+        even_out(pool, options, daring)
     } else {
         pool.clone()
     }

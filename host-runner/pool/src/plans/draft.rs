@@ -12,6 +12,18 @@ use crate::Pool;
 use crate::inventory::{MachineState, Mobility};
 use crate::state::{InstanceIndex, MachineIndex};
 
+/// How often a plan may go on from where the order of its moves left it.
+const LEGS_MAX: u32 = 6;
+
+/// How a search may look for where things should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Daring {
+    /// Whatever is best.
+    Bold,
+    /// What single moves and swaps lead to.
+    Careful,
+}
+
 /// What a plan is to achieve.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -75,26 +87,52 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Where every instance has to go.
-    fn goals(&self) -> Vec<(InstanceIndex, MachineIndex)> {
-        self.start
-            .instances()
-            .filter_map(|(index, before)| {
-                let to = self.goal.instance(index).machine?;
-                (before.machine != Some(to)).then_some((index, to))
-            })
-            .collect()
-    }
-
     /// Orders the moves and describes them; `why` names the reason of each.
     pub(super) fn finish(self, why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Finished {
-        let goals = self.goals();
-        let Ordered {
-            steps,
-            blocked,
-            mut end,
-        } = order(&self.start, &goals, &self.rules);
-        let steps = self.describe(&steps, why);
+        let ordered = self.leg(&self.start, &self.goal);
+        let steps = describe(&self.start, &ordered.steps, why);
+        self.put_together(steps, ordered)
+    }
+
+    /// The same for a search that says where things should be, given where they are. A bold goal is taken where it can be reached as a whole,
+    /// else a careful one as far as it can be, and from there on again. A search from where this ends leads nowhere else.
+    pub(super) fn finish_by(
+        self,
+        search: &dyn Fn(&Pool, Daring) -> Pool,
+        why: &dyn Fn(&Moment<'_>) -> MoveReason,
+    ) -> Finished {
+        let mut steps = Vec::new();
+        let mut at = self.start.clone();
+        for _ in 0..LEGS_MAX {
+            let bold = self.leg(&at, &search(&at, Daring::Bold));
+            if bold.blocked.is_empty() {
+                steps.extend(describe(&at, &bold.steps, why));
+                return self.put_together(steps, bold);
+            }
+            let careful = self.leg(&at, &search(&at, Daring::Careful));
+            steps.extend(describe(&at, &careful.steps, why));
+            if careful.steps.is_empty() {
+                return self.put_together(steps, careful);
+            }
+            at = careful.end;
+        }
+        let rest = self.leg(&at, &at);
+        self.put_together(steps, rest)
+    }
+
+    fn leg(&self, from: &Pool, goal: &Pool) -> Ordered {
+        let goals: Vec<(InstanceIndex, MachineIndex)> = from
+            .instances()
+            .filter_map(|(index, before)| {
+                let to = goal.instance(index).machine?;
+                (before.machine != Some(to)).then_some((index, to))
+            })
+            .collect();
+        order(from, &goals, &self.rules)
+    }
+
+    fn put_together(self, steps: Vec<Step>, last: Ordered) -> Finished {
+        let Ordered { blocked, mut end, .. } = last;
         let mut left_out = self.left_out;
         left_out.extend(blocked.iter().map(|blocked| {
             let held = end.instance(blocked.instance);
@@ -138,19 +176,19 @@ impl<'a> Draft<'a> {
         plan.fingerprint = plan.depends_on.fingerprint();
         Finished { plan, blocked, end }
     }
+}
 
-    fn describe(&self, steps: &[Vec<Hop>], why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Vec<Step> {
-        let mut pool = self.start.clone();
-        steps
-            .iter()
-            .map(|hops| Step {
-                moves: hops
-                    .iter()
-                    .map(|hop| describe_move(&mut pool, *hop, why))
-                    .collect(),
-            })
-            .collect()
-    }
+fn describe(from: &Pool, steps: &[Vec<Hop>], why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Vec<Step> {
+    let mut pool = from.clone();
+    steps
+        .iter()
+        .map(|hops| Step {
+            moves: hops
+                .iter()
+                .map(|hop| describe_move(&mut pool, *hop, why))
+                .collect(),
+        })
+        .collect()
 }
 
 /// Describes a move, and makes it in the pool.

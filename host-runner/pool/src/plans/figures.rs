@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::plan::{LeftOut, LeftOutReason, PoolState, Recovery, Stranded};
 use super::rules::Rules;
 use crate::inventory::MachineState;
+use crate::placing::{Policy, n_plus_one};
 use crate::state::{InstanceIndex, MachineIndex};
 use crate::{Pool, Refusal};
 
@@ -19,11 +20,22 @@ pub fn pool_state(pool: &Pool) -> PoolState {
         mean_load: pool.imbalance().mean(),
         highest_cpu_load: awake().map(|seat| seat.load().cpu).fold(0.0, f64::max),
         imbalance: pool.imbalance().value(),
-        recovery: Recovery::NotJudged,
+        recovery: recovery(pool),
         power_w: awake().map(|seat| seat.watts(seat.load().cpu)).sum(),
         machines_awake: count(awake()),
         instances_placed: count(pool.instances().filter(|(_, seat)| seat.machine.is_some())),
     }
+}
+
+/// Up to how many placed instances every failure is tried: each costs a placement.
+const JUDGED_MAX: u32 = 2_000;
+
+/// Whether every failure can be recovered; not judged in a large pool.
+pub(super) fn recovery(pool: &Pool) -> Recovery {
+    if pool.placed() > JUDGED_MAX {
+        return Recovery::NotJudged;
+    }
+    n_plus_one(pool, &Policy::default())
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {

@@ -142,3 +142,20 @@ fn a_busy_machine_is_relieved_and_a_sleeping_one_woken_for_that() {
         MoveReason::Overload { .. }
     ));
 }
+
+#[test]
+fn a_pool_that_can_recover_from_a_failure_can_do_so_afterwards() {
+    let plan = consolidate(&pool(&idle()), &ConsolidateOptions::default()).unwrap();
+    assert_eq!(
+        plan.after.machines_awake, 2,
+        "the other one must be able to take over"
+    );
+    assert_eq!(plan.after.recovery, plan.before.recovery);
+    assert!(plan.left_out.iter().any(|left| matches!(
+        left.reason,
+        LeftOutReason::StaysAwake {
+            why: StaysAwake::Recovery,
+            ..
+        }
+    )));
+}

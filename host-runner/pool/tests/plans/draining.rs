@@ -2,7 +2,9 @@
 
 use pool::Refusal;
 use pool::inventory::{AffinityKind, MachineState, Mobility};
-use pool::plans::{CpuLimit, DrainOptions, LeftOutReason, MoveReason, PlanError, PowerChange, drain};
+use pool::plans::{
+    CpuLimit, DrainOptions, LeftOutReason, MoveReason, PlanError, PowerChange, Recovery, drain,
+};
 use uuid::Uuid;
 
 use crate::support::{
@@ -243,4 +245,26 @@ fn options_out_of_their_range_are_refused() {
         refused.to_string(),
         "cannot plan with cost.per_move = NaN: it must be 0 to 1000"
     );
+}
+
+#[test]
+fn before_and_after_say_whether_a_failure_could_be_recovered() {
+    let inventory = inventory(
+        vec![machine(0, 8, 32), machine(1, 8, 32), machine(2, 8, 32)],
+        vec![
+            instance(0, 0, 2, 16, 0.5),
+            instance(1, 1, 2, 16, 0.5),
+            instance(2, 2, 2, 16, 0.5),
+        ],
+    );
+    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    assert_eq!(plan.before.recovery, Recovery::Recoverable);
+    let Recovery::Stranding {
+        stranded, failures, ..
+    } = &plan.after.recovery
+    else {
+        panic!("48 GiB do not fit on 32: {:?}", plan.after.recovery);
+    };
+    assert_eq!(*failures, 2);
+    assert!(!stranded.is_empty());
 }

@@ -26,7 +26,7 @@ fn carry_out_in_some_orders(inventory: &Inventory, plan: &Plan, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_drain_leaves_nothing_behind_or_moves_nothing(Made(inventory) in inventories(), seed in any::<u64>()) {

@@ -7,9 +7,11 @@ mod moves;
 mod relief;
 mod rows;
 mod swaps;
+mod wander;
 
 use rows::Rows;
 
+use super::draft::Daring;
 use super::options::BalanceOptions;
 use super::rules::{Rules, cooling_s, mobility};
 use super::travel;
@@ -17,23 +19,24 @@ use crate::Pool;
 use crate::state::{InstanceIndex, MachineIndex};
 
 /// How often the search begins anew from what it has found; in the last round it finds nothing more.
-const ROUNDS_MAX: u32 = 6;
+const ROUNDS_MAX: u32 = 16;
 
 /// Later rounds go a little further than a first one would, so that a plan made from where this one ends is empty although floats round.
 const LATER_ROUNDS: f64 = 0.98;
 
 /// Makes the pool more even. Returns the pool with everything where it should be.
-pub(super) fn even_out(pool: &Pool, options: &BalanceOptions) -> Pool {
+///
+/// A bold search finds more even pools, which may be hard to reach: its moves may wait for each other's room in a ring.
+pub(super) fn even_out(pool: &Pool, options: &BalanceOptions, daring: Daring) -> Pool {
     let mut search = Evening::new(pool, options);
     for round in 0..ROUNDS_MAX {
         let scale = if round == 0 { 1.0 } else { LATER_ROUNDS };
         search.begin_round(scale);
         search.relieve();
-        loop {
-            search.move_all();
-            if !search.swap_some() {
-                break;
-            }
+        search.climb();
+        if daring == Daring::Bold {
+            search.wander();
+            search.climb();
         }
         search.take_back_what_hardly_helps();
         if !search.has_changed() {
@@ -112,6 +115,16 @@ impl<'a> Evening<'a> {
             needed,
             scale: 1.0,
             moves_left: options.moves_max,
+        }
+    }
+
+    /// Moves and swaps as long as any gains more than it costs.
+    fn climb(&mut self) {
+        loop {
+            self.move_all();
+            if !self.swap_some() {
+                return;
+            }
         }
     }
 

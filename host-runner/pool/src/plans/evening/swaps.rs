@@ -121,6 +121,15 @@ impl Evening<'_> {
         if !is_direct && !(gain > 1.5 * must && self.has_waiting_room(one, here, there)) {
             return false;
         }
+        self.fit_swapped(one, other)
+    }
+
+    /// Whether both fit where the other is, once they are there.
+    pub(super) fn fit_swapped(&mut self, one: InstanceIndex, other: InstanceIndex) -> bool {
+        let (Some(here), Some(there)) = (self.pool.instance(one).machine, self.pool.instance(other).machine)
+        else {
+            return false;
+        };
         self.pool.unseat(one);
         self.pool.unseat(other);
         let mut fits = self.rules.fits(&self.pool, one, there);
