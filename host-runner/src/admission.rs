@@ -2,7 +2,7 @@
 //!
 //! The checks are the pool's own ([`pool::placing::unmet`]), so that what a desktop previews is what the machine decides.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use api::{ApiError, ErrorCode, HostFacts, HostUsage, Image, InstanceSpec, Mib, Placement};
 use pool::inventory::{Inventory, InventoryError, Machine, Needs, Reserved, Storage};
@@ -111,7 +111,7 @@ pub fn request(spec: &InstanceSpec, memory_held: Mib, disk_held: Mib) -> Needs {
         placement: Placement::default(),
         ..spec.clone()
     };
-    api::seen::needs_of(&asked, &HashMap::new())
+    api::seen::needs_of(&asked, &BTreeMap::new())
 }
 
 /// Every reason why the machine cannot take the request; empty when it can.

@@ -15,6 +15,7 @@ use crate::creations::Creations;
 use crate::error::{AppError, with_causes};
 use crate::history::{History, HistoryError, SavedMachine, USAGE_KEPT};
 use crate::machines::{Answers, Dial, Machines};
+use crate::plans::RecentPlans;
 use crate::pool::{Pool, STEP_S};
 use crate::recorder::Recorder;
 use crate::templates::shelf;
@@ -27,6 +28,7 @@ pub struct App {
     recorder: Recorder,
     machines: Machines,
     creations: Creations,
+    plans: RecentPlans,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -47,6 +49,7 @@ impl App {
             history,
             recorder,
             creations: Creations::default(),
+            plans: RecentPlans::default(),
             tasks,
             stop: stop.clone(),
         });
@@ -122,6 +125,10 @@ impl App {
             templates: shelf(),
             picture: self.pool.picture(),
         }
+    }
+
+    pub(crate) fn plans(&self) -> &RecentPlans {
+        &self.plans
     }
 
     /// Cancelled when the app ends.

@@ -6,6 +6,7 @@ use api::client::ClientError;
 use api::{ApiError, DetailValue, ErrorCode};
 use pool::Refusal;
 use pool::inventory::InventoryError;
+use pool::plans::PlanError;
 use uuid::Uuid;
 
 use crate::charts::ChartError;
@@ -95,6 +96,12 @@ pub enum AppError {
     /// The pool as it is known contradicts itself, so that nothing can be decided.
     #[error("what is known of the pool contradicts itself")]
     Inventory(#[from] InventoryError),
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(PlanError),
+    /// The work was cut off.
+    #[error("the work did not finish")]
+    Interrupted(#[from] tokio::task::JoinError),
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     WriteFile {
@@ -168,7 +175,13 @@ impl AppError {
             Self::WriteFile { path, .. } => self
                 .coded(ErrorCode::BadLocalFile)
                 .with("path", path.display().to_string()),
-            Self::Inventory(_) | Self::Chart(_) | Self::Encode(_) => self.coded(ErrorCode::Internal),
+            Self::Plan(PlanError::WrongState { operation, name, .. }) => self
+                .coded(ErrorCode::WrongState)
+                .with("action", *operation)
+                .with("machine", name.as_str()),
+            Self::Plan(_) | Self::Interrupted(_) | Self::Inventory(_) | Self::Chart(_) | Self::Encode(_) => {
+                self.coded(ErrorCode::Internal)
+            }
         }
     }
 

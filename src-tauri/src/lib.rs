@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod app;
+mod batch;
 pub mod charts;
 pub mod cli;
 mod clock;
@@ -17,6 +18,7 @@ pub mod http;
 pub mod instances;
 pub mod machines;
 pub mod page;
+mod plans;
 pub mod pool;
 pub mod recorder;
 pub mod templates;

@@ -2,7 +2,7 @@
 //!
 //! What is said beyond any sense is held to the nearest sense, so that one machine cannot keep the others from being chosen.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use pool::ImageAvailability;
 use pool::inventory::{
@@ -78,7 +78,7 @@ pub fn machine_unseen(id: Uuid, name: &str) -> inventory::Machine {
 pub fn instance_seen(
     instance: &Instance,
     machine: Uuid,
-    of_host: &HashMap<Uuid, Uuid>,
+    of_host: &BTreeMap<Uuid, Uuid>,
     usage: Option<UsageSeries>,
 ) -> inventory::Instance {
     inventory::Instance {
@@ -93,7 +93,7 @@ pub fn instance_seen(
 }
 
 /// What a spec asks of whoever holds it; `of_host` gives the pool's identity of each host that is in it.
-pub fn needs_of(spec: &InstanceSpec, of_host: &HashMap<Uuid, Uuid>) -> Needs {
+pub fn needs_of(spec: &InstanceSpec, of_host: &BTreeMap<Uuid, Uuid>) -> Needs {
     let wishes = &spec.placement;
     let in_pool = |host: Option<Uuid>| of_host.get(&host?).copied();
     let pin = in_pool(wishes.pin);

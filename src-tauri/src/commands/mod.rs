@@ -11,6 +11,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::batch;
 use crate::charts::{CHART_SPAN_MS, machine_chart};
 use crate::clock;
 use crate::contract::{Call, Command, CommandError, MachineAddress, PoolMachine, Settings};
@@ -18,6 +19,7 @@ use crate::decisions;
 use crate::error::AppError;
 use crate::instances;
 use crate::machines::{self, Answers};
+use crate::plans;
 use crate::templates::shelf;
 
 /// The longest request id.
@@ -111,6 +113,8 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
         Command::InstanceCreate { id, machine, request } => {
             json(instances::create(app, context, id, machine, &request).await?)
         }
+        Command::BatchPreview { batch } => json(batch::preview(app, &batch).await?),
+        Command::BatchCreate { batch } => json(batch::create(app, context, &batch).await?),
         Command::InstanceAct {
             machine,
             instance,
@@ -136,6 +140,9 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
             in_range("limit", limit, 1, ACTIVITY_LIMIT_MAX)?;
             json(app.history().activity(before, limit).await?)
         }
+        Command::PlanMake { ask } => json(plans::make(app, ask).await?),
+        Command::PlanCheck { plan } => json(plans::standing(app, plan).await?),
+        Command::RecoveryCheck {} => json(plans::recovery(app).await?),
         Command::InventorySave {} => json(decisions::save_inventory(app).await?),
         Command::SettingsGet {} => json(app.history().settings().await?),
         Command::SettingsSet { settings } => json(settings_set(app, settings).await?),
@@ -219,12 +226,17 @@ fn name(command: &Command) -> &'static str {
         Command::TemplatesList {} => "templates_list",
         Command::PlacementPreview { .. } => "placement_preview",
         Command::InstanceCreate { .. } => "instance_create",
+        Command::BatchPreview { .. } => "batch_preview",
+        Command::BatchCreate { .. } => "batch_create",
         Command::InstanceAct { .. } => "instance_act",
         Command::MachineAdd { .. } => "machine_add",
         Command::MachineRemove { .. } => "machine_remove",
         Command::MachineDrainSet { .. } => "machine_drain_set",
         Command::MachineReconnect { .. } => "machine_reconnect",
         Command::ActivityList { .. } => "activity_list",
+        Command::PlanMake { .. } => "plan_make",
+        Command::PlanCheck { .. } => "plan_check",
+        Command::RecoveryCheck {} => "recovery_check",
         Command::InventorySave {} => "inventory_save",
         Command::SettingsGet {} => "settings_get",
         Command::SettingsSet { .. } => "settings_set",
@@ -266,12 +278,17 @@ impl Subject {
                 machine: Some(machines::told(&request.address)),
                 ..about(None, None, true)
             },
+            Command::BatchCreate { batch } => about(None, batch.request.name.clone(), true),
             Command::InventorySave {} | Command::SettingsSet { .. } => about(None, None, true),
             Command::MachineChart { machine, .. } => about(Some(*machine), None, false),
             Command::WindowOpen {}
             | Command::PoolGet {}
             | Command::TemplatesList {}
             | Command::PlacementPreview { .. }
+            | Command::BatchPreview { .. }
+            | Command::PlanMake { .. }
+            | Command::PlanCheck { .. }
+            | Command::RecoveryCheck {}
             | Command::ActivityList { .. }
             | Command::SettingsGet {} => about(None, None, false),
         }

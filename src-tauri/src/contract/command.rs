@@ -1,10 +1,13 @@
 use api::{ApiError, Instance, Mib, Placement, PortRequest};
 use pool::placing::Preview;
+use pool::plans::Recovery;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use uuid::Uuid;
 
+use super::batch::{Batch, BatchOutcome, BatchPreview};
 use super::picture::{ActivityEntry, MachineAddress, PoolMachine, PoolPicture, Settings, Template};
+use super::plan::{MadePlan, PlanAsk, PlanStanding};
 
 /// What a person asks for when a template is dropped, or the form is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -146,6 +149,16 @@ pub enum Command {
         /// What to create.
         request: InstanceRequest,
     },
+    /// Where several instances would go, as one decision.
+    BatchPreview {
+        /// They.
+        batch: Batch,
+    },
+    /// Creates several instances as one decision and starts them: all, or none. Safe to repeat with the same ids.
+    BatchCreate {
+        /// They.
+        batch: Batch,
+    },
     /// Does something to an instance.
     InstanceAct {
         /// The machine that it is on.
@@ -192,6 +205,18 @@ pub enum Command {
         /// How many, 1..=200.
         limit: u32,
     },
+    /// Makes a plan for the pool of now. Nothing is carried out.
+    PlanMake {
+        /// What for.
+        ask: PlanAsk,
+    },
+    /// Whether a plan still holds.
+    PlanCheck {
+        /// The plan.
+        plan: Uuid,
+    },
+    /// Whether the failure of any one machine could be borne.
+    RecoveryCheck {},
     /// Writes the pool's inventory into a file, as `host-runner plan` reads it.
     InventorySave {},
     /// What was chosen for the window.
@@ -219,6 +244,8 @@ pub struct CommandResults {
     templates_list: Vec<Template>,
     placement_preview: Preview,
     instance_create: Instance,
+    batch_preview: BatchPreview,
+    batch_create: BatchOutcome,
     /// `null` after a delete.
     instance_act: Option<Instance>,
     machine_add: AddMachineOutcome,
@@ -226,6 +253,9 @@ pub struct CommandResults {
     machine_drain_set: PoolMachine,
     machine_reconnect: (),
     activity_list: ActivityPage,
+    plan_make: MadePlan,
+    plan_check: PlanStanding,
+    recovery_check: Recovery,
     inventory_save: SavedInventory,
     settings_get: Settings,
     settings_set: Settings,

@@ -1,6 +1,6 @@
 //! The live picture as decisions read it: one inventory, made of what the machines said last and what this desktop knows beside it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use api::Timestamp;
 use api::seen::{instance_seen, machine_seen, machine_unseen};
@@ -55,7 +55,7 @@ impl LivePicture {
     }
 
     /// The pool's identity of each host that is in it.
-    pub fn machines_of_hosts(&self) -> HashMap<Uuid, Uuid> {
+    pub fn machines_of_hosts(&self) -> BTreeMap<Uuid, Uuid> {
         self.machines()
             .filter_map(|machine| Some((machine.host.as_ref()?.id, machine.id)))
             .collect()

@@ -50,6 +50,8 @@ pub struct Script {
     pub forgotten: u64,
     /// The next creates are refused with these.
     pub refuse: VecDeque<ApiError>,
+    /// With so many instances, one more is refused with this.
+    pub refuse_after: Option<(usize, ApiError)>,
     /// So many next creates are done, and never answered.
     pub swallow_answers: u32,
     /// Every request as `METHOD path`, with its id.
@@ -126,6 +128,7 @@ impl ScriptedAgent {
             events: Vec::new(),
             forgotten: 0,
             refuse: VecDeque::new(),
+            refuse_after: None,
             swallow_answers: 0,
             requests: Vec::new(),
         };
@@ -360,6 +363,11 @@ async fn create(
 ) -> Response {
     let (instance, is_new, swallow) = {
         let mut script = world.state.lock().expect("no test panics with the script");
+        if let Some((most, error)) = &script.refuse_after
+            && script.instances.len() >= *most
+        {
+            return refuse(StatusCode::CONFLICT, error.clone());
+        }
         if let Some(error) = script.refuse.pop_front() {
             return refuse(StatusCode::CONFLICT, error);
         }

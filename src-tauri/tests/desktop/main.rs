@@ -8,11 +8,13 @@
 
 mod agent;
 mod app;
+mod batch;
 mod desk;
 mod http;
 mod inventory;
 mod machines;
 mod memory;
+mod plans;
 mod pool;
 mod retries;
 mod session;

@@ -13,7 +13,7 @@ async function violations(page: Page): Promise<string[]> {
 for (const theme of ['Light', 'Dark'] as const) {
   test(`everything can be read and reached: ${theme.toLowerCase()}`, async ({ window, page }) => {
     await page.emulateMedia({ reducedMotion: 'reduce' });
-    await page.getByRole('button', { name: 'Look and language' }).click();
+    await page.getByRole('button', { name: 'Settings' }).click();
     await page.getByRole('menuitemradio', { name: `Theme: ${theme}` }).click();
     await expect(page.locator('html')).toHaveAttribute('data-theme', theme.toLowerCase());
     expect(await violations(page), 'the pool').toEqual([]);

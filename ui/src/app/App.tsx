@@ -20,6 +20,9 @@ const AddMachine = lazy(async () => ({ default: (await import('../features/machi
 const Console = lazy(async () => ({ default: (await import('../features/console/Console')).Console }));
 const InstancePanel = lazy(async () => ({ default: (await import('../features/instances/InstancePanel')).InstancePanel }));
 const MachinePanel = lazy(async () => ({ default: (await import('../features/machines/MachinePanel')).MachinePanel }));
+const PlanPanel = lazy(async () => ({ default: (await import('../features/plans/PlanPanel')).PlanPanel }));
+const PoolPlans = lazy(async () => ({ default: (await import('../features/plans/PoolPlans')).PoolPlans }));
+const WhatIf = lazy(async () => ({ default: (await import('../features/plans/WhatIf')).WhatIf }));
 const NewInstance = lazy(async () => ({ default: (await import('../features/start/NewInstance')).NewInstance }));
 
 /** The window, put together. Features meet here and nowhere else. */
@@ -68,6 +71,8 @@ function SidePanel() {
       <div className={styles.content} hidden={dragging}>
         {selection.kind === 'pool' && <Welcome />}
         <Suspense fallback={null}>
+          {selection.kind === 'pool' && <PoolPlans />}
+          {selection.kind === 'plan' && <PlanPanel />}
           {selection.kind === 'machine' && <MachinePanel key={selection.id} id={selection.id} />}
           {selection.kind === 'instance' && (
             <InstancePanel
@@ -96,6 +101,8 @@ function Dialogs() {
       return <AddMachine />;
     case 'palette':
       return <Palette />;
+    case 'what_if':
+      return <WhatIf />;
     case 'new_instance':
       return <NewInstance template={dialog.template} />;
     case undefined:

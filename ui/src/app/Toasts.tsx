@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react';
 
 import { errorWords } from '../domain/errors';
+import { formatList } from '../domain/format';
 import { calledNamer, ownNameIn } from '../domain/naming';
 import { useWords } from '../i18n/useWords';
 import { Button, IconButton } from '../primitives/Button';
@@ -74,6 +75,17 @@ function Words({ toast: { body } }: { toast: Toast }) {
           ))}
         </div>
       );
+    case 'undone': {
+      const { cause } = errorWords(body.error, words);
+      const machine = calledNamer(own, words).within(body.machine);
+      return (
+        <div>
+          <b>{words.t('start.several.undone', { machine })}</b>
+          <p>{cause}</p>
+          {body.left.length > 0 && <p>{words.t('start.several.left', { names: formatList(body.left, words.locale) })}</p>}
+        </div>
+      );
+    }
     case 'error': {
       const { cause, remedy } = errorWords(body.error, words);
       const machine = body.machine === null ? undefined : calledNamer(own, words).title(body.machine);

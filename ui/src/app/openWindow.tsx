@@ -9,7 +9,7 @@ import { SessionProvider, startSession, type Session } from '../session';
 import '../styles/base.css';
 import { App } from './App';
 
-const FACTORY: Settings = { theme: 'system', language: null };
+const FACTORY: Settings = { theme: 'system', language: null, placement: 'spread' };
 
 /**
  * Opens the window over a platform. Nothing is drawn before the settings are known, and so nothing in the wrong colour or language;

@@ -20,7 +20,7 @@ function open(scene: string, script: Partial<Script> = {}) {
   const make = SCENES[scene];
   if (!make) throw new Error(`there is no scene ${scene}`);
   const platform = new ScriptedPlatform({ picture: make(), ...script });
-  session = startSession(platform, { theme: 'light', language: 'en' });
+  session = startSession(platform, { theme: 'light', language: 'en', placement: 'spread' });
   render(
     <SessionProvider session={session}>
       <App />
@@ -139,7 +139,7 @@ describe('the window', () => {
 
   it('speaks Chinese from one moment to the next', async () => {
     const { platform, user } = open('one');
-    await user.click(await screen.findByRole('button', { name: 'Look and language' }));
+    await user.click(await screen.findByRole('button', { name: 'Settings' }));
     await user.click(await screen.findByRole('menuitemradio', { name: '简体中文' }));
     expect(await screen.findByText('本机')).toBeVisible();
     expect(document.documentElement.lang).toBe('zh-CN');

@@ -64,6 +64,18 @@ export function formatScore(score: number, locale = 'en'): string {
   return formatter(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(score);
 }
 
+/** A difference of scores with its sign: "+0.05", "−0.12". */
+export function formatSigned(difference: number, locale = 'en'): string {
+  return formatter(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: 'exceptZero' })
+    .format(difference)
+    .replace('-', '−');
+}
+
+/** Words in a row: "the load stays more even, and it stays calmer". */
+export function formatList(words: readonly string[], locale = 'en'): string {
+  return new Intl.ListFormat(locale, { style: 'long', type: 'conjunction' }).format(words);
+}
+
 type DurationUnit = 'second' | 'minute' | 'hour' | 'day';
 
 const STEPS: readonly (readonly [DurationUnit, number])[] = [

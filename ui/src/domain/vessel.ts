@@ -179,6 +179,28 @@ export function layBlocks(
   return packed.height > room.height ? squeeze(packed, room.height) : packed.placed;
 }
 
+/** Less room than this above the blocks is none. */
+const GHOST_PX_MIN = 8;
+
+/**
+ * Where blocks that are only thought of would lie: above those that are there, which do not move for them. None where there is no room
+ * to draw in.
+ */
+export function layGhosts(
+  arriving: readonly Floating[],
+  placed: readonly PlacedBlock[],
+  room: Room,
+  offered: Mib,
+  least: BlockMinimum,
+): readonly PlacedBlock[] {
+  const top = placed.length === 0 ? 0 : Math.max(...placed.map(({ bottom, height }) => bottom + height)) + GAP;
+  const height = room.height - top;
+  if (arriving.length === 0 || height < GHOST_PX_MIN) return [];
+  // The part of the offer that this part of the vessel stands for, so that areas stay in proportion.
+  const ghosts = layBlocks(arriving, { width: room.width, height }, (offered * height) / room.height, least);
+  return ghosts.map((ghost) => ({ ...ghost, bottom: ghost.bottom + top }));
+}
+
 interface Packed {
   readonly placed: PlacedBlock[];
   readonly height: number;

@@ -8,7 +8,9 @@ import { activityStore, type ActivityStore } from './activity';
 import { dragStore, type DragStore } from './drag';
 import { dragging, type Dragging } from './dragging';
 import { instanceActions, type Instances } from './instances';
+import { planKeeper, type Plans } from './plans';
 import { byFrame, poolFeed, type PoolStore } from './pool';
+import { recoveryWatch, type RecoveryStore } from './recovery';
 import { settingsKeeper, type SettingsKeeper } from './settings';
 import { templateStore, type TemplateStore } from './templates';
 import { toastStore, type ToastStore } from './toasts';
@@ -29,6 +31,9 @@ export interface Session {
   readonly settings: SettingsKeeper;
   readonly instances: Instances;
   readonly dragging: Dragging;
+  readonly plans: Plans;
+  /** Whether the failure of any one machine could be borne. */
+  readonly recovery: RecoveryStore;
   /** Stops listening. */
   readonly end: () => void;
 }
@@ -52,7 +57,9 @@ export function startSession(platform: Platform, settings: Settings, first?: Ope
     // An activity list that cannot be read is an empty one; the pool's own failure says more.
     activity.getState().reread().catch(() => undefined);
   };
-  const end = platform.subscribe({
+  const plans = planKeeper({ platform, pool: feed.store, view });
+  const recovery = recoveryWatch(platform, feed.store);
+  const unsubscribe = platform.subscribe({
     onEvent: (event) => {
       switch (event.kind) {
         case 'pool':
@@ -80,7 +87,13 @@ export function startSession(platform: Platform, settings: Settings, first?: Ope
     settings: settingsKeeper(platform, settings),
     instances,
     dragging: dragging({ platform, drag, toasts, instances, nameOf }),
-    end,
+    plans,
+    recovery: recovery.store,
+    end: () => {
+      unsubscribe();
+      plans.end();
+      recovery.end();
+    },
   };
 }
 

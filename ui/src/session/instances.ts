@@ -1,6 +1,6 @@
 import { create, type StoreApi, type UseBoundStore } from 'zustand';
 
-import type { Instance, InstanceAction, InstanceRequest } from '../api/generated/contract';
+import type { Batch, Instance, InstanceAction, InstanceRequest } from '../api/generated/contract';
 import { uuidV7 } from '../domain/uuid';
 import { CommandRefused, type Platform } from '../platform';
 import type { DragStore } from './drag';
@@ -19,6 +19,8 @@ export interface Instances {
   readonly leaving: LeavingStore;
   /** Creates one and starts it; false when that was refused, which has then been said. */
   readonly create: (request: InstanceRequest, machine: string | null) => Promise<boolean>;
+  /** Creates several as one decision and starts them; false when not all could be, which has then been said and undone. */
+  readonly createSeveral: (batch: Batch) => Promise<boolean>;
   readonly act: (machine: string, instance: Instance, action: InstanceAction) => Promise<void>;
 }
 
@@ -92,6 +94,38 @@ export function instanceActions({ platform, toasts, view, drag }: Needs): Instan
         return false;
       } finally {
         drag.setState((state) => ({ landings: state.landings.filter((one) => one.id !== id) }));
+      }
+    },
+    createSeveral: async (batch) => {
+      try {
+        const outcome = await platform.call('batch_create', { batch });
+        switch (outcome.outcome) {
+          case 'created':
+            toasts.getState().show({
+              kind: 'said',
+              message: { key: 'start.several.done', values: { count: outcome.instances.length } },
+            });
+            return true;
+          case 'refused':
+            // The form shows where they would have gone, and asks again by itself.
+            toasts.getState().show({
+              kind: 'refused',
+              title: { key: 'start.several.none', values: { count: batch.ids.length } },
+              reasons: [],
+            });
+            return false;
+          case 'undone':
+            toasts.getState().show({
+              kind: 'undone',
+              machine: outcome.machine,
+              error: outcome.error,
+              left: outcome.left,
+            });
+            return false;
+        }
+      } catch (thrown) {
+        tellRefusal(toasts, thrown);
+        return false;
       }
     },
     act: async (machine, instance, action) => {

@@ -70,7 +70,7 @@ describe('a session', () => {
     vi.useFakeTimers();
     await startWords('en');
     platform = new ScriptedPlatform({ picture: scene('seven') });
-    session = startSession(platform, { theme: 'light', language: 'en' });
+    session = startSession(platform, { theme: 'light', language: 'en', placement: 'spread' });
     await vi.advanceTimersByTimeAsync(50);
   });
   afterEach(() => {

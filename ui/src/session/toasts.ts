@@ -7,6 +7,8 @@ import type { Message } from '../domain/message';
 export type ToastBody =
   | { readonly kind: 'said'; readonly message: Message }
   | { readonly kind: 'error'; readonly error: ApiError; readonly machine: string | null; readonly requestId: string }
+  /** Of several, one was refused, and what was done was taken back; `left` could not be. */
+  | { readonly kind: 'undone'; readonly machine: string; readonly error: ApiError; readonly left: readonly string[] }
   | { readonly kind: 'refused'; readonly title: Message; readonly reasons: readonly Message[] };
 
 /** A notice at the bottom of the window. */

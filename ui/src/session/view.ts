@@ -6,12 +6,15 @@ import type { InstanceRequest, Template } from '../api/generated/contract';
 export type Selection =
   | { readonly kind: 'pool' }
   | { readonly kind: 'machine'; readonly id: string }
+  /** The plan of the session's plan store. */
+  | { readonly kind: 'plan' }
   | { readonly kind: 'instance'; readonly id: string; readonly tab: 'overview' | 'console' };
 
 /** A dialog over the window. */
 export type OpenDialog =
   | { readonly kind: 'add_machine' }
   | { readonly kind: 'palette' }
+  | { readonly kind: 'what_if' }
   | { readonly kind: 'new_instance'; readonly template: Template | undefined };
 
 /** What a person is looking at. */

@@ -12,6 +12,7 @@ const scene = SCENES[query.get('scene') ?? 'one'] ?? SCENES['one'];
 const settings: Settings = {
   theme: query.get('theme') === 'dark' ? 'dark' : 'light',
   language: query.get('language') ?? 'en',
+  placement: 'spread',
 };
 const picture = scene?.() ?? { version: 1, machines: [], instances: [] };
 const platform = new ScriptedPlatform({

@@ -117,6 +117,19 @@ path: string,
 refused: boolean, };
 
 /**
+ * A machine that is only thought.
+ */
+export type AddedMachine = { 
+/**
+ * Its identity in the plan.
+ */
+id: string, 
+/**
+ * What it is called there.
+ */
+name: string, };
+
+/**
  * A wish about the neighbourhood.
  */
 export type Affinity = { 
@@ -177,6 +190,82 @@ message: string,
 details: { [key in string]: DetailValue }, };
 
 /**
+ * Several instances of one kind, wanted together.
+ */
+export type Batch = { 
+/**
+ * Their ids, UUIDv7, made by the window; 1..=20, none twice.
+ */
+ids: Array<string>, 
+/**
+ * What each of them is. A name is the prefix of theirs.
+ */
+request: InstanceRequest, 
+/**
+ * Whether no two of them may be on one machine.
+ */
+apart: boolean, };
+
+/**
+ * A batch that cannot be placed.
+ */
+export type BatchFailure = { "failure": "contradiction", 
+/**
+ * Which ones.
+ */
+contradiction: Contradiction, } | { "failure": "no_place", 
+/**
+ * How many were asked for.
+ */
+asked: number, 
+/**
+ * Which ones find no place once the others have theirs.
+ */
+unplaced: Array<Unplaced>, 
+/**
+ * True where every way to place them was tried; false where the search ended at its bound, and a way may have been missed.
+ */
+proven: boolean, };
+
+/**
+ * How the creation of a batch ended: all of them are there, or none is.
+ */
+export type BatchOutcome = { "outcome": "created", 
+/**
+ * They, in the order of their ids.
+ */
+instances: Array<Instance>, } | { "outcome": "refused", 
+/**
+ * Why.
+ */
+failure: BatchFailure, } | { "outcome": "undone", 
+/**
+ * The machine that refused.
+ */
+machine: string, 
+/**
+ * What it said.
+ */
+error: ApiError, 
+/**
+ * What could not be deleted again, by name.
+ */
+left: Array<string>, };
+
+/**
+ * Where a batch would go.
+ */
+export type BatchPreview = { "outcome": "places", 
+/**
+ * Each one's machine, in the order of their ids.
+ */
+machines: Array<string>, } | { "outcome": "refused", 
+/**
+ * Why.
+ */
+failure: BatchFailure, };
+
+/**
  * A command on its way, with the id that follows it to the agent's log.
  */
 export type Call = { 
@@ -216,6 +305,63 @@ remedy: string | null, };
 export type CapabilityState = "ok" | "limited" | "missing";
 
 /**
+ * Why a plan holds no more: the first of the changes that matter.
+ */
+export type Changed = { "changed": "machine_gone", 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Its name.
+ */
+name: string, } | { "changed": "machine_offer", 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Its name.
+ */
+name: string, } | { "changed": "machine_holds", 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Its name.
+ */
+name: string, } | { "changed": "instance_gone", 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, } | { "changed": "instance_elsewhere", 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * The name of the machine where it is now; absent for none.
+ */
+is: string | null, } | { "changed": "instance_needs", 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, };
+
+/**
  * Everything that the window can ask for.
  */
 export type Command = { "name": "window_open", "args": Record<symbol, never> } | { "name": "pool_get", "args": Record<symbol, never> } | { "name": "templates_list", "args": Record<symbol, never> } | { "name": "placement_preview", "args": { 
@@ -234,7 +380,15 @@ machine: string | null,
 /**
  * What to create.
  */
-request: InstanceRequest, } } | { "name": "instance_act", "args": { 
+request: InstanceRequest, } } | { "name": "batch_preview", "args": { 
+/**
+ * They.
+ */
+batch: Batch, } } | { "name": "batch_create", "args": { 
+/**
+ * They.
+ */
+batch: Batch, } } | { "name": "instance_act", "args": { 
 /**
  * The machine that it is on.
  */
@@ -286,7 +440,15 @@ before: number | null,
 /**
  * How many, 1..=200.
  */
-limit: number, } } | { "name": "inventory_save", "args": Record<symbol, never> } | { "name": "settings_get", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
+limit: number, } } | { "name": "plan_make", "args": { 
+/**
+ * What for.
+ */
+ask: PlanAsk, } } | { "name": "plan_check", "args": { 
+/**
+ * The plan.
+ */
+plan: string, } } | { "name": "recovery_check", "args": Record<symbol, never> } | { "name": "inventory_save", "args": Record<symbol, never> } | { "name": "settings_get", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
 /**
  * All of it.
  */
@@ -320,11 +482,45 @@ request_id: string, };
 /**
  * What each command answers, by its name; for the window's types alone.
  */
-export type CommandResults = { window_open: Opening, pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, instance_create: Instance, 
+export type CommandResults = { window_open: Opening, pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, instance_create: Instance, batch_preview: BatchPreview, batch_create: BatchOutcome, 
 /**
  * `null` after a delete.
  */
-instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, inventory_save: SavedInventory, settings_get: Settings, settings_set: Settings, machine_chart: string, };
+instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, plan_make: MadePlan, plan_check: PlanStanding, recovery_check: Recovery, inventory_save: SavedInventory, settings_get: Settings, settings_set: Settings, machine_chart: string, };
+
+/**
+ * Wishes that cannot be met together, whatever the pool. Instances are named.
+ */
+export type Contradiction = { "contradiction": "together_and_apart", 
+/**
+ * Who must keep away.
+ */
+one: string, 
+/**
+ * From whom.
+ */
+other: string, } | { "contradiction": "tied_to_two", 
+/**
+ * The one.
+ */
+one: string, 
+/**
+ * The other.
+ */
+other: string, };
+
+/**
+ * What a plan depends on.
+ */
+export type DependsOn = { 
+/**
+ * The machines that something leaves or goes to, that are woken or put to sleep, or that the plan is about.
+ */
+machines: Array<MachineThen>, 
+/**
+ * The instances that are moved.
+ */
+instances: Array<InstanceThen>, };
 
 /**
  * A fact beside an error: a text or a small number.
@@ -392,6 +588,11 @@ log: string,
  * When.
  */
 at: Timestamp, };
+
+/**
+ * A filter's name.
+ */
+export type FilterName = "state" | "pin" | "hardware" | "engine" | "image" | "sites" | "tags" | "threads" | "vcpus" | "memory" | "disks" | "together" | "apart" | "neighbours" | "recovery";
 
 /**
  * Whether the CPU can run guests itself.
@@ -724,6 +925,27 @@ ports: Array<PortRequest>,
 placement?: Placement, };
 
 /**
+ * An instance that a plan moves, as it was.
+ */
+export type InstanceThen = { 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * Where it was.
+ */
+machine: string | null, 
+/**
+ * A digest of what it needs.
+ */
+needs: string, };
+
+/**
  * What a running instance uses, sampled every two seconds.
  */
 export type InstanceUsage = { 
@@ -735,6 +957,76 @@ cpu_percent: number,
  * Resident memory of its engine's process.
  */
 memory_mib: Mib, };
+
+/**
+ * An instance, or the pool as a whole, that a plan leaves where it is.
+ */
+export type LeftOut = { 
+/**
+ * The instance; absent where it is about the whole pool.
+ */
+instance: string | null, 
+/**
+ * Its name.
+ */
+name: string | null, 
+/**
+ * Why.
+ */
+reason: LeftOutReason, };
+
+/**
+ * Why something was not moved.
+ */
+export type LeftOutReason = { "reason": "fixed" } | { "reason": "pinned" } | { "reason": "stopped" } | { "reason": "cooldown", 
+/**
+ * How long it stays put yet, in seconds.
+ */
+remaining_s: number, } | { "reason": "gain_too_small", 
+/**
+ * The best gain found.
+ */
+gain: number, 
+/**
+ * What it would have to exceed.
+ */
+needed: number, } | { "reason": "no_place", 
+/**
+ * The machine that lacks least; absent where there is no other.
+ */
+nearest: string | null, 
+/**
+ * Why that one refuses.
+ */
+refusals: Array<Refusal>, } | { "reason": "stays_awake", 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Its name.
+ */
+machine_name: string, 
+/**
+ * Why.
+ */
+why: StaysAwake, } | { "reason": "too_busy", 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Its name.
+ */
+machine_name: string, } | { "reason": "balanced_enough", 
+/**
+ * The imbalance.
+ */
+imbalance: number, 
+/**
+ * What it would have to exceed.
+ */
+threshold: number, };
 
 /**
  * The state of the session with a machine.
@@ -762,6 +1054,24 @@ retry_at: Timestamp, } | { "state": "refused",
 error: ApiError, };
 
 /**
+ * A machine's or a pool's load in the three things that run out, each as a share of what is offered: 0 is idle, 1 is full. With
+ * overcommitted CPU it may exceed 1.
+ */
+export type Load = { 
+/**
+ * Predicted CPU demand to offered threads.
+ */
+cpu: number, 
+/**
+ * Promised to offered memory.
+ */
+memory: number, 
+/**
+ * Promised to offered disk; 0 where no disk is offered.
+ */
+disk: number, };
+
+/**
  * How the desktop reaches a machine.
  */
 export type MachineAddress = { "kind": "local" } | { "kind": "ssh", 
@@ -783,6 +1093,44 @@ port: number | null,
 identity_file: string | null, };
 
 /**
+ * A machine that a plan depends on, as it was.
+ */
+export type MachineThen = { 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * A digest of its state and of all that it offers.
+ */
+offer: string, 
+/**
+ * A digest of the instances on it and of what they need.
+ */
+held: string, };
+
+/**
+ * A plan as the window shows it.
+ */
+export type MadePlan = { 
+/**
+ * Finds the plan again, while it is among the last few.
+ */
+id: string, 
+/**
+ * The plan.
+ */
+report: PlanReport, 
+/**
+ * Machines that the pool does not have, and the question added.
+ */
+added: Array<AddedMachine>, };
+
+/**
  * A size in MiB (2^20 bytes).
  *
  * On the wire a plain JSON number; `u32` holds 4 PiB and is exact in every JSON reader.
@@ -795,9 +1143,88 @@ export type Mib = number;
 export type Mobility = "live" | "cold" | "fixed";
 
 /**
+ * One instance goes from one machine to another.
+ */
+export type Move = { 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * The machine that it leaves; absent for one that had none.
+ */
+from: string | null, 
+/**
+ * The machine that it goes to.
+ */
+to: string, 
+/**
+ * While it runs, or stopped; a recovery is always cold.
+ */
+how: Mobility, 
+/**
+ * Why.
+ */
+reason: MoveReason, 
+/**
+ * How long it is expected to take, in seconds: its memory at the slower machine's rate.
+ */
+duration_s: number, };
+
+/**
+ * Why an instance is moved.
+ */
+export type MoveReason = { "reason": "drain" } | { "reason": "recover" } | { "reason": "balance", 
+/**
+ * By how much, in units of [`Imbalance::value`](crate::state::Imbalance::value).
+ */
+gain: number, } | { "reason": "overload", 
+/**
+ * The machine's load with the instance.
+ */
+load: number, } | { "reason": "empty_for_sleep" } | { "reason": "makes_room", 
+/**
+ * For which.
+ */
+instance: string, } | { "reason": "placed" } | { "reason": "breaks_rule", 
+/**
+ * The rule.
+ */
+rule: Refusal, };
+
+/**
  * How instances on this machine reach the network.
  */
 export type NetworkMode = "user";
+
+/**
+ * No machine can take the instance.
+ */
+export type NoPlace = { 
+/**
+ * How many machines there are.
+ */
+machines: number, 
+/**
+ * Which filters keep how many out: each machine counts where it is first refused.
+ */
+refused_by: Array<RefusedBy>, 
+/**
+ * The machine that lacks least; `null` in a pool without machines.
+ */
+nearest: string | null, 
+/**
+ * Its name.
+ */
+nearest_name: string | null, 
+/**
+ * Why that one refuses.
+ */
+refusals: Array<Refusal>, };
 
 /**
  * What a window shows first.
@@ -860,6 +1287,89 @@ hint: string | null,
 pin: string | null, };
 
 /**
+ * What a person wants a plan for.
+ */
+export type PlanAsk = { "ask": "drain", 
+/**
+ * The machine.
+ */
+machine: string, } | { "ask": "failure", 
+/**
+ * The machine.
+ */
+machine: string, } | { "ask": "balance", } | { "ask": "save_power", } | { "ask": "what_if", 
+/**
+ * The edits, at most 16, done in this order.
+ */
+edits: Array<PoolEdit>, };
+
+/**
+ * A plan with what only its maker knows.
+ */
+export type PlanReport = { 
+/**
+ * How long it took to make, in milliseconds.
+ */
+took_ms: number, 
+/**
+ * The snapshot's version that it was made from.
+ */
+version: number, 
+/**
+ * What of that snapshot it depends on, as a digest: a later snapshot in which this is the same can still take the plan.
+ */
+fingerprint: string, 
+/**
+ * The same in detail, so that a refusal can say what has changed: see [`Plan::still_valid`].
+ */
+depends_on: DependsOn, 
+/**
+ * What is woken before, and put to sleep after.
+ */
+power: Array<PowerChange>, 
+/**
+ * The moves: a step begins when the one before it has ended.
+ */
+steps: Array<Step>, 
+/**
+ * What was left where it is, and why.
+ */
+left_out: Array<LeftOut>, 
+/**
+ * What finds no place. A drain that would strand an instance moves nothing.
+ */
+stranded: Array<Stranded>, 
+/**
+ * The pool before.
+ */
+before: PoolState, 
+/**
+ * The pool after.
+ */
+after: PoolState, 
+/**
+ * How it was found.
+ */
+found_by: SolverUsed, } & ({ "kind": "drain", 
+/**
+ * The machine.
+ */
+machine: string, } | { "kind": "balance" } | { "kind": "consolidate" } | { "kind": "recover", 
+/**
+ * The machine.
+ */
+machine: string, } | { "kind": "what_if" });
+
+/**
+ * Whether a plan still holds.
+ */
+export type PlanStanding = { "standing": "holds" } | { "standing": "changed", 
+/**
+ * The first such change.
+ */
+change: Changed, } | { "standing": "forgotten" };
+
+/**
  * A policy that has a name.
  */
 export type PolicyName = "spread" | "pack" | "save_power";
@@ -895,6 +1405,27 @@ instances: Array<PlacedInstance>,
  * Instances that are gone.
  */
 removed_instances: Array<string>, };
+
+/**
+ * One edit of the pool, to see what it would bring.
+ */
+export type PoolEdit = { "edit": "remove_machine", 
+/**
+ * The machine.
+ */
+machine: string, } | { "edit": "add_machines_like", 
+/**
+ * The machine.
+ */
+machine: string, 
+/**
+ * How many, 1..=16.
+ */
+count: number, } | { "edit": "scale_load", 
+/**
+ * Of what is used now, 1..=1,000 percent.
+ */
+percent: number, };
 
 /**
  * A machine of the pool as the window shows it.
@@ -951,6 +1482,39 @@ machines: Array<PoolMachine>,
 instances: Array<PlacedInstance>, };
 
 /**
+ * The pool at one moment, in figures.
+ */
+export type PoolState = { 
+/**
+ * The mean load of the ready machines.
+ */
+mean_load: Load, 
+/**
+ * The fullest machine's CPU load.
+ */
+highest_cpu_load: number, 
+/**
+ * [`Imbalance::value`](crate::state::Imbalance::value).
+ */
+imbalance: number, 
+/**
+ * Whether a failure can be recovered.
+ */
+recovery: Recovery, 
+/**
+ * Electrical power of all awake machines at their predicted load, watts.
+ */
+power_w: number, 
+/**
+ * Machines that are awake.
+ */
+machines_awake: number, 
+/**
+ * Instances that have a place.
+ */
+instances_placed: number, };
+
+/**
  * A guest's TCP port to publish on the machine.
  */
 export type PortRequest = { 
@@ -962,6 +1526,19 @@ guest: number,
  * The port on the machine's loopback, 1..=65535; absent lets the machine choose a free one.
  */
 host: number | null, };
+
+/**
+ * A machine is woken or put to sleep.
+ */
+export type PowerChange = { "change": "wake", 
+/**
+ * The machine.
+ */
+machine: string, } | { "change": "sleep", 
+/**
+ * The machine.
+ */
+machine: string, };
 
 /**
  * Every machine's verdict, in the machines' order, and the best of those that fit.
@@ -993,6 +1570,27 @@ guest: number,
  * The port on the machine's 127.0.0.1.
  */
 host: number, };
+
+/**
+ * Whether every single machine's failure could be recovered on the others, and if not, which could not.
+ */
+export type Recovery = { "verdict": "recoverable" } | { "verdict": "not_judged" } | { "verdict": "stranding", 
+/**
+ * The machine whose failure is meant.
+ */
+failure: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * Which of its instances would find no place.
+ */
+stranded: Array<Stranded>, 
+/**
+ * How many machines' failures in all could not be recovered.
+ */
+failures: number, };
 
 /**
  * Why a machine cannot take an instance, with the numbers.
@@ -1108,6 +1706,19 @@ failure: string,
 stranded: number, };
 
 /**
+ * How many machines one filter keeps out.
+ */
+export type RefusedBy = { 
+/**
+ * The filter.
+ */
+filter: FilterName, 
+/**
+ * Machines that it is the first to refuse.
+ */
+machines: number, };
+
+/**
  * Where an instance is in its life.
  *
  * ```text
@@ -1168,6 +1779,75 @@ instances: Array<Instance>,
  * Read events after this.
  */
 cursor: EventCursor, };
+
+/**
+ * How a plan is to be found.
+ */
+export type Solver = "heuristic" | "optimal";
+
+/**
+ * How a plan was found.
+ */
+export type SolverUsed = { 
+/**
+ * The way.
+ */
+solver: Solver, 
+/**
+ * True where it is proven that no better plan exists under the same rules.
+ */
+proven_optimal: boolean, 
+/**
+ * True where the time limit ended the search; the plan is the best found until then.
+ */
+stopped_by_limit: boolean, };
+
+/**
+ * Why a machine is not put to sleep.
+ */
+export type StaysAwake = { "because": "recovery" } | { "because": "awake_min", 
+/**
+ * How many.
+ */
+machines: number, } | { "because": "saves_too_little", 
+/**
+ * What it would save, in watts.
+ */
+saved_w: number, 
+/**
+ * What it would have to save, in watts.
+ */
+needed_w: number, };
+
+/**
+ * Moves that may run together: in any order, and at the same time, none overloads a machine.
+ */
+export type Step = { 
+/**
+ * The moves.
+ */
+moves: Array<Move>, };
+
+/**
+ * An instance that finds no place.
+ */
+export type Stranded = { 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * The machine that lacks least; absent where there is no other.
+ */
+nearest: string | null, 
+/**
+ * Why that one refuses.
+ */
+refusals: Array<Refusal>, };
 
 /**
  * Something on the shelf that can be dragged onto a machine.
@@ -1233,6 +1913,23 @@ export type ThemeChoice = "system" | "light" | "dark";
  * A moment in UTC. On the wire RFC 3339, such as `2026-01-31T08:05:00Z`.
  */
 export type Timestamp = string;
+
+/**
+ * An instance of a batch that finds no place beside the others.
+ */
+export type Unplaced = { 
+/**
+ * The instance.
+ */
+instance: string, 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * Who keeps it out.
+ */
+why: NoPlace, };
 
 /**
  * What one machine answers.

@@ -17,6 +17,7 @@ import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
 import { tellRefusal } from '../../session/instances';
 import { Fingerprint, HowToCompare } from './Fingerprint';
+import { Ahead } from './Ahead';
 import { MachineChart } from './MachineChart';
 import styles from './MachinePanel.module.css';
 
@@ -41,6 +42,7 @@ export function MachinePanel({ id }: { id: string }) {
       {machine.host && <Gauges machine={machine} />}
       {machine.host && <MachineChart machine={machine.id} name={name} />}
       <InstanceList machine={machine.id} />
+      <Ahead machine={machine} name={name} />
       <MachineFacts machine={machine} />
       {machine.host && <Capabilities capabilities={machine.host.capabilities} />}
       <Remove machine={machine} name={name} />

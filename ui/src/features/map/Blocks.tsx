@@ -3,12 +3,13 @@ import { memo, useMemo, useState, type KeyboardEvent, type MouseEvent } from 're
 import type { Instance } from '../../api/generated/contract';
 import { ACTIONS, blocked } from '../../domain/actions';
 import { holdsMemory, isMoving, loadOf, phaseOf } from '../../domain/lifecycle';
-import { layBlocks, type PlacedBlock, type Scale } from '../../domain/vessel';
+import { layBlocks, layGhosts, type PlacedBlock, type Scale } from '../../domain/vessel';
 import { useWords, type Words } from '../../i18n/useWords';
 import { Icon } from '../../primitives/Icon';
 import { Menu } from '../../primitives/Menu';
 import { useSession } from '../../session';
 import styles from './Blocks.module.css';
+import { usePlanned } from './usePlanned';
 
 interface BlocksProps {
   instances: readonly Instance[];
@@ -27,22 +28,30 @@ const INSET_PX = { hero: 12, roomy: 7, cosy: 7, snug: 5, dense: 4 } as const;
 export const Blocks = memo(function Blocks(props: BlocksProps) {
   const { instances, machine, machineName, offered, height, scale } = props;
   const inset = INSET_PX[scale.name];
+  const room = useMemo(
+    // The rim and the glass are not room; nor is the margin where the marks stand.
+    () => ({ width: scale.vesselWidth - 2 * inset - 3 - scale.marks, height: height - 2 * inset }),
+    [scale, inset, height],
+  );
   const placed = useMemo(() => {
     const floating = instances.map((instance) => ({
       id: instance.id,
       memoryMib: instance.spec.memory_mib,
       afloat: holdsMemory(phaseOf(instance)),
     }));
-    // The rim and the glass are not room; nor is the margin where the marks stand.
-    const room = { width: scale.vesselWidth - 2 * inset - 3 - scale.marks, height: height - 2 * inset };
     const blocks = layBlocks(floating, room, offered, scale.block);
     return new Map(blocks.map((block) => [block.id, block]));
-  }, [instances, offered, height, scale, inset]);
+  }, [instances, room, offered, scale]);
 
   const session = useSession();
   const words = useWords();
   const selected = session.view(({ selection }) => (selection.kind === 'instance' ? selection.id : undefined));
   const leaving = session.instances.leaving((state) => state.leaving);
+  const { arriving, departing } = usePlanned(machine);
+  const ghosts = useMemo(
+    () => layGhosts(arriving, [...placed.values()], room, offered, scale.block),
+    [arriving, placed, room, offered, scale],
+  );
   const [menu, setMenu] = useState<OpenMenu | undefined>(undefined);
 
   return (
@@ -62,12 +71,19 @@ export const Blocks = memo(function Blocks(props: BlocksProps) {
               height={place.height}
               selected={selected === instance.id}
               leaving={leaving.has(instance.id)}
+              departing={departing.has(instance.id)}
               words={words}
               onMenu={setMenu}
             />
           )
         );
       })}
+      {ghosts.map(({ id, left, bottom, width, height: tall }) => (
+        // The panel lists every move; here it is only seen.
+        <span key={id} className={styles.ghost} style={{ left, bottom, width, height: tall }} aria-hidden="true">
+          {width >= WORDS_PX_MIN.width && tall >= WORDS_PX_MIN.height && arriving.find((one) => one.id === id)?.name}
+        </span>
+      ))}
       {menu && (
         <BlockMenu machine={machine} instance={menu.instance} at={menu.at} onClose={() => setMenu(undefined)} />
       )}
@@ -86,6 +102,8 @@ interface BlockProps extends Omit<PlacedBlock, 'id'> {
   machineName: string;
   selected: boolean;
   leaving: boolean;
+  /** The plan that is looked at moves it away. */
+  departing: boolean;
   /** Handed down: thousands of blocks must not each listen for the language. */
   words: Words;
   onMenu: (menu: OpenMenu) => void;
@@ -98,7 +116,7 @@ const SECOND_LINE_PX_MIN = { width: 84, height: 44 } as const;
 
 const Block = memo(function Block(props: BlockProps) {
   const session = useSession();
-  const { instance, machine, machineName, left, bottom, width, height, selected, leaving, words, onMenu } = props;
+  const { instance, machine, machineName, left, bottom, width, height, selected, leaving, departing, words, onMenu } = props;
   const phase = leaving ? 'deleting' : phaseOf(instance);
   const load =
     phase === 'ready' && instance.usage ? loadOf(instance.usage.cpu_percent, instance.spec.vcpus) : undefined;
@@ -134,6 +152,7 @@ const Block = memo(function Block(props: BlockProps) {
       data-moving={isMoving(phase)}
       data-load={load}
       data-selected={selected}
+      data-departing={departing}
       aria-label={label}
       title={label}
       onClick={() => session.view.getState().select({ kind: 'instance', id: instance.id, tab: 'overview' })}

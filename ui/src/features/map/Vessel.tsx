@@ -47,6 +47,7 @@ export const Vessel = memo(function Vessel({ id, scale, largest }: VesselProps) 
       data-standing={standing}
       data-aimed={aimed}
       data-link={machine.link.state}
+      data-draining={machine.draining}
       data-selected={selected}
       data-scale={scale.name}
     >
@@ -158,7 +159,7 @@ function Invitation({ machine, scale }: { machine: PoolMachine; scale: Scale }) 
   const template = session.templates((state) => state.templates[0]);
   // What it invites to is under way: the hatched water and the caption say the rest.
   const dragging = session.drag((state) => state.lifted !== undefined || state.landings.length > 0);
-  if (!template || machine.link.state !== 'connected' || dragging) return null;
+  if (!template || machine.link.state !== 'connected' || machine.draining || dragging) return null;
   if (scale.name === 'snug' || scale.name === 'dense') return null;
   return (
     <div className={styles.invitation} aria-hidden="true">
@@ -198,11 +199,11 @@ function Caption({ machine, name, scale }: { machine: PoolMachine; name: string;
   );
 }
 
-/** Nothing while all is well: only trouble needs words. */
+/** Nothing while all is as usual: only trouble needs words, and a machine that is left alone. */
 function LinkWords({ machine }: { machine: PoolMachine }) {
   const words = useWords();
   const now = useNow(1000, machine.link.state === 'unreachable');
-  if (machine.link.state === 'connected') return null;
+  if (machine.link.state === 'connected') return machine.draining ? words.t('map.draining') : null;
   return (
     <span className={styles.link}>
       <Icon name={machine.link.state === 'connecting' ? 'again' : 'warning'} size={13} />

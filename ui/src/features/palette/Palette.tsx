@@ -1,8 +1,8 @@
 import { useId, useMemo, useState, type KeyboardEvent } from 'react';
 
-import type { Settings } from '../../api/generated/contract';
+import type { PlanAsk, Settings } from '../../api/generated/contract';
 import { ACTIONS, blocked, consoleBlocked } from '../../domain/actions';
-import { nameOfMachine, titleOfTemplate } from '../../domain/naming';
+import { machineNamer, nameOfMachine, titleOfTemplate } from '../../domain/naming';
 import { matching } from '../../domain/search';
 import { LANGUAGES } from '../../i18n';
 import { useWords, type Words } from '../../i18n/useWords';
@@ -90,7 +90,13 @@ export function Palette() {
 }
 
 function entriesOf(session: Session, words: Words): readonly Entry[] {
-  return [...templateEntries(session, words), ...instanceEntries(session, words), ...machineEntries(session, words), ...windowEntries(session, words)];
+  return [
+    ...templateEntries(session, words),
+    ...instanceEntries(session, words),
+    ...machineEntries(session, words),
+    ...planEntries(session, words),
+    ...windowEntries(session, words),
+  ];
 }
 
 function templateEntries(session: Session, words: Words): Entry[] {
@@ -132,6 +138,51 @@ function machineEntries(session: Session, words: Words): Entry[] {
     }),
   );
   return [add, ...machines];
+}
+
+function planEntries(session: Session, words: Words): Entry[] {
+  const { pool } = session.pool.getState();
+  const kind = words.t('palette.kind.plan');
+  const plan = (id: string, text: string, ask: PlanAsk): Entry => ({
+    id: `plan-${id}`,
+    icon: 'arrow',
+    kind,
+    text,
+    run: () => void session.plans.make(ask),
+  });
+  const ofMachines = [...pool.machines.values()].flatMap((machine) => {
+    const { id } = machine;
+    const values = { machine: machineNamer(words).within(machine) };
+    return [
+      ...(machine.link.state === 'connected'
+        ? [plan(`drain-${id}`, words.t('palette.drain', values), { ask: 'drain', machine: id })]
+        : []),
+      plan(`failure-${id}`, words.t('palette.failure', values), { ask: 'failure', machine: id }),
+    ];
+  });
+  return [
+    plan('balance', words.t('plan.balance.ask'), { ask: 'balance' }),
+    plan('save-power', words.t('plan.save_power.ask'), { ask: 'save_power' }),
+    {
+      id: 'what-if',
+      icon: 'arrow',
+      kind,
+      text: words.t('plan.what_if.ask'),
+      run: () => session.view.getState().openDialog({ kind: 'what_if' }),
+    },
+    ...ofMachines,
+    { id: 'export', icon: 'down', kind, text: words.t('palette.export'), run: () => void exportInventory(session) },
+  ];
+}
+
+/** Writes the pool down as `host-runner plan` reads it, and says where. */
+async function exportInventory(session: Session): Promise<void> {
+  try {
+    const { path } = await session.platform.call('inventory_save', {});
+    session.toasts.getState().show({ kind: 'said', message: { key: 'palette.exported', values: { path } } });
+  } catch (thrown) {
+    tellRefusal(session.toasts, thrown);
+  }
 }
 
 function instanceEntries(session: Session, words: Words): Entry[] {

@@ -1,5 +1,6 @@
-import type { PoolMachine, Term, Verdict } from '../../api/generated/contract';
-import { formatPart, formatScore, formatShare } from '../../domain/format';
+import type { PoolMachine, Preview, Term, Verdict } from '../../api/generated/contract';
+import { compare } from '../../domain/explain';
+import { formatList, formatPart, formatScore, formatShare, formatSigned } from '../../domain/format';
 import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { refusalText, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
@@ -33,7 +34,10 @@ export function WhyPanel() {
           {verdict.refusals.length > 0 ? (
             <Refusals machine={machine} verdict={verdict} />
           ) : (
-            <Terms machine={machine} verdict={verdict} needed={lifted.request.memory_mib} />
+            <>
+              <Sentence preview={preview} machine={machine.id} />
+              <Terms preview={preview} machine={machine} verdict={verdict} needed={lifted.request.memory_mib} />
+            </>
           )}
         </>
       )}
@@ -64,8 +68,44 @@ function Refusals({ machine, verdict }: { machine: PoolMachine; verdict: Verdict
   );
 }
 
-function Terms({ machine, verdict, needed }: { machine: PoolMachine; verdict: Verdict; needed: number }) {
+/** The choice in one sentence: against whom, by how much, and what made it. */
+function Sentence({ preview, machine }: { preview: Preview; machine: string }) {
+  const session = useSession();
   const words = useWords();
+  const compared = compare(preview, machine);
+  if (!compared) return null;
+  if (compared.kind === 'only') return preview.verdicts.length > 1 && <p className={styles.sentence}>{words.t('why.only')}</p>;
+  const other = session.pool.getState().pool.machines.get(compared.other);
+  const name = other ? machineNamer(words).within(other) : compared.other;
+  if (compared.kind === 'equal') {
+    // Only the one that is chosen needs a reason for that.
+    return machine === preview.best && <p className={styles.sentence}>{words.t('why.equal', { machine: name })}</p>;
+  }
+  return (
+    <p className={styles.sentence}>
+      {words.t(`why.${compared.kind}`, {
+        machine: name,
+        difference: formatScore(compared.by, words.locale),
+        reasons: formatList(
+          compared.reasons.map((reason) => words.t(`why.reason.${reason}`)),
+          words.locale,
+        ),
+      })}
+    </p>
+  );
+}
+
+interface TermsProps {
+  preview: Preview;
+  machine: PoolMachine;
+  verdict: Verdict;
+  needed: number;
+}
+
+function Terms({ preview, machine, verdict, needed }: TermsProps) {
+  const words = useWords();
+  const compared = compare(preview, machine.id);
+  const differences = compared && 'differences' in compared ? compared.differences : [];
   return (
     <table className={styles.terms}>
       <thead className="visually-hidden">
@@ -78,7 +118,7 @@ function Terms({ machine, verdict, needed }: { machine: PoolMachine; verdict: Ve
         {verdict.terms.map((term) => (
           <tr key={term.name}>
             <th scope="row">
-              {words.find(`why.term.${term.name}`) ?? term.name}
+              {words.t(`why.term.${term.name}`)}
               <small>
                 <TermDetail term={term} machine={machine} needed={needed} />
                 {' · '}
@@ -86,7 +126,10 @@ function Terms({ machine, verdict, needed }: { machine: PoolMachine; verdict: Ve
               </small>
               <i style={{ width: `${String(Math.round(term.value * 100))}%` }} />
             </th>
-            <td>{formatScore(term.value, words.locale)}</td>
+            <td>
+              {formatScore(term.value, words.locale)}
+              <Against value={differences.find(({ name }) => name === term.name)?.value ?? 0} />
+            </td>
           </tr>
         ))}
       </tbody>
@@ -100,18 +143,23 @@ function Terms({ machine, verdict, needed }: { machine: PoolMachine; verdict: Ve
   );
 }
 
+/** A term's part in the difference; none where it makes none. */
+function Against({ value }: { value: number }) {
+  const words = useWords();
+  if (Math.abs(value) < 0.005) return null;
+  return <small data-good={value > 0}>{formatSigned(value, words.locale)}</small>;
+}
+
 function TermDetail({ term, machine, needed }: { term: Term; machine: PoolMachine; needed: number }) {
   const words = useWords();
   switch (term.name) {
     case 'memory_left': {
       const left = Math.max(0, (machine.usage?.memory_free_mib ?? 0) - needed);
       const { part, whole } = formatPart(left, machine.host?.memory_offered_mib ?? 0, words.locale);
-      return words.t('why.term.memory_left.more', { left: part, whole });
+      return words.t('why.term.memory_left.detail', { left: part, whole });
     }
-    case 'cpu_idle':
-      return words.t('why.term.cpu_idle.more', { share: formatShare(term.value, words.locale) });
     default:
-      return null;
+      return words.t(`why.term.${term.name}.detail`, { share: formatShare(term.value, words.locale) });
   }
 }
 

@@ -1,7 +1,9 @@
 import { useEffect, useState } from 'react';
 
 import type { InstanceRequest, PoolMachine, Preview, Template } from '../../api/generated/contract';
+import { BATCH_MAX } from '../../domain/batch';
 import { machineNamer } from '../../domain/naming';
+import { uuidV7 } from '../../domain/uuid';
 import { standingOf, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
 import { Button } from '../../primitives/Button';
@@ -10,6 +12,7 @@ import { Choice, Field } from '../../primitives/Field';
 import { useSession } from '../../session';
 import { imagesOf, initialForm, prefixOf, problemOf, requestFrom, type StartForm } from './form';
 import styles from './NewInstance.module.css';
+import { Places, useBatchPreview } from './Places';
 
 /** The same as a drag, with every number open to choice; each machine answers as one types. */
 export function NewInstance({ template }: { template: Template | undefined }) {
@@ -21,9 +24,18 @@ export function NewInstance({ template }: { template: Template | undefined }) {
   const [machine, setMachine] = useState<string | null>(null);
   const request = requestFrom(form, template);
   const preview = usePreview(request);
+  const [ids] = useState(() => Array.from({ length: BATCH_MAX }, uuidV7));
+  const [apart, setApart] = useState(false);
+  const count = request ? Number(form.count) : 1;
+  const several = count > 1;
+  const batch = request && several ? { ids: ids.slice(0, count), request, apart } : undefined;
+  const places = useBatchPreview(batch);
+  const [starting, setStarting] = useState(false);
   const close = () => session.view.getState().openDialog(undefined);
   const refused = preview?.verdicts.find((verdict) => verdict.machine === machine)?.refusals.length ?? 0;
-  const ready = request !== undefined && refused === 0 && (machine !== null || preview?.best !== null);
+  const ready = several
+    ? places?.outcome === 'places' && !starting
+    : request !== undefined && refused === 0 && (machine !== null || preview?.best !== null);
 
   const set = (field: keyof StartForm) => (value: string) => setForm((now) => ({ ...now, [field]: value }));
   const problem = (field: keyof StartForm) => {
@@ -32,6 +44,13 @@ export function NewInstance({ template }: { template: Template | undefined }) {
   };
   const submit = async () => {
     if (!request || !ready) return;
+    if (batch) {
+      setStarting(true);
+      const started = await session.instances.createSeveral(batch);
+      setStarting(false);
+      if (started) close();
+      return;
+    }
     if (await session.instances.create(request, machine)) close();
   };
   return (
@@ -73,13 +92,24 @@ export function NewInstance({ template }: { template: Template | undefined }) {
             hint={words.t('start.disk.hint')}
           />
         </div>
-        <Machines machines={machines} preview={preview} request={request} chosen={machine} onChoose={setMachine} />
+        <div className={styles.several}>
+          <Field inputMode="numeric" label={words.t('start.count')} value={form.count} onValue={set('count')} problem={problem('count')} />
+          <label>
+            <input type="checkbox" checked={apart} disabled={!several} onChange={(event) => setApart(event.target.checked)} />
+            {words.t('start.apart')}
+          </label>
+        </div>
+        {batch ? (
+          <Places batch={batch} places={places} starting={starting} />
+        ) : (
+          <Machines machines={machines} preview={preview} request={request} chosen={machine} onChoose={setMachine} />
+        )}
         <div className={styles.end}>
           <Button kind="quiet" onClick={close}>
             {words.t('add.cancel')}
           </Button>
-          <Button kind="primary" icon="play" type="submit" why={ready ? undefined : words.t('map.water.none')}>
-            {words.t('start.submit')}
+          <Button kind="primary" icon="play" type="submit" why={ready ? undefined : words.t(several ? 'start.several.none' : 'map.water.none', { count })}>
+            {several ? words.t('start.several.submit', { count }) : words.t('start.submit')}
           </Button>
         </div>
       </form>

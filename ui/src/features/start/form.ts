@@ -1,4 +1,5 @@
 import type { Image, InstanceRequest, PoolMachine, Template } from '../../api/generated/contract';
+import { BATCH_MAX } from '../../domain/batch';
 import { isInstanceName } from '../../domain/naming';
 import type { Message } from '../../domain/message';
 
@@ -9,15 +10,17 @@ export interface StartForm {
   readonly vcpus: string;
   readonly memory: string;
   readonly disk: string;
+  readonly count: string;
 }
 
-type NumberField = 'vcpus' | 'memory' | 'disk';
+type NumberField = 'vcpus' | 'memory' | 'disk' | 'count';
 
 /** What a host accepts at all (`InstanceSpec` of the contract); what one machine can hold is its verdict's business. */
 export const LIMITS: Readonly<Record<NumberField, { readonly min: number; readonly max: number }>> = {
   vcpus: { min: 1, max: 64 },
   memory: { min: 16, max: 16_777_216 },
   disk: { min: 0, max: 67_108_864 },
+  count: { min: 1, max: BATCH_MAX },
 };
 
 /** The form's beginning: a template's numbers, or modest ones. */
@@ -28,6 +31,7 @@ export function initialForm(template: Template | undefined, images: readonly Ima
     vcpus: String(template?.vcpus ?? 1),
     memory: String(template?.memory_mib ?? 128),
     disk: String(template?.disk_mib ?? 0),
+    count: '1',
   };
 }
 

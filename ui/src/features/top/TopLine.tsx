@@ -1,6 +1,6 @@
 import { useState } from 'react';
 
-import type { ThemeChoice } from '../../api/generated/contract';
+import type { PolicyName, ThemeChoice } from '../../api/generated/contract';
 import { formatPart, formatShare } from '../../domain/format';
 import { totalsOf } from '../../domain/pool';
 import { healthOf } from '../../domain/verdict';
@@ -10,6 +10,7 @@ import { IconButton } from '../../primitives/Button';
 import { Gauge } from '../../primitives/Gauge';
 import { Icon } from '../../primitives/Icon';
 import { Menu } from '../../primitives/Menu';
+import { Safety } from './Safety';
 import { useSession } from '../../session';
 import { tellRefusal } from '../../session/instances';
 import styles from './TopLine.module.css';
@@ -26,6 +27,7 @@ export function TopLine() {
       </h1>
       <Gauges />
       <Health />
+      <Safety />
       <div className={styles.grow} />
       <button
         type="button"
@@ -85,6 +87,7 @@ function Health() {
   const machines = session.pool((state) => state.pool.machines);
   const read = session.pool((state) => state.read);
   const live = session.pool((state) => state.live);
+  const safe = session.recovery((state) => state.recovery !== undefined && state.recovery.verdict !== 'not_judged');
   if (!read) return null;
   if (!live) {
     return (
@@ -106,6 +109,8 @@ function Health() {
           : connecting
             ? ['plain', words.t('health.connecting')]
             : ['ok', words.t('health.well', { count: total })];
+  // That any of them may fail says that they are well, too.
+  if (tone === 'ok' && safe) return null;
   return (
     <p className={styles.health} data-tone={tone} role="status">
       <i />
@@ -115,6 +120,7 @@ function Health() {
 }
 
 const THEMES: readonly ThemeChoice[] = ['system', 'light', 'dark'];
+const POLICIES: readonly PolicyName[] = ['spread', 'pack', 'save_power'];
 
 function LookMenu() {
   const session = useSession();
@@ -124,10 +130,10 @@ function LookMenu() {
   const choose = (id: string) => {
     const [what, value] = id.split(':');
     const theme = THEMES.find((one) => one === value);
+    const placement = POLICIES.find((one) => one === value);
+    const language = value === 'system' ? null : (value ?? null);
     session.settings
-      .choose(
-        what === 'theme' && theme ? { theme } : { language: value === 'system' ? null : (value ?? null) },
-      )
+      .choose(what === 'theme' && theme ? { theme } : what === 'placement' && placement ? { placement } : { language })
       .catch((thrown: unknown) => tellRefusal(session.toasts, thrown));
   };
   return (
@@ -164,6 +170,13 @@ function LookMenu() {
               id: `language:${tag}`,
               label: name,
               checked: settings.language === tag,
+            })),
+            ...POLICIES.map((policy, index) => ({
+              id: `placement:${policy}`,
+              label: `${words.t('top.placement')}: ${words.t(`top.placement.${policy}`)}`,
+              note: words.t(`top.placement.${policy}.line`),
+              checked: settings.placement === policy,
+              separated: index === 0,
             })),
           ]}
         />

@@ -68,6 +68,7 @@ export interface MachineSketch {
   readonly address?: MachineAddress;
   readonly link?: Link;
   readonly unseen?: boolean;
+  readonly draining?: boolean;
 }
 
 function factsOf(sketch: MachineSketch): HostFacts {
@@ -82,6 +83,7 @@ function factsOf(sketch: MachineSketch): HostFacts {
     threads: sketch.threads ?? 8,
     memory_total_mib: offered + 1228,
     memory_offered_mib: offered,
+    instance_overhead_mib: 0,
     hardware_virtualization: { available: false, reason: 'The CPU has neither vmx nor svm.' },
     engines: ['qemu'],
     network: 'user',
@@ -114,6 +116,7 @@ export function machineOf(sketch: MachineSketch): PoolMachine {
     host: sketch.unseen ? null : host,
     usage: sketch.unseen ? null : usage,
     images: [IMAGE],
+    draining: sketch.draining ?? false,
   };
 }
 
@@ -222,6 +225,12 @@ export const SCENES: Readonly<Record<string, () => PoolPicture>> = {
       ],
     ),
   two: () => pictureOf([HERE, { number: 2, name: 'atlas', gib: 62, threads: 16, cpu: 41 }], []),
+  /** What is on atlas finds no room on the other. */
+  strained: () =>
+    pictureOf(
+      [HERE, { number: 2, name: 'atlas', gib: 62, threads: 16, cpu: 41 }],
+      [{ number: 1, machine: 2, name: 'files', mib: 48 * GIB, vcpus: 4 }],
+    ),
   seven: sevenMachines,
   large: () => crowd(200, 20),
 };

@@ -3,11 +3,14 @@ import type {
   ActivityKind,
   AddMachineOutcome,
   ApiError,
+  Batch,
+  BatchOutcome,
   Command,
   Instance,
   Opening,
   InstanceRequest,
   PlacedInstance,
+  PlanStanding,
   PoolMachine,
   PoolPicture,
   Preview,
@@ -25,6 +28,8 @@ import {
   type EventListener,
   type Platform,
 } from '../platform';
+import { batchPreviewOf } from './batch';
+import { planOf, recoveryOf } from './plans';
 import { idOf, instanceOf, machineOf, TEMPLATES, withPromises } from './scenes';
 
 type Results = { [Name in CommandName]: unknown };
@@ -36,6 +41,8 @@ export interface Script {
   readonly settings?: Settings;
   /** How long each step of a boot takes; 0 leaves an instance where it was created. */
   readonly stepMs?: number;
+  /** Whether a plan still holds; it does where this is absent. */
+  readonly standing?: () => PlanStanding;
   /** The answers of `machine_add`, in order; an error refuses. */
   readonly adding?: readonly (AddMachineOutcome | ApiError)[];
 }
@@ -53,7 +60,7 @@ export class ScriptedPlatform implements Platform {
 
   constructor(private readonly script: Script) {
     this.picture = script.picture;
-    this.settings = script.settings ?? { theme: 'light', language: 'en' };
+    this.settings = script.settings ?? { theme: 'light', language: 'en', placement: 'spread' };
     this.adding = [...(script.adding ?? [])];
     for (const [index, { instance }] of script.picture.instances.slice(0, 14).entries()) {
       this.note(instance.state === 'failed' ? 'instance_failed' : 'instance_ready', instance, index * 240_000);
@@ -139,6 +146,10 @@ export class ScriptedPlatform implements Platform {
         return previewOf(command.args.request, this.picture);
       case 'instance_create':
         return this.create(command.args);
+      case 'batch_preview':
+        return batchPreviewOf(command.args.batch, this.picture);
+      case 'batch_create':
+        return this.createSeveral(command.args.batch);
       case 'instance_act':
         return this.act(command.args);
       case 'machine_add':
@@ -152,6 +163,16 @@ export class ScriptedPlatform implements Platform {
         return this.settings;
       case 'machine_chart':
         return chartOf(command.args.dark);
+      case 'machine_drain_set':
+        return this.drain(command.args);
+      case 'plan_make':
+        return planOf(command.args.ask, this.picture);
+      case 'plan_check':
+        return this.script.standing?.() ?? { standing: 'holds' };
+      case 'recovery_check':
+        return recoveryOf(this.picture);
+      case 'inventory_save':
+        return { path: '/home/admin/Downloads/millpond-inventory.json' };
       case 'machine_remove':
       case 'machine_reconnect':
         return null;
@@ -184,6 +205,23 @@ export class ScriptedPlatform implements Platform {
       setTimeout(() => put(made('running', 'ready')), 4 * step);
     }
     return first;
+  }
+
+  private drain({ machine, draining }: CommandArgs<'machine_drain_set'>): PoolMachine {
+    const held = this.picture.machines.find(({ id }) => id === machine);
+    if (!held) throw this.refuse({ code: 'machine_not_found', message: 'no such machine', details: { id: machine } });
+    const set = { ...held, draining };
+    this.change({ machines: [set] });
+    return set;
+  }
+
+  private createSeveral(batch: Batch): BatchOutcome {
+    const preview = batchPreviewOf(batch, this.picture);
+    if (preview.outcome === 'refused') return preview;
+    const instances = batch.ids.map((id, index) =>
+      this.create({ id, machine: preview.machines[index] ?? null, request: batch.request }),
+    );
+    return { outcome: 'created', instances };
   }
 
   private act({ machine, instance: id, action }: CommandArgs<'instance_act'>): Instance | null {
@@ -246,7 +284,7 @@ export function previewOf(request: InstanceRequest, picture: PoolPicture): Previ
       score: 0.6 * left + 0.4 * idle,
       terms: [
         { name: 'memory_left', value: left, weight: 0.6 },
-        { name: 'cpu_idle', value: idle, weight: 0.4 },
+        { name: 'cpu_left', value: idle, weight: 0.4 },
       ],
     };
   });
@@ -260,6 +298,7 @@ export function previewOf(request: InstanceRequest, picture: PoolPicture): Previ
 
 function refusalsOf(request: InstanceRequest, machine: PoolMachine): Refusal[] {
   if (machine.link.state !== 'connected') return [{ reason: 'unreachable' }];
+  if (machine.draining) return [{ reason: 'draining' }];
   const refusals: Refusal[] = [];
   const threads = machine.host?.threads ?? 0;
   const free = machine.usage?.memory_free_mib ?? 0;

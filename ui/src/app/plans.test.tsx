@@ -1,0 +1,148 @@
+import { render, screen, waitFor, within } from '@testing-library/react';
+import userEvent from '@testing-library/user-event';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import type { PlanStanding } from '../api/generated/contract';
+import { startWords } from '../i18n';
+import { idOf, SCENES } from '../platform/testing/scenes';
+import { ScriptedPlatform, type Script } from '../platform/testing/scripted';
+import { SessionProvider, startSession, type Session } from '../session';
+import { App } from './App';
+
+let session: Session;
+
+function open(scene: string, script: Partial<Script> = {}) {
+  const make = SCENES[scene];
+  if (!make) throw new Error(`there is no scene ${scene}`);
+  const platform = new ScriptedPlatform({ picture: make(), ...script });
+  session = startSession(platform, { theme: 'light', language: 'en', placement: 'spread' });
+  render(
+    <SessionProvider session={session}>
+      <App />
+    </SessionProvider>,
+  );
+  return { platform, user: userEvent.setup() };
+}
+
+beforeEach(() => startWords('en'));
+afterEach(() => session.end());
+
+/** Longer than the session waits before it looks. */
+const SOON = { timeout: 6_000 };
+
+describe('a plan', () => {
+  it('is shown before anything moves: each move, the pool before and after, and no way to carry it out', async () => {
+    const { user, platform } = open('seven');
+    await user.click(await screen.findByRole('button', { name: /^boreas: / }));
+    await user.click(await screen.findByRole('button', { name: 'Plan a drain…' }));
+    const panel = await screen.findByRole('region', { name: 'Plan' });
+    expect(await within(panel).findByText('boreas can be emptied with 2 moves.')).toBeVisible();
+    expect(within(panel).getByText('db-1').closest('li')).toHaveTextContent('db-1boreasatlaswhile it runs, 55 s');
+    expect(within(panel).getByRole('row', { name: /Machines awake/ })).toHaveTextContent('76');
+    const apply = within(panel).getByRole('button', { name: 'Carry it out' });
+    expect(apply).toHaveAttribute('aria-disabled', 'true');
+    expect(apply).toHaveAccessibleDescription(/cannot move instances between machines yet/);
+    expect(platform.asked.some(({ name }) => name === 'instance_act')).toBe(false);
+  });
+
+  it('marks on the map what would leave', async () => {
+    const { user } = open('seven');
+    await user.click(await screen.findByRole('button', { name: /^boreas: / }));
+    await user.click(await screen.findByRole('button', { name: 'Plan a drain…' }));
+    const block = await screen.findByRole('button', { name: /^db-1, / });
+    await waitFor(() => expect(block).toHaveAttribute('data-departing', 'true'));
+    await user.click(screen.getByRole('button', { name: 'Close' }));
+    await waitFor(() => expect(block).toHaveAttribute('data-departing', 'false'));
+  });
+
+  it('says that it holds no more when the pool has changed, and is made again', async () => {
+    let standing: PlanStanding = { standing: 'holds' };
+    const { user, platform } = open('seven', { standing: () => standing });
+    await user.click(await screen.findByRole('button', { name: /^boreas: / }));
+    await user.click(await screen.findByRole('button', { name: 'Plan a drain…' }));
+    await screen.findByText('boreas can be emptied with 2 moves.');
+    standing = {
+      standing: 'changed',
+      change: { changed: 'instance_elsewhere', instance: idOf(100_007), name: 'db-1', is: 'castor' },
+    };
+    platform.change({ removed: [idOf(100_013)] });
+    const notice = await screen.findByText('The pool has changed. This plan holds no more.', undefined, SOON);
+    expect(notice.parentElement).toHaveTextContent('db-1 is on castor now.');
+    await user.click(screen.getByRole('button', { name: 'Plan again' }));
+    await waitFor(() => expect(screen.queryByText('The pool has changed. This plan holds no more.')).toBeNull());
+  }, 12_000);
+
+  it('is asked for by name in the palette, too', async () => {
+    const { user } = open('seven');
+    await user.keyboard('{Control>}k{/Control}');
+    await user.type(await screen.findByRole('combobox'), 'drain of atlas');
+    await user.keyboard('{Enter}');
+    const panel = await screen.findByRole('region', { name: 'Plan' });
+    expect(await within(panel).findByText(/^atlas can/)).toBeVisible();
+  });
+
+  it('of an edit that is only thought is asked for in a form', async () => {
+    const { user, platform } = open('seven');
+    await user.click(await screen.findByRole('button', { name: 'What if…' }));
+    const dialog = await screen.findByRole('dialog');
+    const submit = within(dialog).getByRole('button', { name: 'See what it brings' });
+    expect(submit).toHaveAccessibleDescription('Change something first.');
+    await user.selectOptions(within(dialog).getByLabelText('Without the machine'), 'atlas');
+    await user.click(submit);
+    await waitFor(() =>
+      expect(platform.asked.find(({ name }) => name === 'plan_make')).toMatchObject({
+        args: { ask: { ask: 'what_if', edits: [{ edit: 'remove_machine', machine: idOf(2) }] } },
+      }),
+    );
+  });
+});
+
+describe('a machine that is left alone', () => {
+  it('says so on the map, and refuses what is dragged onto it', async () => {
+    const { user, platform } = open('two');
+    await user.click(await screen.findByRole('button', { name: /^atlas: / }));
+    await user.click(await screen.findByRole('button', { name: 'Give it no new instances' }));
+    expect(await screen.findByText('takes no new instances')).toBeInTheDocument();
+    expect(platform.asked.at(-1)).toMatchObject({ name: 'machine_drain_set', args: { draining: true } });
+    expect(await screen.findByRole('button', { name: 'Give it new instances again' })).toBeVisible();
+  });
+});
+
+describe('the failure of a machine', () => {
+  it('that could not be borne stands in the top line, and opens what would become of its instances', async () => {
+    const { user } = open('strained');
+    const warning = await screen.findByRole('button', { name: 'if atlas fails, 1 instance finds no room' }, SOON);
+    await user.click(warning);
+    const panel = await screen.findByRole('region', { name: 'Plan' });
+    expect(await within(panel).findByText('Without atlas, 1 instance finds no room.')).toBeVisible();
+    expect(within(panel).getByText('needs 48 GiB, this computer has 22.7 GiB free')).toBeVisible();
+  }, 12_000);
+});
+
+describe('several at once', () => {
+  it('show where they would go, and are created together', async () => {
+    const { user, platform } = open('two');
+    await user.click(await screen.findByRole('button', { name: 'New instance…' }));
+    const dialog = await screen.findByRole('dialog');
+    const count = within(dialog).getByLabelText('How many');
+    await user.clear(count);
+    await user.type(count, '2');
+    await user.click(within(dialog).getByLabelText(/Keep them apart/));
+    expect(await within(dialog).findByText('1 on atlas')).toBeVisible();
+    await user.click(within(dialog).getByRole('button', { name: 'Start 2' }));
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
+    expect(platform.asked.find(({ name }) => name === 'batch_create')).toMatchObject({ args: { batch: { apart: true } } });
+  });
+
+  it('that keep apart need as many machines, and it is said how many there are', async () => {
+    const { user } = open('two');
+    await user.click(await screen.findByRole('button', { name: 'New instance…' }));
+    const dialog = await screen.findByRole('dialog');
+    const count = within(dialog).getByLabelText('How many');
+    await user.clear(count);
+    await user.type(count, '3');
+    await user.click(within(dialog).getByLabelText(/Keep them apart/));
+    expect(await within(dialog).findByText('3 that keep apart need 3 machines, and 2 can take one.')).toBeVisible();
+    expect(within(dialog).getByRole('button', { name: 'Start 3' })).toHaveAttribute('aria-disabled', 'true');
+  });
+});
