@@ -72,12 +72,12 @@ lab: ## A command on a lab host with hardware virtualization, emulated: make lab
 	$(CARGO) build --locked -p host-runner --bins
 	exec tests/lab/run-in-lab -- $(CMD)
 
-bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app]
+bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app|pool]
 	tests/setup.sh test
 	case '$(SUITE)' in
-		all) suites=(app) ;;
-		app) suites=('$(SUITE)') ;;
-		*) echo 'make bench: no suite $(SUITE); there are: app, all' >&2; exit 2 ;;
+		all) suites=(app pool) ;;
+		app|pool) suites=('$(SUITE)') ;;
+		*) echo 'make bench: no suite $(SUITE); there are: app, pool, all' >&2; exit 2 ;;
 	esac
 	$(CARGO) build --locked --release -p host-runner -p millpond -p tests --bins --examples
 	for suite in "$${suites[@]}"; do

@@ -84,7 +84,7 @@ fn instance(number: usize, chance: &mut ChaCha8Rng) -> Instance {
         let name = SITES[chance.random_range(0..4)].to_owned();
         wish(AffinityKind::Together, AffinityTarget::Site { name });
     }
-    if number % INSTANCES_EACH == 0 {
+    if number.is_multiple_of(INSTANCES_EACH) {
         // Threes that keep apart.
         let name = format!("group-{}", number / (3 * INSTANCES_EACH));
         wish(AffinityKind::Apart, AffinityTarget::Group { name: name.clone() });

@@ -109,18 +109,14 @@ impl Search<'_> {
         self.list.truncate(self.most);
     }
 
-    /// Whether the machine can take the instance. It is then put on the list, if its score suffices.
-    fn consider(&mut self, machine: MachineIndex) -> bool {
+    /// Puts the machine on the list, if its score suffices and it can take the instance.
+    fn consider(&mut self, machine: MachineIndex) {
         let question = self.scoring.subject.on(machine);
-        if !passes(&question) {
-            return false;
-        }
         let score = self.scoring.score(&self.scoring.outlook(&question));
         let candidate = Candidate { machine, score };
-        if self.is_wanted(&candidate) && (self.accept)(machine) {
+        if self.is_wanted(&candidate) && passes(&question) && (self.accept)(machine) {
             self.put(candidate);
         }
-        true
     }
 
     fn consider_all(&mut self, machines: impl Iterator<Item = MachineIndex>) {
@@ -140,7 +136,8 @@ impl Search<'_> {
             if left == 0 {
                 return;
             }
-            if self.consider(machine) {
+            if passes(&self.scoring.subject.on(machine)) {
+                self.consider(machine);
                 left -= 1;
             }
         }
