@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use presence::Neighbourhood;
 
+use crate::forecast::Effort;
 use crate::inventory::{Activity, Instance, Inventory, InventoryError, Machine, MachineState};
 
 pub use asked::{Asked, AskedAffinity, AskedDisk, AskedTarget, Pin};
@@ -61,6 +62,8 @@ pub struct Pool {
     instance_numbers: HashMap<Uuid, InstanceIndex>,
     neighbourhood: Neighbourhood,
     imbalance: Imbalance,
+    /// How well demands are foretold.
+    effort: Effort,
     offered: Offered,
     /// How many instances have a machine.
     placed: u32,
@@ -87,6 +90,7 @@ impl Pool {
             instance_numbers: HashMap::with_capacity(inventory.instances.len()),
             neighbourhood: Neighbourhood::default(),
             imbalance: Imbalance::default(),
+            effort: Demand::effort_for(series(inventory)),
             offered: Offered::default(),
             placed: 0,
             index: None,
@@ -402,7 +406,7 @@ impl Pool {
         let demand = instance
             .usage
             .as_ref()
-            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(asked.vcpus)))
+            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(asked.vcpus), self.effort))
             .unwrap_or_else(|| Demand::assumed(asked.vcpus));
         let index = self.push_instance(InstanceSeat {
             id: instance.id,
@@ -427,7 +431,7 @@ impl Pool {
         let measured = machine
             .usage
             .as_ref()
-            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(machine.threads)));
+            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(machine.threads), self.effort));
         self.change_machine(index, |seat| {
             if let Some(measured) = measured {
                 seat.demand.mean = seat.demand.mean.max(measured.mean);
@@ -442,6 +446,19 @@ impl Pool {
             }
         });
     }
+}
+
+/// How many things were measured.
+fn series(inventory: &Inventory) -> usize {
+    let machines = inventory
+        .machines
+        .iter()
+        .filter(|machine| machine.usage.is_some());
+    let instances = inventory
+        .instances
+        .iter()
+        .filter(|instance| instance.usage.is_some());
+    machines.count() + instances.count()
 }
 
 #[derive(Clone, Copy)]

@@ -46,7 +46,7 @@ pub fn usage(threads_used: f64) -> UsageSeries {
     UsageSeries {
         last_at_s: NOW_S - 60,
         step_s: 300,
-        values: vec![threads_used; 12],
+        values: vec![threads_used; 48],
     }
 }
 
