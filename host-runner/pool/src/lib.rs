@@ -7,10 +7,10 @@ pub mod consolidation;
 pub mod forecast;
 pub mod inventory;
 pub mod placing;
-pub mod simulation;
 pub mod plans;
-pub mod state;
 mod refusal;
+pub mod simulation;
+pub mod state;
 mod types;
 
 pub use refusal::Refusal;
