@@ -6,6 +6,7 @@ import { expect, test as base, type Locator, type Page } from '@playwright/test'
 
 import { Agent } from './agent.ts';
 import { programPath, ROOT, Running } from './process.ts';
+import type { SshServer } from './sshd.ts';
 
 /** What this computer's agent offers: room for a few Tiny Linux, none for Roomy Linux. */
 export const OFFERED_MIB = 600;
@@ -78,7 +79,7 @@ export class PoolWindow {
     return this.page.locator('[data-instance-name]');
   }
 
-  panel(name: 'Instance' | 'Machine' | 'Why'): Locator {
+  panel(name: 'Instance' | 'Machine' | 'Plan' | 'Why'): Locator {
     return this.page.getByRole('region', { name, exact: true });
   }
 
@@ -93,6 +94,21 @@ export class PoolWindow {
 
   alert(): Locator {
     return this.page.getByRole('region', { name: 'Notices' }).getByRole('alert');
+  }
+
+  /** Adds a machine over SSH under a name, trusting the key that it shows. */
+  async addMachine(name: string, server: SshServer): Promise<void> {
+    await this.page.getByRole('button', { name: /^Add a machine/ }).click();
+    const dialog = this.page.getByRole('dialog', { name: 'Add a machine' });
+    await dialog.getByLabel('Host').fill('127.0.0.1');
+    await dialog.getByLabel('Name in this pool').fill(name);
+    await dialog.getByLabel('User').fill(server.user);
+    await dialog.getByLabel('Port').fill(String(server.port));
+    await dialog.getByLabel('Key file').fill(server.identityFile);
+    await dialog.getByRole('button', { name: 'Connect' }).click();
+    await dialog.getByRole('button', { name: 'It is the same: trust it' }).click();
+    await dialog.getByRole('button', { name: 'Done' }).click();
+    await expect(this.vessel(name)).toBeVisible();
   }
 
   /** Lifts a card with the pointer and holds it over a machine. */

@@ -1,6 +1,6 @@
-import { render, screen, waitFor, within } from '@testing-library/react';
+import { configure, render, screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { PlanStanding } from '../api/generated/contract';
 import { startWords } from '../i18n';
@@ -27,8 +27,9 @@ function open(scene: string, script: Partial<Script> = {}) {
 beforeEach(() => startWords('en'));
 afterEach(() => session.end());
 
-/** Longer than the session waits before it looks. */
-const SOON = { timeout: 6_000 };
+// Panels are read when they are asked for, and the session waits before it looks again.
+configure({ asyncUtilTimeout: 8_000 });
+vi.setConfig({ testTimeout: 30_000 });
 
 describe('a plan', () => {
   it('is shown before anything moves: each move, the pool before and after, and no way to carry it out', async () => {
@@ -51,7 +52,7 @@ describe('a plan', () => {
     await user.click(await screen.findByRole('button', { name: 'Plan a drain…' }));
     const block = await screen.findByRole('button', { name: /^db-1, / });
     await waitFor(() => expect(block).toHaveAttribute('data-departing', 'true'));
-    await user.click(screen.getByRole('button', { name: 'Close' }));
+    await user.click(await screen.findByRole('button', { name: 'Close' }));
     await waitFor(() => expect(block).toHaveAttribute('data-departing', 'false'));
   });
 
@@ -66,11 +67,11 @@ describe('a plan', () => {
       change: { changed: 'instance_elsewhere', instance: idOf(100_007), name: 'db-1', is: 'castor' },
     };
     platform.change({ removed: [idOf(100_013)] });
-    const notice = await screen.findByText('The pool has changed. This plan holds no more.', undefined, SOON);
+    const notice = await screen.findByText('The pool has changed. This plan holds no more.');
     expect(notice.parentElement).toHaveTextContent('db-1 is on castor now.');
     await user.click(screen.getByRole('button', { name: 'Plan again' }));
     await waitFor(() => expect(screen.queryByText('The pool has changed. This plan holds no more.')).toBeNull());
-  }, 12_000);
+  });
 
   it('is asked for by name in the palette, too', async () => {
     const { user } = open('seven');
@@ -111,12 +112,12 @@ describe('a machine that is left alone', () => {
 describe('the failure of a machine', () => {
   it('that could not be borne stands in the top line, and opens what would become of its instances', async () => {
     const { user } = open('strained');
-    const warning = await screen.findByRole('button', { name: 'if atlas fails, 1 instance finds no room' }, SOON);
+    const warning = await screen.findByRole('button', { name: 'if atlas fails, 1 instance finds no room' });
     await user.click(warning);
     const panel = await screen.findByRole('region', { name: 'Plan' });
     expect(await within(panel).findByText('Without atlas, 1 instance finds no room.')).toBeVisible();
     expect(within(panel).getByText('needs 48 GiB, this computer has 22.7 GiB free')).toBeVisible();
-  }, 12_000);
+  });
 });
 
 describe('several at once', () => {

@@ -107,6 +107,7 @@ it('what finds no place is told by the machine that lacks least', () => {
     { key: 'refusal.insufficient_memory', values: { machine: 'castor', needed: 8192, free: 2048 } },
   ]);
   expect(noPlace(null, [], nameOf)).toEqual([{ key: 'plan.left.alone' }]);
+  expect(noPlace(idOf(4), [], nameOf)).toEqual([{ key: 'plan.left.cpu', values: { machine: 'castor' } }]);
 });
 
 it('a failure that cannot be borne names the machine and counts what is stranded', () => {

@@ -138,6 +138,8 @@ export function noPlace(
   nameOf: NameOf,
 ): readonly Message[] {
   if (nearest === null) return [{ key: 'plan.left.alone' }];
+  // A plan holds more back than placement does: what no rule refuses, CPU does.
+  if (refusals.length === 0) return [{ key: 'plan.left.cpu', values: { machine: nameOf(nearest) } }];
   return refusals.map((refusal) => refusalText(refusal, nameOf(nearest)));
 }
 

@@ -434,6 +434,7 @@ export const en = {
   'plan.left.cooldown_other': 'It was moved a short while ago and rests for {{count}} more minutes.',
   'plan.left.gain_too_small': 'A move would gain {{gain, number}} points and costs {{needed, number}}.',
   'plan.left.alone': 'There is no other machine.',
+  'plan.left.cpu': '{{machine}} comes nearest, and its CPU would be too busy with it.',
   'plan.left.too_busy': '{{machine}} is busy, and nothing that runs there can be moved off it.',
   'plan.left.awake.recovery': '{{machine}} stays awake: without it a failure could not be borne.',
   'plan.left.awake.min_one': '{{machine}} stays awake: 1 machine must.',

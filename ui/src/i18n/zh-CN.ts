@@ -433,6 +433,7 @@ export const zhCN: Catalogue = {
   'plan.left.cooldown_other': '它刚刚移动过，还要停留 {{count}} 分钟。',
   'plan.left.gain_too_small': '移动可得 {{gain, number}} 点，代价为 {{needed, number}} 点。',
   'plan.left.alone': '没有其他机器。',
+  'plan.left.cpu': '{{machine}} 最接近，但加上它 CPU 会过忙。',
   'plan.left.too_busy': '{{machine}} 很忙，而其上没有可以移走的实例。',
   'plan.left.awake.recovery': '{{machine}} 保持开机：没有它就无法承受故障。',
   'plan.left.awake.min_one': '{{machine}} 保持开机：至少要有 1 台。',

@@ -11,6 +11,7 @@ import { Icon } from '../../primitives/Icon';
 import { useNow } from '../../primitives/useNow';
 import { useSession } from '../../session';
 import { Blocks } from './Blocks';
+import { usePlanned } from './usePlanned';
 import styles from './Vessel.module.css';
 
 interface VesselProps {
@@ -179,6 +180,8 @@ function Caption({ machine, name, scale }: { machine: PoolMachine; name: string;
   const best = session.drag((state) => state.preview?.best ?? null);
   const needed = session.drag((state) => state.lifted?.request.memory_mib ?? 0);
   const free = machine.usage?.memory_free_mib ?? 0;
+  const { change } = usePlanned(machine.id);
+  const added = verdict ? (verdict.refusals.length === 0 ? needed : undefined) : change === 0 ? undefined : change;
   return (
     <div className={styles.caption}>
       <div className={styles.score} data-shown={verdict !== undefined} aria-hidden="true">
@@ -186,7 +189,7 @@ function Caption({ machine, name, scale }: { machine: PoolMachine; name: string;
       </div>
       <div className={styles.name}>
         <b title={name}>{name}</b>
-        <span>{quantityText(machine, verdict?.refusals.length === 0 ? needed : undefined, scale, words)}</span>
+        <span>{quantityText(machine, added, scale, words)}</span>
       </div>
       <p className={styles.words}>
         {verdict ? (
@@ -216,13 +219,13 @@ function quantities(machine: PoolMachine, locale: string): { part: string; whole
   return formatPart(machine.usage?.memory_promised_mib ?? 0, machine.host?.memory_offered_mib ?? 0, locale);
 }
 
-/** What a machine has promised, and with `needed` what it would have; its whole only where there is room for three numbers. */
-function quantityText(machine: PoolMachine, needed: number | undefined, scale: Scale, words: Words): string {
+/** What a machine has promised, and with `added` what it would have; its whole only where there is room for three numbers. */
+function quantityText(machine: PoolMachine, added: number | undefined, scale: Scale, words: Words): string {
   if (!machine.host) return words.t('map.never_seen');
   const quantity = quantities(machine, words.locale);
-  if (needed === undefined) return words.t('map.quantity', quantity);
+  if (added === undefined) return words.t('map.quantity', quantity);
   const promised = machine.usage?.memory_promised_mib ?? 0;
-  const change = formatChange(promised, promised + needed, words.locale);
+  const change = formatChange(promised, Math.max(0, promised + added), words.locale);
   return scale.name === 'hero'
     ? words.t('map.quantity.after', { ...change, whole: quantity.whole })
     : words.t('map.quantity.change', change);

@@ -1,5 +1,6 @@
 import { useMemo } from 'react';
 
+import { holdsMemory, phaseOf } from '../../domain/lifecycle';
 import { movesOf } from '../../domain/plans';
 import { findInstance } from '../../domain/pool';
 import type { Floating } from '../../domain/vessel';
@@ -9,9 +10,11 @@ import { useSession } from '../../session';
 export interface Planned {
   readonly arriving: readonly (Floating & { readonly name: string })[];
   readonly departing: ReadonlySet<string>;
+  /** By how much its promised memory would grow, in MiB; less than 0 where more leaves than comes. */
+  readonly change: number;
 }
 
-const NOTHING: Planned = { arriving: [], departing: new Set() };
+const NOTHING: Planned = { arriving: [], departing: new Set(), change: 0 };
 
 /** The moves that concern one machine; nothing while no plan is looked at, or it holds no more. */
 export function usePlanned(machine: string): Planned {
@@ -23,14 +26,16 @@ export function usePlanned(machine: string): Planned {
     const here = moves.filter(({ to }) => to === machine);
     const away = moves.filter(({ from }) => from === machine);
     if (here.length + away.length === 0) return NOTHING;
+    const held = (id: string) => {
+      const instance = findInstance(pool, id)?.instance;
+      return { memoryMib: instance?.spec.memory_mib ?? 0, afloat: instance !== undefined && holdsMemory(phaseOf(instance)) };
+    };
+    const promised = (all: typeof moves) =>
+      all.reduce((sum, { instance }) => sum + (held(instance).afloat ? held(instance).memoryMib : 0), 0);
     return {
-      arriving: here.map(({ instance: id, name }) => ({
-        id,
-        name,
-        memoryMib: findInstance(pool, id)?.instance.spec.memory_mib ?? 0,
-        afloat: true,
-      })),
+      arriving: here.map(({ instance: id, name }) => ({ id, name, ...held(id) })),
       departing: new Set(away.map(({ instance }) => instance)),
+      change: promised(here) - promised(away),
     };
   }, [report, machine, session]);
 }

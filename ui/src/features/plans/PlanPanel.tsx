@@ -88,7 +88,8 @@ function Made({ ask, made: { report, added } }: { ask: PlanAsk; made: MadePlan }
       <PowerList changes={report.power} nameOf={nameOf} />
       <Steps plan={report} nameOf={nameOf} />
       <LeftOutList plan={report} nameOf={nameOf} />
-      {moves + report.power.length > 0 && (
+      {/* What a question brings is an answer: the pool is not the one that it is about. */}
+      {report.kind !== 'what_if' && moves + report.power.length > 0 && (
         <div className={styles.end}>
           <Button kind="primary" icon="play" why={words.t('plan.apply.why')}>
             {words.t('plan.apply')}
@@ -241,8 +242,11 @@ function MoveLine({ move, nameOf }: { move: Move; nameOf: NameOf }) {
         <span>{nameOf(move.to)}</span>
       </p>
       <small>
-        {words.t(`plan.how.${move.how}`, { duration: formatDuration(move.duration_s * 1000, words.locale) })}
-        {reason && ` · ${words.say(reason)}`}
+        {/* What is started anew is not moved: nothing is carried over from where it was. */}
+        {move.reason.reason !== 'recover' &&
+          words.t(`plan.how.${move.how}`, { duration: formatDuration(move.duration_s * 1000, words.locale) })}
+        {move.reason.reason !== 'recover' && reason && ' · '}
+        {reason && words.say(reason)}
       </small>
     </li>
   );
