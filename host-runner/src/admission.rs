@@ -182,6 +182,7 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
         | Refusal::WrongHardware { .. }
         | Refusal::StorageMissing { .. }
         | Refusal::TooManyVcpusPromised { .. }
+        | Refusal::TooBusy { .. }
         | Refusal::TagMissing { .. }
         | Refusal::TagForbidden { .. }
         | Refusal::SiteWrong { .. }

@@ -240,6 +240,7 @@ impl AppError {
             | Refusal::WrongHardware { .. }
             | Refusal::StorageMissing { .. }
             | Refusal::TooManyVcpusPromised { .. }
+            | Refusal::TooBusy { .. }
             | Refusal::TagMissing { .. }
             | Refusal::TagForbidden { .. }
             | Refusal::SiteWrong { .. }

@@ -209,6 +209,7 @@ fn is_rule_of_the_pool(refusal: &Refusal) -> bool {
         | Refusal::StorageMissing { .. }
         | Refusal::TooManyVcpus { .. }
         | Refusal::TooManyVcpusPromised { .. }
+        | Refusal::TooBusy { .. }
         | Refusal::ImageMissing { .. }
         | Refusal::ImageCorrupt { .. }
         | Refusal::NoEngine => false,

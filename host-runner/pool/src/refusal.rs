@@ -72,6 +72,13 @@ pub enum Refusal {
         /// What the machine may promise in all.
         limit: u32,
     },
+    /// The machine would be busier than a plan may make it.
+    TooBusy {
+        /// How much of its CPU would be in use with the instance, in percent, with the margin that is kept.
+        expected_percent: u32,
+        /// How much of it may be.
+        limit_percent: u32,
+    },
     /// The machine does not hold the image.
     ImageMissing {
         /// The image's name.
@@ -158,6 +165,10 @@ impl fmt::Display for Refusal {
             Self::TooManyVcpusPromised { needed, left, limit } => {
                 write!(f, "needs {needed} vCPUs, {left} of {limit} left to promise")
             }
+            Self::TooBusy {
+                expected_percent,
+                limit_percent,
+            } => write!(f, "would be {expected_percent} % busy, at most {limit_percent} % is allowed"),
             Self::ImageMissing { image } => write!(f, "does not hold the image {image}"),
             Self::ImageCorrupt { image } => write!(f, "its copy of the image {image} is damaged"),
             Self::NoEngine => f.write_str("no engine works there"),

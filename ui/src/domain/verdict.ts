@@ -49,6 +49,11 @@ export function refusalText(refusal: Refusal, machine: string): Message {
         key: 'refusal.too_many_vcpus_promised',
         values: { machine, needed: refusal.needed, left: refusal.left, limit: refusal.limit },
       };
+    case 'too_busy':
+      return {
+        key: 'refusal.too_busy',
+        values: { machine, expected: refusal.expected_percent, limit: refusal.limit_percent },
+      };
     case 'tag_missing':
       return { key: 'refusal.tag_missing', values: { machine, tag: refusal.tag } };
     case 'tag_forbidden':

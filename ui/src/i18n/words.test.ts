@@ -52,6 +52,7 @@ describe('everything that the contract can say has words', () => {
       storage_full: true,
       storage_missing: true,
       too_many_vcpus_promised: true,
+      too_busy: true,
       tag_missing: true,
       tag_forbidden: true,
       site_wrong: true,

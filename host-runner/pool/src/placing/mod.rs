@@ -20,6 +20,7 @@ pub use policy::{Policy, PolicyName, RecoveryRule, UnknownPolicy, Weights, Weigh
 pub use question::{Question, Subject};
 pub use recovery::{Broken, Kept, Recoverability, n_plus_one};
 pub use terms::{Term, TermName};
+pub(crate) use verdict::lacking;
 pub use verdict::{
     Choice, Compared, Explanation, FilterResult, NoPlace, Preview, RefusedBy, TermResult, Verdict,
     best_first, best_machines, choose, choose_machine, explain, no_place, verdicts,

@@ -329,7 +329,8 @@ fn lack(question: &Question<'_>, counts: &mut [u32]) -> f64 {
     lack
 }
 
-fn lacking(refusal: &Refusal) -> f64 {
+/// How much a refusal lacks: the share of what is needed that is not there, 1 for a rule that is broken, more for what cannot be had.
+pub(crate) fn lacking(refusal: &Refusal) -> f64 {
     let share = |needed: u32, has: u32| 1.0 - f64::from(has) / f64::from(needed.max(1));
     match refusal {
         Refusal::InsufficientMemory { needed_mib, free_mib }
@@ -339,6 +340,10 @@ fn lacking(refusal: &Refusal) -> f64 {
         } => share(needed_mib.0, free_mib.0),
         Refusal::TooManyVcpus { needed, threads } => share(*needed, *threads),
         Refusal::TooManyVcpusPromised { needed, left, .. } => share(*needed, *left),
+        Refusal::TooBusy {
+            expected_percent,
+            limit_percent,
+        } => share(*expected_percent, *limit_percent),
         // What is gone or going is nearest only where there is nothing else.
         Refusal::Unreachable => 8.0,
         Refusal::Draining => 4.0,

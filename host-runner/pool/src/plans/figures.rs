@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::plan::{LeftOut, LeftOutReason, PoolState, Recovery, Stranded};
 use super::rules::Rules;
 use crate::inventory::MachineState;
-use crate::placing::{Policy, n_plus_one};
+use crate::placing::{Policy, lacking, n_plus_one};
 use crate::state::{InstanceIndex, MachineIndex};
 use crate::{Pool, Refusal};
 
@@ -81,21 +81,5 @@ pub(super) fn nearest(pool: &Pool, instance: InstanceIndex, rules: &Rules) -> (O
     match best {
         Some((_, _, machine, refusals)) => (Some(pool.machine(machine).id), refusals),
         None => (None, Vec::new()),
-    }
-}
-
-/// How far away a refusal is from a yes: the share of what is needed that is not there. What is no matter of amounts is furthest.
-fn lacking(refusal: &Refusal) -> f64 {
-    const NO_MATTER_OF_AMOUNTS: f64 = 2.0;
-    let share = |needed: u32, free: u32| f64::from(needed.saturating_sub(free)) / f64::from(needed.max(1));
-    match refusal {
-        Refusal::InsufficientMemory { needed_mib, free_mib }
-        | Refusal::InsufficientDisk { needed_mib, free_mib }
-        | Refusal::StorageFull {
-            needed_mib, free_mib, ..
-        } => share(needed_mib.0, free_mib.0),
-        Refusal::TooManyVcpus { needed, threads } => share(*needed, *threads),
-        Refusal::TooManyVcpusPromised { needed, left, .. } => share(*needed, *left),
-        _ => NO_MATTER_OF_AMOUNTS,
     }
 }

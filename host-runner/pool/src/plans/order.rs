@@ -269,3 +269,6 @@ fn parties(start: &Pool, goals: &[(InstanceIndex, MachineIndex)]) -> Vec<Party> 
     }
     parties
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,23 +41,51 @@ impl Rules {
         instance: InstanceIndex,
         machine: MachineIndex,
     ) -> Vec<Refusal> {
-        unmet(&Subject::of(pool, instance).on(machine))
+        let mut refusals = unmet(&Subject::of(pool, instance).on(machine));
+        refusals.extend(self.too_busy(pool, instance, machine));
+        refusals
     }
 
     /// Whether the machine's CPU stays within the limit with the instance.
     pub(super) fn has_cpu_for(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> bool {
+        self.room(pool, instance, machine)
+            .is_none_or(|(expected, limit)| expected <= limit + TOLERANCE_THREADS)
+    }
+
+    fn too_busy(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> Option<Refusal> {
+        let (expected, limit) = self.room(pool, instance, machine)?;
+        if expected <= limit + TOLERANCE_THREADS {
+            return None;
+        }
+        let offered = pool.machine(machine).offered_threads.max(f64::MIN_POSITIVE);
+        Some(Refusal::TooBusy {
+            expected_percent: percent((expected / offered).max(0.0)),
+            limit_percent: percent(limit / offered),
+        })
+    }
+
+    /// The threads that would be in use, and those that may be; `None` where that has no limit.
+    fn room(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> Option<(f64, f64)> {
         let held = pool.instance(instance);
-        let Some(load_max) = self.cpu.load_max else {
-            return true;
-        };
+        let load_max = self.cpu.load_max?;
         if held.activity == Activity::Stopped {
-            return true;
+            return None;
         }
         let seat = pool.machine(machine);
         let mut demand = seat.demand;
         demand.add(held.demand);
-        demand.with_margin(self.cpu.deviations) <= load_max * seat.offered_threads + TOLERANCE_THREADS
+        let expected = demand.with_margin(self.cpu.deviations);
+        Some((expected, load_max * seat.offered_threads))
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float's cast saturates, and no load is negative"
+)]
+fn percent(share: f64) -> u32 {
+    (share * 100.0).ceil() as u32
 }
 
 /// Sums of measured floats differ in their last digits by the order in which they were made.

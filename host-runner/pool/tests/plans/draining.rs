@@ -196,7 +196,13 @@ fn no_machine_is_given_more_than_its_cpu() {
         vec![instance(0, 0, 8, 4, 6.0), instance(1, 1, 8, 4, 6.0)],
     );
     let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
-    assert_eq!(plan.stranded.len(), 1, "12 of 8 threads would be busy");
+    assert_eq!(
+        plan.stranded[0].refusals,
+        [Refusal::TooBusy {
+            expected_percent: 150,
+            limit_percent: 100
+        }]
+    );
 
     let slow_is_fine = DrainOptions {
         cpu: CpuLimit {

@@ -1659,7 +1659,15 @@ left: number,
 /**
  * What the machine may promise in all.
  */
-limit: number, } | { "reason": "image_missing", 
+limit: number, } | { "reason": "too_busy", 
+/**
+ * How much of its CPU would be in use with the instance, in percent, with the margin that is kept.
+ */
+expected_percent: number, 
+/**
+ * How much of it may be.
+ */
+limit_percent: number, } | { "reason": "image_missing", 
 /**
  * The image's name.
  */
