@@ -36,9 +36,11 @@ pub(super) fn duration(seconds: f64) -> String {
     )]
     let whole = seconds.round() as u64;
     let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{rest} s"),
-        (0, _) => format!("{minutes} min {rest} s"),
+    match (hours, minutes, rest) {
+        (0, 0, _) => format!("{rest} s"),
+        (0, _, 0) => format!("{minutes} min"),
+        (0, ..) => format!("{minutes} min {rest} s"),
+        (_, 0, _) => format!("{hours} h"),
         _ => format!("{hours} h {minutes} min"),
     }
 }
@@ -91,8 +93,16 @@ mod tests {
             ["0 %", "0.4 %", "31 %", "120 %"]
         );
         assert_eq!(
-            [0.25, 41.7, 185.0, 7_800.0, f64::INFINITY].map(duration),
-            ["0.2 s", "42 s", "3 min 5 s", "2 h 10 min", "for ever"]
+            [0.25, 41.7, 185.0, 240.0, 7_800.0, 86_400.0, f64::INFINITY].map(duration),
+            [
+                "0.2 s",
+                "42 s",
+                "3 min 5 s",
+                "4 min",
+                "2 h 10 min",
+                "24 h",
+                "for ever"
+            ]
         );
     }
 

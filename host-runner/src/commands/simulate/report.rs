@@ -151,12 +151,21 @@ fn told(name: &str, scenario: &Scenario, runs: &[Run]) -> String {
         small(run.report.totals.pdm)
     });
     row("SLA violation (SLATAH × PDM)", &|run| {
-        format!("{:.3e}", run.report.totals.slav)
+        violation(run.report.totals.slav)
     });
     row("Waiting for a machine", &|run| {
         duration(run.report.totals.waiting_s)
     });
     format!("{head}{table}")
+}
+
+/// A product of two small shares.
+fn violation(share: f64) -> String {
+    if share > 0.0 {
+        format!("{share:.2e}")
+    } else {
+        "0".to_owned()
+    }
 }
 
 /// A share that may be very small.
