@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pool::inventory::{Inventory, Machine, MachineState};
-use pool::placing::n_plus_one;
+use pool::placing::{Recoverability, Subject, best_machines, n_plus_one};
 use pool::plans::{
     BalanceOptions, ConsolidateOptions, DrainOptions, Edit, Plan, PlanError, PlanReport, RecoverOptions,
     Recovery, WhatIfOptions,
@@ -13,14 +13,19 @@ use pool::plans::{
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::contract::{AddedMachine, MadePlan, PlanAsk, PlanStanding, PoolEdit};
+use crate::contract::{
+    AddedMachine, InstanceRequest, MadePlan, PlanAsk, PlanStanding, PoolEdit, ReserveLost,
+};
 use crate::decisions::{inventory_now, pool_of};
 use crate::error::AppError;
-use crate::instances::policy;
-use crate::pool::PastCarried;
+use crate::instances::{policy, spec};
+use crate::pool::{LivePicture, PastCarried};
 
 /// How many plans are remembered; the oldest go first.
 const PLANS_MAX: usize = 8;
+
+/// Of how many machines, best first, it is told what they would use up.
+const RESERVE_MAX: usize = 64;
 
 /// How many edits one question may have.
 const EDITS_MAX: u32 = 16;
@@ -99,6 +104,31 @@ pub(crate) async fn recovery(app: &App) -> Result<Recovery, AppError> {
     let inventory = inventory_now(app, PastCarried::LastHour);
     let policy = policy(app).await?;
     tokio::task::spawn_blocking(move || Ok(n_plus_one(&pool_of(&inventory)?, &policy))).await?
+}
+
+/// On which of the best machines a new instance would use up room that is kept for a failure.
+pub(crate) async fn reserve(app: &App, request: &InstanceRequest) -> Result<Vec<ReserveLost>, AppError> {
+    let inventory = inventory_now(app, PastCarried::LastHour);
+    let hosts = app.pool().read(LivePicture::machines_of_hosts);
+    let needs = api::seen::needs_of(&spec(request, String::new()), &hosts);
+    let policy = policy(app).await?;
+    tokio::task::spawn_blocking(move || {
+        let mut pool = pool_of(&inventory)?;
+        let asked = pool.ask(&needs);
+        let newcomer = pool.add_instance(Uuid::now_v7(), "", asked);
+        let machines = best_machines(&Subject::of(&pool, newcomer), &policy, RESERVE_MAX);
+        let mut recoverability = Recoverability::new(&pool, &policy);
+        let lost = machines.into_iter().filter_map(|machine| {
+            let broken = recoverability.would_break(&pool, newcomer, machine)?;
+            Some(ReserveLost {
+                machine: pool.machine(machine).id,
+                failure: pool.machine(broken.failure).id,
+                stranded: u32::try_from(broken.stranded.len()).unwrap_or(u32::MAX),
+            })
+        });
+        Ok(lost.collect())
+    })
+    .await?
 }
 
 fn check(ask: &PlanAsk) -> Result<(), AppError> {

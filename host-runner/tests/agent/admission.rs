@@ -114,3 +114,31 @@ async fn repeats_change_nothing_and_generations_fence() {
         .await
         .refused(StatusCode::CONFLICT, ErrorCode::NameTaken);
 }
+
+#[tokio::test]
+async fn wishes_about_the_place_are_kept_and_may_change_while_it_runs() {
+    let mut agent = Agent::start(Options::with_tiny()).await;
+    let id = Uuid::now_v7();
+    let mut body = tiny("tiny-1");
+    body.spec.placement.group = Some("web".into());
+    agent
+        .create(id, &body)
+        .await
+        .expect::<Instance>(StatusCode::CREATED);
+    body.generation = 2;
+    body.spec.placement.priority = 5;
+    let renewed: Instance = agent.create(id, &body).await.expect(StatusCode::OK);
+    assert_eq!(renewed.spec.placement, body.spec.placement);
+
+    let mut larger = body.clone();
+    larger.generation = 3;
+    larger.spec.memory_mib = Mib(256);
+    agent
+        .create(id, &larger)
+        .await
+        .refused(StatusCode::CONFLICT, ErrorCode::WrongState);
+
+    agent.sigterm().await;
+    agent.launch().await;
+    assert_eq!(agent.instance(id).await.spec.placement, body.spec.placement);
+}

@@ -110,6 +110,7 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
         Command::PoolGet {} => json(app.pool().picture()),
         Command::TemplatesList {} => json(shelf()),
         Command::PlacementPreview { request } => json(instances::preview(app, &request).await?),
+        Command::PlacementReserve { request } => json(plans::reserve(app, &request).await?),
         Command::InstanceCreate { id, machine, request } => {
             json(instances::create(app, context, id, machine, &request).await?)
         }
@@ -225,6 +226,7 @@ fn name(command: &Command) -> &'static str {
         Command::PoolGet {} => "pool_get",
         Command::TemplatesList {} => "templates_list",
         Command::PlacementPreview { .. } => "placement_preview",
+        Command::PlacementReserve { .. } => "placement_reserve",
         Command::InstanceCreate { .. } => "instance_create",
         Command::BatchPreview { .. } => "batch_preview",
         Command::BatchCreate { .. } => "batch_create",
@@ -285,6 +287,7 @@ impl Subject {
             | Command::PoolGet {}
             | Command::TemplatesList {}
             | Command::PlacementPreview { .. }
+            | Command::PlacementReserve { .. }
             | Command::BatchPreview { .. }
             | Command::PlanMake { .. }
             | Command::PlanCheck { .. }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::batch::{Batch, BatchOutcome, BatchPreview};
 use super::picture::{ActivityEntry, MachineAddress, PoolMachine, PoolPicture, Settings, Template};
-use super::plan::{MadePlan, PlanAsk, PlanStanding};
+use super::plan::{MadePlan, PlanAsk, PlanStanding, ReserveLost};
 
 /// What a person asks for when a template is dropped, or the form is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -140,6 +140,11 @@ pub enum Command {
         /// What would be created.
         request: InstanceRequest,
     },
+    /// On which machines the instance would use up room that is kept for a failure; slower than the verdicts.
+    PlacementReserve {
+        /// What would be created.
+        request: InstanceRequest,
+    },
     /// Creates an instance and starts it. Safe to repeat with the same id.
     InstanceCreate {
         /// UUIDv7, made by the window.
@@ -243,6 +248,7 @@ pub struct CommandResults {
     pool_get: PoolPicture,
     templates_list: Vec<Template>,
     placement_preview: Preview,
+    placement_reserve: Vec<ReserveLost>,
     instance_create: Instance,
     batch_preview: BatchPreview,
     batch_create: BatchOutcome,

@@ -17,4 +17,4 @@ pub use picture::{
     ActivityEntry, ActivityKind, Link, MachineAddress, PlacedInstance, PoolChange, PoolMachine, PoolPicture,
     Settings, Template, ThemeChoice, WindowEvent,
 };
-pub use plan::{AddedMachine, MadePlan, PlanAsk, PlanStanding, PoolEdit};
+pub use plan::{AddedMachine, MadePlan, PlanAsk, PlanStanding, PoolEdit, ReserveLost};

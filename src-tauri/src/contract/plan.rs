@@ -62,6 +62,17 @@ pub struct MadePlan {
     pub added: Vec<AddedMachine>,
 }
 
+/// A machine that could take a new instance, but then one failure more could not be borne.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ReserveLost {
+    /// The machine that would take it.
+    pub machine: Uuid,
+    /// The machine whose failure is meant.
+    pub failure: Uuid,
+    /// How many instances would find no room then.
+    pub stranded: u32,
+}
+
 /// A machine that is only thought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct AddedMachine {

@@ -2,13 +2,14 @@
 
 use api::{ErrorCode, Instance};
 use millpond::contract::{
-    AddMachineOutcome, Command, InstanceAction, MadePlan, PlanAsk, PlanStanding, PoolEdit,
+    AddMachineOutcome, Command, InstanceAction, InstanceRequest, MadePlan, PlanAsk, PlanStanding, PoolEdit,
+    ReserveLost,
 };
 use pool::plans::{Changed, PlanKind, Recovery};
 use uuid::Uuid;
 
 use crate::agent::ScriptedAgent;
-use crate::desk::{Bench, Desk, add, bench, create, placed};
+use crate::desk::{Bench, Desk, add, bench, create, placed, tiny};
 
 /// A pool of two machines: this computer, and boreas with its agent.
 struct Two {
@@ -139,6 +140,32 @@ async fn any_one_of_two_may_fail_while_the_other_has_room() {
         .flat_map(|step| &step.moves)
         .collect();
     assert!(moves.len() == 1 && moves[0].to == two.here, "{moves:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_uses_up_what_is_kept_for_a_failure_says_so() {
+    let two = two().await;
+    let desk = &two.bench.desk;
+    // Each machine says that it has 4 GiB free: with 3 more on boreas, what is here would find no room there.
+    let large = |memory| InstanceRequest {
+        memory_mib: api::Mib(memory),
+        ..tiny()
+    };
+    let create = Command::InstanceCreate {
+        id: Uuid::now_v7(),
+        machine: Some(two.here),
+        request: large(2048),
+    };
+    desk.ask::<Instance>(create).await.expect("created");
+    let reserve = |request| Command::PlacementReserve { request };
+    let lost: Vec<ReserveLost> = desk.ask(reserve(large(3072))).await.expect("an answer");
+    assert!(
+        lost.iter()
+            .any(|lost| lost.machine == two.boreas && lost.stranded == 1),
+        "{lost:?}"
+    );
+    let lost: Vec<ReserveLost> = desk.ask(reserve(tiny())).await.expect("an answer");
+    assert_eq!(lost, [], "a small one takes nothing away");
 }
 
 #[tokio::test]

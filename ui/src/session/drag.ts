@@ -1,6 +1,6 @@
 import { create, type StoreApi, type UseBoundStore } from 'zustand';
 
-import type { InstanceRequest, Preview, Template, Verdict } from '../api/generated/contract';
+import type { InstanceRequest, Preview, ReserveLost, Template, Verdict } from '../api/generated/contract';
 import type { DropTarget } from '../domain/verdict';
 
 /** Something lifted off the shelf. */
@@ -25,6 +25,8 @@ export interface DragState {
   readonly preview: Preview | undefined;
   /** The same by machine. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
+  /** Machines that would use up room that is kept for a failure; empty until that is known. */
+  readonly reserve: ReadonlyMap<string, ReserveLost>;
   readonly target: DropTarget;
   readonly landings: readonly Landing[];
 }
@@ -34,12 +36,14 @@ export type DragStore = UseBoundStore<StoreApi<DragState>>;
 export const OUTSIDE: DropTarget = { kind: 'outside' };
 export const WATER: DropTarget = { kind: 'water' };
 const NO_VERDICTS: ReadonlyMap<string, Verdict> = new Map();
+const NOTHING_LOST: ReadonlyMap<string, ReserveLost> = new Map();
 
 /** Nothing lifted. */
 export const AT_REST: Omit<DragState, 'landings'> = {
   lifted: undefined,
   preview: undefined,
   verdicts: NO_VERDICTS,
+  reserve: NOTHING_LOST,
   target: OUTSIDE,
 };
 

@@ -44,12 +44,24 @@ export function dragging({ platform, drag, toasts, instances, nameOf }: Needs): 
         if (drag.getState().lifted !== lifted) return;
         const verdicts = new Map(preview.verdicts.map((verdict) => [verdict.machine, verdict]));
         drag.setState({ preview, verdicts });
+        void lookAtReserve(lifted);
       },
       (thrown: unknown) => {
         if (drag.getState().lifted === lifted) drag.setState(AT_REST);
         tellRefusal(toasts, thrown);
       },
     );
+  };
+
+  /** Comes after the verdicts: they are what a drag waits for. */
+  const lookAtReserve = async (lifted: Lifted) => {
+    try {
+      const lost = await platform.call('placement_reserve', { request: lifted.request });
+      if (drag.getState().lifted !== lifted) return;
+      drag.setState({ reserve: new Map(lost.map((one) => [one.machine, one])) });
+    } catch {
+      // It warns, and decides nothing: without it the drag goes on.
+    }
   };
 
   const drop = async (): Promise<DropResult> => {

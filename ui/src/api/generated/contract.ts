@@ -368,6 +368,10 @@ export type Command = { "name": "window_open", "args": Record<symbol, never> } |
 /**
  * What would be created.
  */
+request: InstanceRequest, } } | { "name": "placement_reserve", "args": { 
+/**
+ * What would be created.
+ */
 request: InstanceRequest, } } | { "name": "instance_create", "args": { 
 /**
  * UUIDv7, made by the window.
@@ -482,7 +486,7 @@ request_id: string, };
 /**
  * What each command answers, by its name; for the window's types alone.
  */
-export type CommandResults = { window_open: Opening, pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, instance_create: Instance, batch_preview: BatchPreview, batch_create: BatchOutcome, 
+export type CommandResults = { window_open: Opening, pool_get: PoolPicture, templates_list: Array<Template>, placement_preview: Preview, placement_reserve: Array<ReserveLost>, instance_create: Instance, batch_preview: BatchPreview, batch_create: BatchOutcome, 
 /**
  * `null` after a delete.
  */
@@ -1725,6 +1729,23 @@ filter: FilterName,
  * Machines that it is the first to refuse.
  */
 machines: number, };
+
+/**
+ * A machine that could take a new instance, but then one failure more could not be borne.
+ */
+export type ReserveLost = { 
+/**
+ * The machine that would take it.
+ */
+machine: string, 
+/**
+ * The machine whose failure is meant.
+ */
+failure: string, 
+/**
+ * How many instances would find no room then.
+ */
+stranded: number, };
 
 /**
  * Where an instance is in its life.

@@ -5,6 +5,7 @@ import { machineNamer, titleOfTemplate } from '../../domain/naming';
 import { refusalText, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
 import { Icon } from '../../primitives/Icon';
+import { Notice } from '../../primitives/Panel';
 import { useSession } from '../../session';
 import { meantMachine } from '../../session/drag';
 import styles from './WhyPanel.module.css';
@@ -36,6 +37,7 @@ export function WhyPanel() {
           ) : (
             <>
               <Sentence preview={preview} machine={machine.id} />
+              <Reserve machine={machine.id} />
               <Terms preview={preview} machine={machine} verdict={verdict} needed={lifted.request.memory_mib} />
             </>
           )}
@@ -92,6 +94,21 @@ function Sentence({ preview, machine }: { preview: Preview; machine: string }) {
         ),
       })}
     </p>
+  );
+}
+
+/** A warning where the instance would use up room that is kept for a failure. */
+function Reserve({ machine }: { machine: string }) {
+  const session = useSession();
+  const words = useWords();
+  const lost = session.drag((state) => state.reserve.get(machine));
+  if (!lost) return null;
+  const failing = session.pool.getState().pool.machines.get(lost.failure);
+  const name = failing ? machineNamer(words).within(failing) : lost.failure;
+  return (
+    <div className={styles.reserve}>
+      <Notice tone="warn">{words.t('why.reserve', { machine: name, count: lost.stranded })}</Notice>
+    </div>
   );
 }
 

@@ -1,4 +1,5 @@
 import type {
+  InstanceRequest,
   MadePlan,
   Move,
   MoveReason,
@@ -7,6 +8,7 @@ import type {
   PoolPicture,
   PoolState,
   Recovery,
+  ReserveLost,
   Stranded,
 } from '../../api/generated/contract';
 import { idOf } from './scenes';
@@ -90,6 +92,20 @@ export function recoveryOf(picture: PoolPicture): Recovery {
   });
   const worst = failures[0];
   return worst ? { verdict: 'stranding', ...worst, failures: failures.length } : { verdict: 'recoverable' };
+}
+
+/** Where a new instance would leave too little for some machine's failure. */
+export function reserveOf(request: InstanceRequest, picture: PoolPicture): ReserveLost[] {
+  if (recoveryOf(picture).verdict !== 'recoverable') return [];
+  return picture.machines.flatMap(({ id }) => {
+    const machines = picture.machines.map((machine) =>
+      machine.id === id && machine.usage
+        ? { ...machine, usage: { ...machine.usage, memory_free_mib: machine.usage.memory_free_mib - request.memory_mib } }
+        : machine,
+    );
+    const after = recoveryOf({ ...picture, machines });
+    return after.verdict === 'stranding' ? [{ machine: id, failure: after.failure, stranded: after.stranded.length }] : [];
+  });
 }
 
 function stateOf({ machines, instances }: PoolPicture, recovery: Recovery): PoolState {

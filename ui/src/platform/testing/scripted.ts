@@ -29,7 +29,7 @@ import {
   type Platform,
 } from '../platform';
 import { batchPreviewOf } from './batch';
-import { planOf, recoveryOf } from './plans';
+import { planOf, recoveryOf, reserveOf } from './plans';
 import { idOf, instanceOf, machineOf, TEMPLATES, withPromises } from './scenes';
 
 type Results = { [Name in CommandName]: unknown };
@@ -144,6 +144,8 @@ export class ScriptedPlatform implements Platform {
         return this.templates();
       case 'placement_preview':
         return previewOf(command.args.request, this.picture);
+      case 'placement_reserve':
+        return reserveOf(command.args.request, this.picture);
       case 'instance_create':
         return this.create(command.args);
       case 'batch_preview':
