@@ -90,7 +90,7 @@ impl Index {
 
     /// Builds the tree anew if so much has changed that it pays.
     pub fn settle(&mut self) {
-        if self.changes > self.points.len() / 4 + 64 {
+        if self.changes > self.points.len() / 2 + 64 {
             self.build();
         }
     }
