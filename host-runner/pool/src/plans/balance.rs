@@ -1,12 +1,14 @@
 //! Evening out the load, and saying why where nothing is done.
 
+use std::collections::BTreeSet;
+
 use super::draft::{Daring, Draft, Moment};
 use super::error::PlanError;
 use super::evening::{best_gain, even_out, is_overloaded, needed_gain};
-use super::figures::left_out;
+use super::figures::{left_out, nearest};
 use super::options::BalanceOptions;
 use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed};
-use super::rules::{Rules, cooling_s, mobility};
+use super::rules::{Rules, broken_wish, cooling_s, mobility};
 use crate::Pool;
 use crate::state::{InstanceIndex, MachineIndex};
 
@@ -16,7 +18,8 @@ const LEFT_OUT_MAX: usize = 32;
 /// How many machines' instances are looked at for that, the fullest first.
 const FULLEST_MAX: usize = 3;
 
-/// How the load can be evened out: first, machines that are expected to run out of CPU are relieved; then, if the imbalance is above
+/// How the load can be evened out: first, what is where a wish of its forbids it moves, and machines that are expected to run out of CPU are
+/// relieved; then, if the imbalance is above
 /// [`begin`](BalanceOptions::begin), instances move as long as a move gains more than it costs and the imbalance is above
 /// [`end`](BalanceOptions::end). A plan made from where this one ends is empty. Where nothing is done, [`Plan::left_out`] says why.
 ///
@@ -66,9 +69,25 @@ fn has_reason(pool: &Pool, options: &BalanceOptions) -> bool {
         || pool
             .machines()
             .any(|(machine, _)| is_overloaded(pool, machine, options))
+        || misplaced(pool).next().is_some()
+}
+
+/// What could move and is where a wish of its forbids it.
+fn misplaced(pool: &Pool) -> impl Iterator<Item = InstanceIndex> + '_ {
+    pool.instances()
+        .filter(|(index, seat)| {
+            let counts = seat
+                .machine
+                .is_some_and(|machine| pool.machine(machine).is_balanced());
+            counts && mobility(seat).is_ok() && broken_wish(pool, *index).is_some()
+        })
+        .map(|(index, _)| index)
 }
 
 fn reason(moment: &Moment<'_>, options: &BalanceOptions) -> MoveReason {
+    if let Some(rule) = broken_wish(moment.pool, moment.hop.instance) {
+        return MoveReason::BreaksRule { rule };
+    }
     let overloaded = moment
         .from
         .filter(|from| is_overloaded(moment.pool, *from, options));
@@ -91,11 +110,30 @@ fn balanced_enough(pool: &Pool, threshold: f64) -> LeftOut {
     }
 }
 
-/// Why the pool is not more even: that it is even enough, or what keeps the instances of the fullest machines where they are.
+/// What is where it must not be, and why the pool is not more even: that it is even enough, or what keeps the instances of the fullest
+/// machines where they are.
 fn what_stays(pool: &Pool, options: &BalanceOptions) -> Vec<LeftOut> {
-    if pool.imbalance().value() <= options.end {
-        return vec![balanced_enough(pool, options.end)];
+    let mut staying: Vec<InstanceIndex> = misplaced(pool).take(LEFT_OUT_MAX).collect();
+    let is_content = pool.imbalance().value() <= options.end;
+    if !is_content {
+        for (_, machine) in fullest(pool).iter().take(FULLEST_MAX) {
+            staying.extend(&pool.machine(*machine).instances);
+        }
     }
+    let mut seen = BTreeSet::new();
+    staying.retain(|instance| seen.insert(*instance));
+    staying.truncate(LEFT_OUT_MAX);
+    let mut left: Vec<LeftOut> = staying
+        .into_iter()
+        .map(|instance| left_out(pool, instance, why_it_stays(pool, instance, options)))
+        .collect();
+    if is_content {
+        left.push(balanced_enough(pool, options.end));
+    }
+    left
+}
+
+fn fullest(pool: &Pool) -> Vec<(f64, MachineIndex)> {
     let mut fullest: Vec<(f64, MachineIndex)> = pool
         .machines()
         .filter(|(_, seat)| seat.is_balanced())
@@ -103,12 +141,6 @@ fn what_stays(pool: &Pool, options: &BalanceOptions) -> Vec<LeftOut> {
         .collect();
     fullest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     fullest
-        .iter()
-        .take(FULLEST_MAX)
-        .flat_map(|(_, machine)| pool.machine(*machine).instances.iter().copied())
-        .take(LEFT_OUT_MAX)
-        .map(|instance| left_out(pool, instance, why_it_stays(pool, instance, options)))
-        .collect()
 }
 
 fn why_it_stays(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) -> LeftOutReason {
@@ -119,14 +151,10 @@ fn why_it_stays(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) 
     if let Some(remaining_s) = cooling_s(seat, pool.now_s(), options.cooldown_s) {
         return LeftOutReason::Cooldown { remaining_s };
     }
-    match best_gain(pool, instance, options) {
-        Some((gain, _)) => LeftOutReason::GainTooSmall {
-            gain,
-            needed: needed_gain(pool, instance, options),
-        },
-        None => {
-            let (nearest, refusals) = super::figures::nearest(pool, instance, &Rules::new(options.cpu));
-            LeftOutReason::NoPlace { nearest, refusals }
-        }
+    if let Some((gain, _)) = best_gain(pool, instance, options) {
+        let needed = needed_gain(pool, instance, options);
+        return LeftOutReason::GainTooSmall { gain, needed };
     }
+    let (nearest, refusals) = nearest(pool, instance, &Rules::new(options.cpu));
+    LeftOutReason::NoPlace { nearest, refusals }
 }

@@ -85,7 +85,7 @@ impl Task<'_> {
     fn found(&self, mut goal: Pool) -> Found {
         let mut left_out = Vec::new();
         let could_recover = recovery(self.now) == Recovery::Recoverable;
-        let mut sleep = self.empty(&goal);
+        let mut sleep = empty(&goal);
         let mut kept = Vec::new();
         while let Some(machine) = sleep.pop() {
             if let Some(why) = self.why_awake(&goal, machine, &sleep, could_recover) {
@@ -102,17 +102,6 @@ impl Task<'_> {
             sleep: kept,
             left_out,
         }
-    }
-
-    /// Ready machines that hold nothing, the one whose sleep saves most first.
-    fn empty(&self, goal: &Pool) -> Vec<MachineIndex> {
-        let mut empty: Vec<(f64, MachineIndex)> = goal
-            .machines()
-            .filter(|(_, seat)| seat.state == MachineState::Ready && seat.instances.is_empty())
-            .map(|(machine, seat)| (seat.power.at(0.0), machine))
-            .collect();
-        empty.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        empty.into_iter().map(|(_, machine)| machine).collect()
     }
 
     fn why_awake(
@@ -133,8 +122,8 @@ impl Task<'_> {
         }
         let mut with_its_own = goal.clone();
         self.give_back(&mut with_its_own, machine);
-        let saved_w = self.power_without(&with_its_own, others_asleep, None)
-            - self.power_without(goal, others_asleep, Some(machine));
+        let saved_w = power_without(&with_its_own, others_asleep, None)
+            - power_without(goal, others_asleep, Some(machine));
         let minutes: f64 = self
             .came_from(machine)
             .map(|instance| {
@@ -169,15 +158,6 @@ impl Task<'_> {
         for instance in own {
             goal.seat(instance, machine);
         }
-    }
-
-    fn power_without(&self, pool: &Pool, asleep: &[MachineIndex], also: Option<MachineIndex>) -> f64 {
-        pool.machines()
-            .filter(|(machine, seat)| {
-                seat.state == MachineState::Ready && !asleep.contains(machine) && also != Some(*machine)
-            })
-            .map(|(_, seat)| seat.watts(seat.load().cpu))
-            .sum()
     }
 
     fn stays_awake(&self, machine: MachineIndex, why: StaysAwake) -> LeftOut {
@@ -345,4 +325,24 @@ impl Constraints for Tried {
             self.pool.seat(*instance, numbered(to));
         }
     }
+}
+
+/// Ready machines that hold nothing, the one whose sleep saves most first.
+fn empty(goal: &Pool) -> Vec<MachineIndex> {
+    let mut empty: Vec<(f64, MachineIndex)> = goal
+        .machines()
+        .filter(|(_, seat)| seat.state == MachineState::Ready && seat.instances.is_empty())
+        .map(|(machine, seat)| (seat.power.at(0.0), machine))
+        .collect();
+    empty.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    empty.into_iter().map(|(_, machine)| machine).collect()
+}
+
+fn power_without(pool: &Pool, asleep: &[MachineIndex], also: Option<MachineIndex>) -> f64 {
+    pool.machines()
+        .filter(|(machine, seat)| {
+            seat.state == MachineState::Ready && !asleep.contains(machine) && also != Some(*machine)
+        })
+        .map(|(_, seat)| seat.watts(seat.load().cpu))
+        .sum()
 }

@@ -247,13 +247,15 @@ fn offer_digest(pool: &Pool, seat: &MachineSeat) -> String {
         digest.number(storage.capacity_mib);
     }
     digest.option(seat.hardware, |digest, name| {
-        digest.text(words.hardware.word(name))
+        digest.text(words.hardware.word(name));
     });
     digest.option(seat.site, |digest, name| digest.text(words.sites.word(name)));
     // Sorted by number in the pool; which number a word has differs between pools.
     let mut tags: Vec<&str> = seat.tags.iter().map(|name| words.tags.word(*name)).collect();
     tags.sort_unstable();
-    tags.iter().for_each(|tag| digest.text(tag));
+    for tag in tags {
+        digest.text(tag);
+    }
     let mut images: Vec<(&str, bool)> = seat
         .images
         .iter()
@@ -345,13 +347,13 @@ impl Digest {
         for disk in &asked.disks {
             self.number(disk.size_mib);
             self.option(disk.storage, |digest, name| {
-                digest.text(words.storages.word(name))
+                digest.text(words.storages.word(name));
             });
         }
         self.option(asked.image, |digest, name| digest.text(words.images.word(name)));
         self.option(asked.engine, Self::engine);
         self.option(asked.hardware, |digest, name| {
-            digest.text(words.hardware.word(name))
+            digest.text(words.hardware.word(name));
         });
         self.option(asked.group, |digest, name| digest.text(words.groups.word(name)));
         for affinity in asked.affinities.iter().filter(|affinity| affinity.hard) {

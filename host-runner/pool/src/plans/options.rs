@@ -249,20 +249,11 @@ pub enum Edit {
 }
 
 /// What would be done after the edits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema, TS)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema, TS)]
 #[serde(deny_unknown_fields, default)]
 pub struct WhatIfOptions {
     /// How places are found for what has none: as when a machine is gone.
     pub recover: RecoverOptions,
     /// How the load is evened out afterwards; absent (the default) leaves it.
     pub balance: Option<BalanceOptions>,
-}
-
-impl Default for WhatIfOptions {
-    fn default() -> Self {
-        Self {
-            recover: RecoverOptions::default(),
-            balance: None,
-        }
-    }
 }

@@ -45,13 +45,11 @@ pub(super) fn order(start: &Pool, goals: &[(InstanceIndex, MachineIndex)], rules
     while !way.waiting.is_empty() {
         let mut step = way.all_that_fit();
         if step.is_empty() {
-            match way.detour() {
-                Some(hop) => step.push(hop),
-                None => {
-                    blocked.extend(way.give_up_one());
-                    continue;
-                }
-            }
+            let Some(hop) = way.detour() else {
+                blocked.extend(way.give_up_one());
+                continue;
+            };
+            step.push(hop);
         }
         way.close(&step);
         steps.push(step);

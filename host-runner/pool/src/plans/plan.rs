@@ -88,7 +88,7 @@ pub enum MoveReason {
     },
     /// It had no place.
     Placed,
-    /// It breaks a rule where it is.
+    /// A wish about its neighbourhood is broken where it is.
     BreaksRule {
         /// The rule.
         rule: Refusal,

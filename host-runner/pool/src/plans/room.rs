@@ -39,7 +39,7 @@ impl Room<'_> {
             .filter(|(machine, seat)| {
                 seat.state == MachineState::Ready && pool.instance(instance).machine != Some(*machine)
             })
-            .filter(|(_, seat)| self.could_free_enough(pool, instance, seat))
+            .filter(|(_, seat)| could_free_enough(pool, instance, seat))
             .map(|(machine, _)| machine)
             .collect();
         for machine in machines {
@@ -92,11 +92,6 @@ impl Room<'_> {
         leaving
     }
 
-    /// A quick no: even if everything left, there would not be memory enough.
-    fn could_free_enough(&self, pool: &Pool, instance: InstanceIndex, seat: &MachineSeat) -> bool {
-        pool.instance(instance).asked.memory_mib + seat.overhead_mib <= seat.memory_offered_mib
-    }
-
     /// The smallest that makes enough room alone.
     fn single(
         &self,
@@ -146,4 +141,9 @@ impl Room<'_> {
         }
         if needed.len() > 1 { needed } else { Vec::new() }
     }
+}
+
+/// A quick no: even if everything left, there would not be memory enough.
+fn could_free_enough(pool: &Pool, instance: InstanceIndex, seat: &MachineSeat) -> bool {
+    pool.instance(instance).asked.memory_mib + seat.overhead_mib <= seat.memory_offered_mib
 }

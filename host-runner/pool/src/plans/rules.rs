@@ -103,6 +103,25 @@ pub(super) fn mobility(instance: &InstanceSeat) -> Result<Mobility, LeftOutReaso
     }
 }
 
+/// The wish about its neighbourhood that is broken where the instance is: it came there otherwise, or the wish is newer. What a machine
+/// offers may have become less under an instance that runs; that is no reason to move it.
+pub(super) fn broken_wish(pool: &Pool, instance: InstanceIndex) -> Option<Refusal> {
+    let seat = pool.instance(instance);
+    seat.asked.hard_affinities().next()?;
+    let question = Subject::of(pool, instance);
+    unmet(&question.on(seat.machine?)).into_iter().find(|refusal| {
+        matches!(
+            refusal,
+            Refusal::NotApart { .. }
+                | Refusal::NotTogether { .. }
+                | Refusal::TagMissing { .. }
+                | Refusal::TagForbidden { .. }
+                | Refusal::SiteWrong { .. }
+                | Refusal::SiteForbidden { .. }
+        )
+    })
+}
+
 /// How long an instance that was moved lately stays put yet, in seconds; `None` where it may move again. A move in the future is one of a
 /// clock ahead of ours: it counts as just done.
 pub(super) fn cooling_s(instance: &InstanceSeat, now_s: i64, cooldown_s: u32) -> Option<u32> {

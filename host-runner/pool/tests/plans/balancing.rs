@@ -1,9 +1,12 @@
 //! Evening out the load.
 
+use pool::Refusal;
 use pool::inventory::{Inventory, Mobility, UsageSeries};
 use pool::plans::{BalanceOptions, LeftOutReason, MoveCost, MoveReason, PlanError, balance};
 
-use crate::support::{NOW_S, applied, instance, inventory, machine, machine_id, moves, pool, usage};
+use crate::support::{
+    NOW_S, apart_from_group, applied, instance, inventory, machine, machine_id, moves, pool, usage,
+};
 
 /// All on one of three machines.
 fn lopsided() -> Inventory {
@@ -236,4 +239,29 @@ fn without_a_solver_the_best_plan_is_refused() {
     };
     let refused = balance(&pool(&lopsided()), &options).unwrap_err();
     assert_eq!(refused, PlanError::NoSolver);
+}
+
+#[test]
+fn what_is_where_a_wish_forbids_it_moves_however_even_the_pool_is() {
+    let mut inventory = lopsided();
+    for (number, instance) in inventory.instances.iter_mut().enumerate() {
+        instance.machine = Some(machine_id(number % 3));
+    }
+    for number in [0, 3] {
+        inventory.instances[number].needs.group = Some("replicas".into());
+        inventory.instances[number].needs.affinities = vec![apart_from_group("replicas")];
+    }
+    let options = BalanceOptions::default();
+    let plan = balance(&pool(&inventory), &options).unwrap();
+    let broken = plan.steps.iter().flat_map(|step| &step.moves).filter(|made| {
+        matches!(
+            made.reason,
+            MoveReason::BreaksRule {
+                rule: Refusal::NotApart { .. }
+            }
+        )
+    });
+    assert_eq!(broken.count(), 1, "{:?}", plan.steps);
+    let again = balance(&pool(&applied(&inventory, &plan)), &options).unwrap();
+    assert_eq!(moves(&again), 0);
 }

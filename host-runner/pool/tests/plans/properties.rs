@@ -1,7 +1,10 @@
 //! What holds for every pool.
 
 use pool::inventory::{Inventory, MachineState};
-use pool::plans::{BalanceOptions, DrainOptions, Plan, RecoverOptions, balance, drain, recover};
+use pool::plans::{
+    BalanceOptions, ConsolidateOptions, DrainOptions, Plan, RecoverOptions, Recovery, balance, consolidate,
+    drain, recover,
+};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -53,6 +56,25 @@ proptest! {
         let after = applied(&inventory, &plan);
         let again = balance(&pool(&after), &options).unwrap();
         prop_assert_eq!(moves(&again), 0, "{:?} after {:?}", again.steps, plan.steps);
+    }
+
+    #[test]
+    fn a_consolidation_overloads_nothing_and_puts_to_sleep_only_what_is_empty(
+        Made(inventory) in inventories(),
+        seed in any::<u64>(),
+    ) {
+        let before = pool(&inventory);
+        let plan = consolidate(&before, &ConsolidateOptions::default()).unwrap();
+        carry_out_in_some_orders(&inventory, &plan, seed);
+        let after = applied(&inventory, &plan);
+        for machine in after.machines.iter().filter(|machine| machine.state == MachineState::Asleep) {
+            let held = after.instances.iter().filter(|instance| instance.machine == Some(machine.id));
+            prop_assert_eq!(held.count(), 0);
+        }
+        prop_assert!(plan.after.machines_awake <= plan.before.machines_awake);
+        if plan.before.recovery == Recovery::Recoverable {
+            prop_assert_eq!(plan.after.recovery, Recovery::Recoverable);
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(super) fn even_out(pool: &Pool, options: &BalanceOptions, daring: Daring) ->
     for round in 0..ROUNDS_MAX {
         let scale = if round == 0 { 1.0 } else { LATER_ROUNDS };
         search.begin_round(scale);
+        search.mend();
         search.relieve();
         search.climb();
         if daring == Daring::Bold {
@@ -90,6 +91,8 @@ struct Evening<'a> {
     needed: Vec<f64>,
     scale: f64,
     moves_left: u32,
+    /// Whether the pool is uneven enough to begin; else only what must move does.
+    is_uneven: bool,
 }
 
 impl<'a> Evening<'a> {
@@ -115,6 +118,7 @@ impl<'a> Evening<'a> {
             needed,
             scale: 1.0,
             moves_left: options.moves_max,
+            is_uneven: pool.imbalance().value() > options.begin,
         }
     }
 
@@ -161,7 +165,7 @@ impl<'a> Evening<'a> {
 
     /// A plan begins at one threshold and is content with a lower one.
     fn is_content(&self) -> bool {
-        self.pool.imbalance().value() <= self.options.end || self.moves_left == 0
+        !self.is_uneven || self.pool.imbalance().value() <= self.options.end || self.moves_left == 0
     }
 
     fn seat(&mut self, instance: InstanceIndex, to: MachineIndex) {

@@ -1,9 +1,27 @@
-//! Machines that are expected to run out of CPU are relieved first, whatever the imbalance.
+//! What comes first, whatever the imbalance: wishes that are broken, and machines that are expected to run out of CPU.
 
 use super::{Evening, is_overloaded};
+use crate::plans::rules::broken_wish;
 use crate::state::{InstanceIndex, MachineIndex};
 
 impl Evening<'_> {
+    /// Moves what is where it must not be, as far as other machines take it.
+    pub(super) fn mend(&mut self) {
+        let instances: Vec<InstanceIndex> = self.pool.instances().map(|(index, _)| index).collect();
+        for instance in instances {
+            if self.moves_left == 0 {
+                return;
+            }
+            if !self.is_free(instance) || broken_wish(&self.pool, instance).is_none() {
+                continue;
+            }
+            if let Some((_, to)) = self.rows.best_target(&self.pool, instance, &self.rules) {
+                self.seat(instance, to);
+                self.moves_left -= 1;
+            }
+        }
+    }
+
     /// Moves instances off overloaded machines until they are overloaded no more, or nothing that is there can go.
     pub(super) fn relieve(&mut self) {
         let mut overloaded: Vec<MachineIndex> = self

@@ -127,12 +127,8 @@ impl Slope {
 
     /// How far a row is from the mean.
     pub(super) fn badness(&self, load: &[f64; 3]) -> f64 {
-        let mut badness = 0.0;
-        for dimension in 0..3 {
-            let off = load[dimension] - self.mean[dimension];
-            badness += self.factor[dimension] * off * off;
-        }
-        badness
+        let off = load.iter().zip(self.mean).map(|(load, mean)| load - mean);
+        off.zip(self.factor).map(|(off, factor)| factor * off * off).sum()
     }
 }
 

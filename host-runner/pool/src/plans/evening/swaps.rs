@@ -95,11 +95,10 @@ impl Evening<'_> {
             .iter()
             .filter(|row| row.machine != here.machine)
             .map(|row| {
-                let mut opposed = 0.0;
-                for dimension in 0..3 {
-                    opposed +=
-                        (here.load[dimension] - mean[dimension]) * (row.load[dimension] - mean[dimension]);
-                }
+                let loads = here.load.iter().zip(row.load).zip(mean);
+                let opposed: f64 = loads
+                    .map(|((here, there), mean)| (here - mean) * (there - mean))
+                    .sum();
                 (opposed, row)
             })
             .collect();
@@ -118,10 +117,9 @@ impl Evening<'_> {
         };
         let is_direct = self.rules.fits(&self.pool, one, there) || self.rules.fits(&self.pool, other, here);
         let must = self.must_gain(one) + self.must_gain(other);
-        if !is_direct && !(gain > 1.5 * must && self.has_waiting_room(one, here, there)) {
-            return false;
-        }
-        self.fit_swapped(one, other)
+        let is_worth_waiting = gain > 1.5 * must;
+        let has_way = is_direct || (is_worth_waiting && self.has_waiting_room(one, here, there));
+        has_way && self.fit_swapped(one, other)
     }
 
     /// Whether both fit where the other is, once they are there.

@@ -1,4 +1,4 @@
-//! The best plan for a small pool, by a mixed-integer program that HiGHS solves.
+//! The best plan for a small pool, by a mixed-integer program that `HiGHS` solves.
 //!
 //! For each instance that may move and each machine that could take it there is a choice, 0 or 1. What the filters refuse whatever else moves
 //! is no choice at all; what depends on others is a constraint: memory, vCPUs, disks and CPU of a machine, and who must be together or apart.
