@@ -168,7 +168,10 @@ impl fmt::Display for Refusal {
             Self::TooBusy {
                 expected_percent,
                 limit_percent,
-            } => write!(f, "would be {expected_percent} % busy, at most {limit_percent} % is allowed"),
+            } => write!(
+                f,
+                "would be {expected_percent} % busy, at most {limit_percent} % is allowed"
+            ),
             Self::ImageMissing { image } => write!(f, "does not hold the image {image}"),
             Self::ImageCorrupt { image } => write!(f, "its copy of the image {image} is damaged"),
             Self::NoEngine => f.write_str("no engine works there"),
