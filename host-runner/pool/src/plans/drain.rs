@@ -88,7 +88,9 @@ impl Task<'_> {
         let found = find_homes(&self.start, movable, &search);
         match self.options.how.solver {
             Solver::Heuristic => Ok((found, SolverUsed::HEURISTIC)),
-            Solver::Optimal => super::optimal::homes(&self.start, movable, &search, &self.options.how, found),
+            Solver::Optimal => {
+                super::optimal::homes(&self.start, movable, &search, &self.options.how, &found)
+            }
         }
     }
 

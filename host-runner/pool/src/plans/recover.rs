@@ -106,7 +106,7 @@ impl Restart {
         let found = find_homes(pool, &self.wanted, &search);
         match options.how.solver {
             Solver::Heuristic => Ok((found, SolverUsed::HEURISTIC)),
-            Solver::Optimal => super::optimal::homes(pool, &self.wanted, &search, &options.how, found),
+            Solver::Optimal => super::optimal::homes(pool, &self.wanted, &search, &options.how, &found),
         }
     }
 

@@ -159,7 +159,7 @@ fn balance_objective(inventory: &Inventory, plan: &Plan, cost_of: &MoveCost) -> 
         .machines()
         .map(|(_, seat)| seat.load().dimensions())
         .collect();
-    let count = loads.len() as f64;
+    let count: f64 = loads.iter().map(|_| 1.0).sum();
     let uneven: f64 = (0..3)
         .map(|dimension| {
             let mean = loads.iter().map(|load| load[dimension]).sum::<f64>() / count;

@@ -24,7 +24,7 @@ pub(in crate::plans) fn homes(
     wanted: &[InstanceIndex],
     search: &Search,
     how: &How,
-    known: Found,
+    known: &Found,
 ) -> Result<(Found, SolverUsed), PlanError> {
     let is_wanted = marked(start, wanted);
     let free: Vec<InstanceIndex> = start
@@ -162,19 +162,16 @@ fn found(start: &Pool, free: &[InstanceIndex], places: &[Option<MachineIndex>]) 
     let mut homeless = Vec::new();
     let mut woken = Vec::new();
     for (instance, place) in free.iter().zip(places) {
-        match place {
-            Some(machine) => {
-                if pool.machine(*machine).state == MachineState::Asleep {
-                    pool.set_machine_state(*machine, MachineState::Ready);
-                    woken.push(*machine);
-                }
-                pool.seat(*instance, *machine);
-            }
-            None => {
-                pool.unseat(*instance);
-                homeless.push(*instance);
-            }
+        let Some(machine) = place else {
+            pool.unseat(*instance);
+            homeless.push(*instance);
+            continue;
+        };
+        if pool.machine(*machine).state == MachineState::Asleep {
+            pool.set_machine_state(*machine, MachineState::Ready);
+            woken.push(*machine);
         }
+        pool.seat(*instance, *machine);
     }
     Found {
         pool,

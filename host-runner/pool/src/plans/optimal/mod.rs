@@ -50,7 +50,7 @@ mod without {
         _: &[InstanceIndex],
         _: &Search,
         _: &How,
-        _: Found,
+        _: &Found,
     ) -> Result<(Found, SolverUsed), PlanError> {
         Err(PlanError::NoSolver)
     }
