@@ -18,7 +18,8 @@ pub use plan::{
 };
 pub use pool::{MachineAddress, PoolCommand, PoolDump};
 pub use simulate::{
-    MemoryBinds, Simulate, SimulateCommand, SimulatePlanetlab, SimulateScenario, SimulatedPolicy,
+    MemoryBinds, Simulate, SimulateCommand, SimulatePlanetlab, SimulateScenario, SimulateTune,
+    SimulatedPolicy,
 };
 
 /// The agent of a Millpond machine: admits, runs and reports guests.

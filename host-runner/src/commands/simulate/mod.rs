@@ -4,6 +4,7 @@ mod charts;
 mod planetlab;
 mod report;
 mod scenario;
+mod tune;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,12 @@ pub enum SimulateError {
     /// A folder has no trace.
     #[error("there is no trace in {}; it should have a file for each instance", dir.display())]
     NoTraces {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Nothing is left to judge by.
+    #[error("{} needs a folder for each of two days or more", dir.display())]
+    TooFewDays {
         /// The folder.
         dir: PathBuf,
     },
@@ -103,6 +110,7 @@ pub enum SimulateError {
 pub fn run(asked: &Simulate) -> Result<ExitCode, CommandError> {
     match (&asked.command, &asked.planned.scenario) {
         (Some(SimulateCommand::Planetlab(asked)), _) => planetlab::run(asked),
+        (Some(SimulateCommand::PlanetlabTune(asked)), _) => tune::run(asked),
         (None, Some(file)) => scenario::simulate(&asked.planned, file),
         (None, None) => Err(SimulateError::NothingAsked.into()),
     }

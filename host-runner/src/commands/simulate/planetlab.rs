@@ -88,7 +88,7 @@ fn told(result: &DayResult) -> String {
 }
 
 /// Every file of the folder; what begins with a dot is none of the day's.
-fn traces(dir: &Path) -> Result<Vec<(String, Trace)>, SimulateError> {
+pub(super) fn traces(dir: &Path) -> Result<Vec<(String, Trace)>, SimulateError> {
     let failed = |path: &Path, err| SimulateError::Read {
         path: path.to_owned(),
         err,
