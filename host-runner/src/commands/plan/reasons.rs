@@ -13,6 +13,10 @@ pub(super) fn of_move(made: &Move, names: &Names) -> String {
     match &made.reason {
         MoveReason::Drain => "its machine is being emptied".to_owned(),
         MoveReason::Recover => "its machine is gone".to_owned(),
+        // By itself it raises the imbalance; what it lets others do lowers it by more.
+        MoveReason::Balance { gain } if *gain <= 0.0 => {
+            "makes way for moves that lower the imbalance".to_owned()
+        }
         MoveReason::Balance { gain } => format!("lowers the imbalance by {gain:.4}"),
         MoveReason::Overload { load } => format!("its machine would be at {} CPU", percent(*load)),
         MoveReason::EmptyForSleep => "its machine can sleep without it".to_owned(),
