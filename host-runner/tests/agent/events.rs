@@ -5,9 +5,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
-use uuid::Uuid;
 
-use crate::support::{Agent, Options, SOON, eventually, tiny};
+use crate::support::{Agent, Options, SOON, eventually};
 
 /// A reader of server-sent events.
 struct Stream {
@@ -62,23 +61,18 @@ impl Stream {
     }
 }
 
-async fn create_stopped(agent: &Agent, name: &str) -> Uuid {
-    let id = agent.create_stopped(name).await;
-    id
-}
-
 #[tokio::test]
 async fn events_follow_the_snapshot_without_a_gap_and_resume_where_they_broke_off() {
     let agent = Agent::start(Options::with_tiny()).await;
     let snapshot: Snapshot = agent.get("/v1/snapshot").await;
     // What happens before the stream is opened is in it: it starts where the snapshot ends.
-    let first = create_stopped(&agent, "first").await;
+    let first = agent.create_stopped("first").await;
     let mut stream = Stream::open(&agent, Some(snapshot.cursor)).await;
     let (cursor, _) = stream
         .until(|body| matches!(body, EventBody::InstanceChanged { instance } if instance.id == first && instance.state == RunState::Stopped))
         .await;
     drop(stream);
-    let second = create_stopped(&agent, "second").await;
+    let second = agent.create_stopped("second").await;
     agent.delete(first).await;
     let mut resumed = Stream::open(&agent, Some(cursor)).await;
     let mut last = cursor;
