@@ -124,7 +124,7 @@ fn usage(vcpus: f64, random: &mut Random) -> UsageSeries {
     }
 }
 
-/// SplitMix64: the same pool for the same seed, whatever libraries do.
+/// `SplitMix64`: the same pool for the same seed, whatever libraries do.
 struct Random(u64);
 
 impl Random {
