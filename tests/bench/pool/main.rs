@@ -6,10 +6,12 @@ mod placing;
 mod plans;
 #[path = "../../../host-runner/pool/benches/synthetic/mod.rs"]
 mod synthetic;
+mod traces;
 
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     placing::run()?;
-    plans::run()
+    plans::run()?;
+    traces::run()
 }
