@@ -75,7 +75,8 @@ async function launch(folder: string, socket: string, port: number, key: string)
 }
 
 function makeKey(path: string): void {
-  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', path], { stdio: 'ignore' });
+  // What it complains of is part of the error.
+  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', path], { stdio: ['ignore', 'ignore', 'pipe'] });
   readFileSync(`${path}.pub`);
 }
 
