@@ -149,3 +149,28 @@ fn activity(instance: &Instance) -> Activity {
         Activity::Stopped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec_tied_to(pin: Option<Uuid>) -> InstanceSpec {
+        let spec = r#"{"name":"web-1","image":"tiny-linux","vcpus":1,"memory_mib":64}"#;
+        let mut spec: InstanceSpec = serde_json::from_str(spec).unwrap();
+        spec.placement.pin = pin;
+        spec
+    }
+
+    #[test]
+    fn an_instance_that_is_tied_to_a_machine_outside_of_the_pool_stays_where_it_is() {
+        let (host, in_pool) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let of_host = BTreeMap::from([(host, in_pool)]);
+        let tied = |pin| {
+            let needs = needs_of(&spec_tied_to(pin), &of_host);
+            (needs.pin, needs.mobility)
+        };
+        assert_eq!(tied(Some(host)), (Some(in_pool), Mobility::Live));
+        assert_eq!(tied(Some(Uuid::from_u128(3))), (None, Mobility::Fixed));
+        assert_eq!(tied(None), (None, Mobility::Live));
+    }
+}

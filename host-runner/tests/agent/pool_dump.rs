@@ -56,7 +56,8 @@ async fn the_machine_and_its_instances_are_written_as_the_agent_sees_them() {
         machine.reserved.memory_mib,
         facts.memory_total_mib.saturating_sub(facts.memory_offered_mib)
     );
-    assert!(machine.instance_overhead_mib > Mib::ZERO && machine.reported.is_some());
+    assert_eq!(machine.instance_overhead_mib, facts.instance_overhead_mib);
+    assert!(machine.reported.is_some());
     assert_eq!(machine.images[0].name, "tiny-linux");
     let usage = machine.usage.as_ref().unwrap();
     assert!(

@@ -3,14 +3,16 @@
 mod agents;
 mod history;
 mod schema;
-mod translate;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::client::ClientError;
+use api::seen::{instance_seen, machine_seen};
 use pool::inventory::{INVENTORY_FORMAT, Inventory, InventoryError};
+use uuid::Uuid;
 
 use super::CommandError;
 use crate::cli::{Common, PoolDump};
@@ -84,8 +86,8 @@ pub async fn dump(common: &Common, options: &PoolDump) -> Result<ExitCode, Comma
         let all = sources.len();
         return Err(DumpError::Incomplete { missing, all }.into());
     }
-    let mut inventory = inventory_of(readings);
-    for name in translate::loosen_pins(&mut inventory) {
+    let (inventory, loosened) = inventory_of(&readings);
+    for name in loosened {
         let words = format!(
             "{name} is tied to a machine that was not read; in the document it is fixed to where it is"
         );
@@ -111,7 +113,9 @@ pub fn print_schema() -> Result<ExitCode, CommandError> {
 }
 
 /// Puts the machines together. One that was read twice, by two addresses, counts once.
-fn inventory_of(readings: Vec<Reading>) -> Inventory {
+///
+/// Returns besides the names of the instances that are tied to a machine which was not read.
+fn inventory_of(readings: &[Reading]) -> (Inventory, Vec<String>) {
     let taken_at_s = jiff::Timestamp::now().as_second();
     let mut inventory = Inventory {
         format: INVENTORY_FORMAT,
@@ -121,13 +125,39 @@ fn inventory_of(readings: Vec<Reading>) -> Inventory {
         machines: Vec::with_capacity(readings.len()),
         instances: Vec::new(),
     };
-    for reading in readings {
-        let machine = translate::machine(&reading);
-        if inventory.machines.iter().any(|known| known.id == machine.id) {
+    // Here the pool calls machines what they call themselves.
+    let of_host: BTreeMap<Uuid, Uuid> = readings
+        .iter()
+        .map(|reading| (reading.snapshot.host.id, reading.snapshot.host.id))
+        .collect();
+    let mut loosened = Vec::new();
+    for Reading { snapshot, history } in readings {
+        let host = &snapshot.host;
+        if inventory.machines.iter().any(|known| known.id == host.id) {
             continue;
         }
+        let mut machine = machine_seen(
+            host.id,
+            &host.hostname,
+            host,
+            Some(&snapshot.usage),
+            &snapshot.images,
+        );
+        machine.usage = history.machine.series();
         inventory.machines.push(machine);
-        inventory.instances.extend(translate::instances(&reading));
+        for instance in &snapshot.instances {
+            let usage = history
+                .instances
+                .get(&instance.id)
+                .and_then(history::Samples::series);
+            inventory
+                .instances
+                .push(instance_seen(instance, host.id, &of_host, usage));
+            let pin = instance.spec.placement.pin;
+            if pin.is_some_and(|pin| !of_host.contains_key(&pin)) {
+                loosened.push(instance.spec.name.clone());
+            }
+        }
     }
-    inventory
+    (inventory, loosened)
 }
