@@ -9,8 +9,10 @@ test('two machines: a drain is planned and grows stale; three that keep apart fi
   page,
   desk,
 }) => {
-  const agent = await Agent.start(join(desk.folder, 'there'), 600);
-  const server = await SshServer.start(join(desk.folder, 'ssh'), agent.socket);
+  // The desk is that of all specs: each other machine has a folder of its own there.
+  const folder = join(desk.folder, 'boreas');
+  const agent = await Agent.start(join(folder, 'agent'), 600);
+  const server = await SshServer.start(join(folder, 'ssh'), agent.socket);
   await window.addMachine('boreas', server);
 
   await test.step('three that keep apart are refused in one sentence, and nothing is created', async () => {
