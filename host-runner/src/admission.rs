@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{ApiError, ErrorCode, HostFacts, HostUsage, Image, InstanceSpec, Mib, Placement};
+use api::{ApiError, HostFacts, HostUsage, Image, InstanceSpec, Mib, Placement};
 use pool::inventory::{Inventory, InventoryError, Machine, Needs, Reserved, Storage};
 use pool::placing::{self, Subject};
 use pool::{Pool, Refusal};
@@ -152,47 +152,7 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
     let first = refusals.first()?;
     let told: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     let message = format!("this machine cannot run {name}: {}", told.join("; "));
-    Some(match first {
-        Refusal::Unreachable => ApiError::new(ErrorCode::Unreachable, message),
-        Refusal::InsufficientMemory { needed_mib, free_mib } => {
-            ApiError::new(ErrorCode::InsufficientMemory, message)
-                .with("needed_mib", *needed_mib)
-                .with("free_mib", *free_mib)
-        }
-        Refusal::InsufficientDisk { needed_mib, free_mib }
-        | Refusal::StorageFull {
-            needed_mib, free_mib, ..
-        } => ApiError::new(ErrorCode::InsufficientDisk, message)
-            .with("needed_mib", *needed_mib)
-            .with("free_mib", *free_mib),
-        Refusal::TooManyVcpus { needed, threads } => ApiError::new(ErrorCode::TooManyVcpus, message)
-            .with("needed", *needed)
-            .with("threads", *threads),
-        Refusal::ImageMissing { image } => {
-            ApiError::new(ErrorCode::ImageNotFound, message).with("image", image.as_str())
-        }
-        Refusal::ImageCorrupt { image } => {
-            ApiError::new(ErrorCode::ImageCorrupt, message).with("image", image.as_str())
-        }
-        Refusal::NoEngine => ApiError::new(ErrorCode::NoEngine, message)
-            .with("remedy", "install qemu-system-x86 and start host-runner again"),
-        Refusal::Draining
-        | Refusal::Asleep
-        | Refusal::PinnedElsewhere { .. }
-        | Refusal::WrongHardware { .. }
-        | Refusal::StorageMissing { .. }
-        | Refusal::TooManyVcpusPromised { .. }
-        | Refusal::TooBusy { .. }
-        | Refusal::TagMissing { .. }
-        | Refusal::TagForbidden { .. }
-        | Refusal::SiteWrong { .. }
-        | Refusal::SiteForbidden { .. }
-        | Refusal::NotTogether { .. }
-        | Refusal::NotApart { .. }
-        | Refusal::BreaksRecovery { .. } => {
-            ApiError::new(ErrorCode::PlacementRule, message).with("rule", first.to_string())
-        }
-    })
+    Some(ApiError::of_refusal(first, message))
 }
 
 #[cfg(test)]
@@ -413,67 +373,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_refusal_has_its_own_code_and_its_numbers() {
-        let all = [
-            (Refusal::Unreachable, ErrorCode::Unreachable, 0),
-            (
-                Refusal::InsufficientMemory {
-                    needed_mib: Mib(4096),
-                    free_mib: Mib(2560),
-                },
-                ErrorCode::InsufficientMemory,
-                2,
-            ),
-            (
-                Refusal::InsufficientDisk {
-                    needed_mib: Mib(2),
-                    free_mib: Mib(1),
-                },
-                ErrorCode::InsufficientDisk,
-                2,
-            ),
-            (
-                Refusal::TooManyVcpus {
-                    needed: 8,
-                    threads: 2,
-                },
-                ErrorCode::TooManyVcpus,
-                2,
-            ),
-            (
-                Refusal::ImageMissing { image: "x".into() },
-                ErrorCode::ImageNotFound,
-                1,
-            ),
-            (
-                Refusal::ImageCorrupt { image: "x".into() },
-                ErrorCode::ImageCorrupt,
-                1,
-            ),
-            (Refusal::NoEngine, ErrorCode::NoEngine, 1),
-            (
-                Refusal::StorageFull {
-                    storage: "fast".into(),
-                    needed_mib: Mib(2),
-                    free_mib: Mib(1),
-                },
-                ErrorCode::InsufficientDisk,
-                2,
-            ),
-            (
-                Refusal::NotApart { from: "db-1".into() },
-                ErrorCode::PlacementRule,
-                1,
-            ),
-        ];
-        for (refusal, code, facts) in all {
-            let error = to_api("web", std::slice::from_ref(&refusal)).unwrap();
-            assert_eq!((error.code, error.details.len()), (code, facts), "{refusal:?}");
-        }
-        assert_eq!(to_api("web", &[]), None);
-    }
-
-    #[test]
     fn the_message_names_the_numbers() {
         let refusal = Refusal::InsufficientMemory {
             needed_mib: Mib(4096),
@@ -483,5 +382,6 @@ pub(crate) mod tests {
             to_api("web", &[refusal]).unwrap().message,
             "this machine cannot run web: needs 4 GiB of memory, 2.5 GiB free"
         );
+        assert_eq!(to_api("web", &[]), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use api::client::ClientError;
-use api::{ApiError, DetailValue, ErrorCode};
+use api::{ApiError, ErrorCode};
 use pool::Refusal;
 use pool::inventory::InventoryError;
 use pool::plans::PlanError;
@@ -205,52 +205,7 @@ impl AppError {
             .map(|(_, refusal)| refusal)
             .find(|refusal| **refusal != Refusal::Unreachable)
             .unwrap_or(&Refusal::Unreachable);
-        let sizes = |code, needed: DetailValue, free: DetailValue| {
-            self.coded(code).with("needed_mib", needed).with("free_mib", free)
-        };
-        match telling {
-            Refusal::Unreachable => self.coded(ErrorCode::Unreachable),
-            Refusal::InsufficientMemory { needed_mib, free_mib } => sizes(
-                ErrorCode::InsufficientMemory,
-                (*needed_mib).into(),
-                (*free_mib).into(),
-            ),
-            Refusal::InsufficientDisk { needed_mib, free_mib }
-            | Refusal::StorageFull {
-                needed_mib, free_mib, ..
-            } => sizes(
-                ErrorCode::InsufficientDisk,
-                (*needed_mib).into(),
-                (*free_mib).into(),
-            ),
-            Refusal::TooManyVcpus { needed, threads } => self
-                .coded(ErrorCode::TooManyVcpus)
-                .with("needed", *needed)
-                .with("threads", *threads),
-            Refusal::ImageMissing { image } => {
-                self.coded(ErrorCode::ImageNotFound).with("image", image.as_str())
-            }
-            Refusal::ImageCorrupt { image } => {
-                self.coded(ErrorCode::ImageCorrupt).with("image", image.as_str())
-            }
-            Refusal::NoEngine => self.coded(ErrorCode::NoEngine),
-            Refusal::Draining
-            | Refusal::Asleep
-            | Refusal::PinnedElsewhere { .. }
-            | Refusal::WrongHardware { .. }
-            | Refusal::StorageMissing { .. }
-            | Refusal::TooManyVcpusPromised { .. }
-            | Refusal::TooBusy { .. }
-            | Refusal::TagMissing { .. }
-            | Refusal::TagForbidden { .. }
-            | Refusal::SiteWrong { .. }
-            | Refusal::SiteForbidden { .. }
-            | Refusal::NotTogether { .. }
-            | Refusal::NotApart { .. }
-            | Refusal::BreaksRecovery { .. } => self
-                .coded(ErrorCode::PlacementRule)
-                .with("rule", telling.to_string()),
-        }
+        ApiError::of_refusal(telling, with_causes(self))
     }
 }
 

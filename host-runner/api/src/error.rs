@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pool::Refusal;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
@@ -171,6 +172,46 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// A machine does not take an instance: the code and the facts of one reason, in the caller's words.
+    pub fn of_refusal(refusal: &Refusal, message: impl Into<String>) -> Self {
+        let coded = |code| Self::new(code, message);
+        match refusal {
+            Refusal::Unreachable => coded(ErrorCode::Unreachable),
+            Refusal::InsufficientMemory { needed_mib, free_mib } => coded(ErrorCode::InsufficientMemory)
+                .with("needed_mib", *needed_mib)
+                .with("free_mib", *free_mib),
+            Refusal::InsufficientDisk { needed_mib, free_mib }
+            | Refusal::StorageFull {
+                needed_mib, free_mib, ..
+            } => coded(ErrorCode::InsufficientDisk)
+                .with("needed_mib", *needed_mib)
+                .with("free_mib", *free_mib),
+            Refusal::TooManyVcpus { needed, threads } => coded(ErrorCode::TooManyVcpus)
+                .with("needed", *needed)
+                .with("threads", *threads),
+            Refusal::ImageMissing { image } => coded(ErrorCode::ImageNotFound).with("image", image.as_str()),
+            Refusal::ImageCorrupt { image } => coded(ErrorCode::ImageCorrupt).with("image", image.as_str()),
+            Refusal::NoEngine => coded(ErrorCode::NoEngine)
+                .with("remedy", "install qemu-system-x86 and start host-runner again"),
+            Refusal::Draining
+            | Refusal::Asleep
+            | Refusal::PinnedElsewhere { .. }
+            | Refusal::WrongHardware { .. }
+            | Refusal::StorageMissing { .. }
+            | Refusal::TooManyVcpusPromised { .. }
+            | Refusal::TooBusy { .. }
+            | Refusal::TagMissing { .. }
+            | Refusal::TagForbidden { .. }
+            | Refusal::SiteWrong { .. }
+            | Refusal::SiteForbidden { .. }
+            | Refusal::NotTogether { .. }
+            | Refusal::NotApart { .. }
+            | Refusal::BreaksRecovery { .. } => {
+                coded(ErrorCode::PlacementRule).with("rule", refusal.to_string())
+            }
+        }
+    }
+
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
@@ -191,5 +232,71 @@ impl ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pool::Mib;
+
+    #[test]
+    fn every_refusal_has_its_own_code_and_its_numbers() {
+        let all = [
+            (Refusal::Unreachable, ErrorCode::Unreachable, 0),
+            (
+                Refusal::InsufficientMemory {
+                    needed_mib: Mib(4096),
+                    free_mib: Mib(2560),
+                },
+                ErrorCode::InsufficientMemory,
+                2,
+            ),
+            (
+                Refusal::InsufficientDisk {
+                    needed_mib: Mib(2),
+                    free_mib: Mib(1),
+                },
+                ErrorCode::InsufficientDisk,
+                2,
+            ),
+            (
+                Refusal::TooManyVcpus {
+                    needed: 8,
+                    threads: 2,
+                },
+                ErrorCode::TooManyVcpus,
+                2,
+            ),
+            (
+                Refusal::ImageMissing { image: "x".into() },
+                ErrorCode::ImageNotFound,
+                1,
+            ),
+            (
+                Refusal::ImageCorrupt { image: "x".into() },
+                ErrorCode::ImageCorrupt,
+                1,
+            ),
+            (Refusal::NoEngine, ErrorCode::NoEngine, 1),
+            (
+                Refusal::StorageFull {
+                    storage: "fast".into(),
+                    needed_mib: Mib(2),
+                    free_mib: Mib(1),
+                },
+                ErrorCode::InsufficientDisk,
+                2,
+            ),
+            (
+                Refusal::NotApart { from: "db-1".into() },
+                ErrorCode::PlacementRule,
+                1,
+            ),
+        ];
+        for (refusal, code, facts) in all {
+            let error = ApiError::of_refusal(&refusal, "no");
+            assert_eq!((error.code, error.details.len()), (code, facts), "{refusal:?}");
+        }
     }
 }
