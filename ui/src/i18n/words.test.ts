@@ -19,6 +19,14 @@ function placeholders(text: string): string[] {
 describe('the catalogues', () => {
   it('have the same sentences', () => expect(Object.keys(zhCN).sort()).toEqual(Object.keys(en).sort()));
 
+  it.each(['en', 'zh-CN'])('say each sentence in one area: %s', (language) => {
+    const folder = join(SOURCES, 'i18n', language);
+    const keys = readdirSync(folder).flatMap((file) =>
+      [...readFileSync(join(folder, file), 'utf8').matchAll(/^ {2}'([^']+)':/gm)].map((match) => match[1]),
+    );
+    expect(keys.sort()).toEqual(Object.keys(en).sort());
+  });
+
   it('fill the same facts into each sentence', () => {
     for (const key of Object.keys(en) as (keyof typeof en)[]) {
       // A language may leave a count to its plural forms.

@@ -1,0 +1,22 @@
+/** Words of the palette of everything that can be done. */
+export const palette = {
+  'palette.title': 'Do anything',
+  'palette.placeholder': 'Type a machine, an instance or an action',
+  'palette.none': 'Nothing by that name.',
+  'palette.results': 'Results',
+  'palette.start': 'Start {{template}} on the best machine',
+  'palette.open': 'Open {{name}}',
+  'palette.console': 'Console of {{name}}',
+  'palette.act': '{{action}} {{name}}',
+  'palette.drain': 'Plan a drain of {{machine}}…',
+  'palette.failure': 'What if {{machine}} failed?',
+  'palette.export': 'Save the pool’s inventory as JSON',
+  'palette.exported': 'Saved as {{path}}',
+  'palette.theme': 'Theme: {{theme}}',
+  'palette.language': 'Language: {{language}}',
+  'palette.kind.machine': 'machine',
+  'palette.kind.plan': 'Plan',
+  'palette.kind.instance': 'instance',
+  'palette.kind.template': 'template',
+  'palette.kind.window': 'window',
+} as const;

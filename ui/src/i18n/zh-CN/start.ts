@@ -1,0 +1,35 @@
+import type { start as english } from '../en/start';
+import type { InWords } from '../en';
+
+/** Words of the form that starts instances. */
+export const start: InWords<typeof english> = {
+  'start.title': '新建实例',
+  'start.line': '输入时，每台机器都会即时回答。',
+  'start.image': '镜像',
+  'start.name': '名称',
+  'start.name.hint': '留空则取下一个可用名称：{{prefix}}-1、{{prefix}}-2…',
+  'start.name.bad': '1 至 63 个字符，可用 a–z、0–9 和 -，首尾须为字母或数字。',
+  'start.vcpus': 'vCPU 数',
+  'start.memory': '内存（MiB）',
+  'start.disk': '磁盘（MiB）',
+  'start.disk.hint': '0 表示不需要',
+  'start.number.bad': '请输入 {{min, number}} 到 {{max, number}} 之间的整数。',
+  'start.machine': '机器',
+  'start.best': '最合适的机器',
+  'start.best.is': '最合适的机器：{{machine}}',
+  'start.submit': '启动',
+  'start.no_image': '还没有机器拥有镜像。',
+  'start.count': '数量',
+  'start.apart': '彼此分开：同一台机器上不放两个',
+  'start.several.places': '它们会放在哪里',
+  'start.several.place': '{{machine}} 上 {{count}} 个',
+  'start.several.none': '放不下全部 {{count}} 个。',
+  'start.several.placed': '{{count}} 个中有 {{placed}} 个能找到位置。下一个：',
+  'start.several.apart': '{{count}} 个彼此分开的实例需要 {{count}} 台机器，而只有 {{placed}} 台能各放一个。',
+  'start.several.contradiction': '{{one}} 与 {{other}} 的愿望相互矛盾。',
+  'start.several.submit': '启动 {{count}} 个',
+  'start.several.under_way': '{{count}} 个中已启动 {{done}} 个',
+  'start.several.done': '{{count}} 个实例正在启动。',
+  'start.several.undone': '一个也没有启动：{{machine}} 拒绝了其中一个。之前创建的已被删除。',
+  'start.several.left': '未能全部撤销。这些仍然存在：{{names}}。',
+};
