@@ -145,7 +145,6 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
         Command::PlanCheck { plan } => json(plans::standing(app, plan).await?),
         Command::RecoveryCheck {} => json(plans::recovery(app).await?),
         Command::InventorySave {} => json(decisions::save_inventory(app).await?),
-        Command::SettingsGet {} => json(app.history().settings().await?),
         Command::SettingsSet { settings } => json(settings_set(app, settings).await?),
         Command::MachineChart { machine, dark } => json(chart(app, machine, dark).await?),
     }
@@ -240,7 +239,6 @@ fn name(command: &Command) -> &'static str {
         Command::PlanCheck { .. } => "plan_check",
         Command::RecoveryCheck {} => "recovery_check",
         Command::InventorySave {} => "inventory_save",
-        Command::SettingsGet {} => "settings_get",
         Command::SettingsSet { .. } => "settings_set",
         Command::MachineChart { .. } => "machine_chart",
     }
@@ -292,8 +290,7 @@ impl Subject {
             | Command::PlanMake { .. }
             | Command::PlanCheck { .. }
             | Command::RecoveryCheck {}
-            | Command::ActivityList { .. }
-            | Command::SettingsGet {} => about(None, None, false),
+            | Command::ActivityList { .. } => about(None, None, false),
         }
     }
 }

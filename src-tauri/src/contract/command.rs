@@ -224,9 +224,7 @@ pub enum Command {
     RecoveryCheck {},
     /// Writes the pool's inventory into a file, as `host-runner plan` reads it.
     InventorySave {},
-    /// What was chosen for the window.
-    SettingsGet {},
-    /// Chooses.
+    /// Chooses for the window; what was chosen comes with [`WindowOpen`](Self::WindowOpen).
     SettingsSet {
         /// All of it.
         settings: Settings,
@@ -263,7 +261,6 @@ pub struct CommandResults {
     plan_check: PlanStanding,
     recovery_check: Recovery,
     inventory_save: SavedInventory,
-    settings_get: Settings,
     settings_set: Settings,
     machine_chart: String,
 }

@@ -452,7 +452,7 @@ ask: PlanAsk, } } | { "name": "plan_check", "args": {
 /**
  * The plan.
  */
-plan: string, } } | { "name": "recovery_check", "args": Record<symbol, never> } | { "name": "inventory_save", "args": Record<symbol, never> } | { "name": "settings_get", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
+plan: string, } } | { "name": "recovery_check", "args": Record<symbol, never> } | { "name": "inventory_save", "args": Record<symbol, never> } | { "name": "settings_set", "args": { 
 /**
  * All of it.
  */
@@ -490,7 +490,7 @@ export type CommandResults = { window_open: Opening, pool_get: PoolPicture, temp
 /**
  * `null` after a delete.
  */
-instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, plan_make: MadePlan, plan_check: PlanStanding, recovery_check: Recovery, inventory_save: SavedInventory, settings_get: Settings, settings_set: Settings, machine_chart: string, };
+instance_act: Instance | null, machine_add: AddMachineOutcome, machine_remove: null, machine_drain_set: PoolMachine, machine_reconnect: null, activity_list: ActivityPage, plan_make: MadePlan, plan_check: PlanStanding, recovery_check: Recovery, inventory_save: SavedInventory, settings_set: Settings, machine_chart: string, };
 
 /**
  * Wishes that cannot be met together, whatever the pool. Instances are named.

@@ -158,8 +158,6 @@ export class ScriptedPlatform implements Platform {
         return this.add();
       case 'activity_list':
         return { entries: [...this.activity].reverse().slice(0, command.args.limit), more: false };
-      case 'settings_get':
-        return this.settings;
       case 'settings_set':
         this.settings = command.args.settings;
         return this.settings;
