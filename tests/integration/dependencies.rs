@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// A package and the packages of ours that it may need, in its product code.
-const ALLOWED: [(&str, &[&str]); 4] = [
+const ALLOWED: [(&str, &[&str]); 5] = [
     ("pool", &[]),
+    ("microvm", &[]),
     ("api", &["pool"]),
     ("host-runner", &["api", "pool"]),
     ("millpond", &["api", "pool"]),

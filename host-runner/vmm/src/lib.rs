@@ -1,0 +1,26 @@
+//! The microVM monitor: one process per guest, which drives KVM itself.
+//!
+//! # Who trusts whom
+//!
+//! The process that starts a monitor is trusted: its configuration is checked for sense, not for malice. **The guest is not.** Its
+//! memory, its queues, the registers that it writes and the frames that it sends are hostile input: every walk is bounded, every
+//! address is checked, nothing that a guest does may panic, allocate without limit, or fill a log.
+//!
+//! # Threads
+//!
+//! ```text
+//! driver    owns the life of the machine: pause, resume, snapshot, the end          (driver.rs)
+//! api       answers the control socket, one thread for each connection              (api/)
+//! devices   moves data between the queues and the world                             (devices/event_loop.rs)
+//! vcpu N    runs the guest, and emulates the register accesses that leave it        (vcpu.rs)
+//! ```
+//!
+//! A guest's register access takes the lock of one device's transport and, below it, of that device. The device thread takes the lock
+//! of one device alone. Nobody holds two devices' locks at once, and nobody waits for a vCPU under a lock.
+//!
+//! `unsafe` is denied in the whole package but in the modules that say `#![expect(unsafe_code, reason = …)]`.
+
+pub mod config;
+pub mod cpu;
+pub mod devices;
+pub mod memory;

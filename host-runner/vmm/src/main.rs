@@ -1,0 +1,2 @@
+//! `microvm`: runs one machine.
+fn main() {}

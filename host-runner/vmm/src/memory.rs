@@ -1,0 +1,152 @@
+//! Guest memory: where it lies, and how it is made.
+//!
+//! ```text
+//! 0           640 KiB  1 MiB                       3 GiB              4 GiB
+//! | RAM | ACPI, BIOS  | RAM: kernel, initrd …      | MMIO gap          | RAM, the rest …
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+/// The guest's memory. The bitmap holds the pages that devices wrote; those that vCPUs wrote are in KVM's log.
+pub type GuestMemory = GuestMemoryMmap<AtomicBitmap>;
+
+/// Where the hole for devices begins, in bytes.
+pub const GAP_START: u64 = 3 << 30;
+/// Where memory goes on above the hole, in bytes.
+pub const GAP_END: u64 = 4 << 30;
+/// Where extended memory, and with it the kernel, begins.
+pub const HIGH_MEMORY_START: u64 = 1 << 20;
+/// The first byte that the firmware of a PC would own; below it, conventional memory.
+pub const LOW_MEMORY_END: u64 = 0xa_0000;
+/// The least memory of a machine, in MiB: a kernel does not unpack into less.
+pub const MEMORY_MIB_MIN: u32 = 32;
+/// The most memory of a machine, in MiB: 4 TiB.
+pub const MEMORY_MIB_MAX: u32 = 4 << 20;
+
+/// Why guest memory could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The size is out of range.
+    #[error("a machine has {MEMORY_MIB_MIN} to {MEMORY_MIB_MAX} MiB of memory, not {0}")]
+    Size(u32),
+    /// The file that stands for the memory could not be made.
+    #[error("cannot reserve {size_mib} MiB for the guest{}", if *huge_pages { " in huge pages" } else { "" })]
+    Reserve {
+        /// How much, in MiB.
+        size_mib: u32,
+        /// Whether in huge pages.
+        huge_pages: bool,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// The memory could not be mapped.
+    #[error("cannot map the guest's memory")]
+    Map(#[source] vm_memory::mmap::FromRangesError),
+}
+
+/// The ranges of guest-physical addresses that are memory, in bytes: the second one only where the first does not hold all.
+///
+/// Pure. The ranges are disjoint, in order, never touch the gap, and add up to `size_mib`.
+pub fn layout(size_mib: u32) -> Vec<Range<u64>> {
+    let size = u64::from(size_mib) << 20;
+    if size <= GAP_START {
+        return vec![0..size];
+    }
+    vec![0..GAP_START, GAP_END..GAP_END + (size - GAP_START)]
+}
+
+/// Makes the memory of a machine: one memory file, so that another process can share it, sealed against shrinking, which would turn
+/// accesses into SIGBUS.
+pub fn create(size_mib: u32, huge_pages: bool) -> Result<GuestMemory, MemoryError> {
+    if !(MEMORY_MIB_MIN..=MEMORY_MIB_MAX).contains(&size_mib) {
+        return Err(MemoryError::Size(size_mib));
+    }
+    let reserve = |err: rustix::io::Errno| MemoryError::Reserve {
+        size_mib,
+        huge_pages,
+        err: err.into(),
+    };
+    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if huge_pages {
+        flags |= MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+    }
+    let file = rustix::fs::memfd_create("guest-memory", flags).map_err(reserve)?;
+    rustix::fs::ftruncate(&file, u64::from(size_mib) << 20).map_err(reserve)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+        .map_err(reserve)?;
+    map(&File::from(file), size_mib)
+}
+
+/// Maps a memory file as the memory of a machine.
+pub fn map(file: &File, size_mib: u32) -> Result<GuestMemory, MemoryError> {
+    let mut offset = 0;
+    let mut ranges = Vec::new();
+    for range in layout(size_mib) {
+        let length = range.end - range.start;
+        let file = file.try_clone().map_err(|err| MemoryError::Reserve {
+            size_mib,
+            huge_pages: false,
+            err,
+        })?;
+        let size = usize::try_from(length).map_err(|_| MemoryError::Size(size_mib))?;
+        ranges.push((
+            GuestAddress(range.start),
+            size,
+            Some(FileOffset::new(file, offset)),
+        ));
+        offset += length;
+    }
+    GuestMemory::from_ranges_with_files(ranges).map_err(MemoryError::Map)
+}
+
+/// The size of a machine's memory, in MiB.
+pub fn size_mib(memory: &GuestMemory) -> u32 {
+    use vm_memory::GuestMemoryRegion as _;
+    let bytes: u64 = memory.iter().map(|region| region.len()).sum();
+    u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn memory_adds_up_is_in_order_and_leaves_the_gap_alone(size_mib in MEMORY_MIB_MIN..=MEMORY_MIB_MAX) {
+            let ranges = layout(size_mib);
+            let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+            prop_assert_eq!(bytes, u64::from(size_mib) << 20);
+            let mut end = 0;
+            for range in &ranges {
+                prop_assert!(range.start < range.end && range.start >= end);
+                prop_assert!(range.end <= GAP_START || range.start >= GAP_END);
+                end = range.end;
+            }
+        }
+    }
+
+    #[test]
+    fn no_machine_has_less_than_a_kernel_needs_or_more_than_can_be_addressed() {
+        for size_mib in [0, MEMORY_MIB_MIN - 1, MEMORY_MIB_MAX + 1, u32::MAX] {
+            assert!(matches!(create(size_mib, false), Err(MemoryError::Size(said)) if said == size_mib));
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_through_one_file_that_cannot_shrink() {
+        let memory = create(64, false).unwrap();
+        let region = memory.iter().next().unwrap();
+        let file = vm_memory::GuestMemoryRegion::file_offset(region).unwrap();
+        assert!(file.file().set_len(0).is_err());
+        assert_eq!(size_mib(&memory), 64);
+    }
+}
