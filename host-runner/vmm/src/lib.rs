@@ -24,3 +24,4 @@ pub mod config;
 pub mod cpu;
 pub mod devices;
 pub mod memory;
+pub mod rate_limit;
