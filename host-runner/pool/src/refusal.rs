@@ -133,6 +133,26 @@ pub enum Refusal {
 }
 
 /// Continues a sentence that begins with the machine's name.
+impl Refusal {
+    /// A machine would be busier than it may be: threads that are expected to be in use, that may be, and that it offers.
+    pub(crate) fn too_busy(expected: f64, limit: f64, offered: f64) -> Self {
+        let offered = offered.max(f64::MIN_POSITIVE);
+        Self::TooBusy {
+            expected_percent: percent((expected / offered).max(0.0)),
+            limit_percent: percent(limit / offered),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float's cast saturates, and no load is negative"
+)]
+fn percent(share: f64) -> u32 {
+    (share * 100.0).ceil() as u32
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

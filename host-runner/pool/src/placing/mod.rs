@@ -19,6 +19,7 @@ pub use filters::{FILTERS, Filter, FilterName, passes, unmet};
 pub use policy::{Policy, PolicyName, RecoveryRule, UnknownPolicy, Weights, WeightsError};
 pub use question::{Question, Subject};
 pub use recovery::{Broken, Kept, Recoverability, n_plus_one};
+pub(crate) use recovery::{Exposure, judge};
 pub use terms::{Term, TermName};
 pub(crate) use verdict::lacking;
 pub use verdict::{

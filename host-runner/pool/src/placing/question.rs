@@ -13,6 +13,7 @@ pub struct Subject<'a> {
     pub(super) demand: Demand,
     pub(super) instance: Option<InstanceIndex>,
     pub(super) may_wake: bool,
+    within_cpu: bool,
     /// Who has a hard wish about this instance.
     pub(super) watchers: Option<&'a Watchers>,
     /// Who has a hard wish about this instance's group.
@@ -29,6 +30,7 @@ impl<'a> Subject<'a> {
             demand: Demand::assumed(asked.vcpus),
             instance: None,
             may_wake: false,
+            within_cpu: false,
             watchers: None,
             group_watchers: asked
                 .group
@@ -78,6 +80,17 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn waking(self, may_wake: bool) -> Self {
         Self { may_wake, ..self }
+    }
+
+    /// Whether a machine must be expected to have CPU for it, too, where its use is foretold.
+    #[must_use]
+    pub fn within_cpu(self, within_cpu: bool) -> Self {
+        Self { within_cpu, ..self }
+    }
+
+    /// Whether a machine's CPU can be a reason to refuse.
+    pub(super) fn minds_cpu(&self) -> bool {
+        self.within_cpu && self.is_running() && self.demand.measured && self.demand.mean > 0.0
     }
 
     /// Whether it is to hold memory and CPU.

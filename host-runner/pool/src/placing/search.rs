@@ -8,6 +8,9 @@ use super::scoring::Scoring;
 use crate::inventory::AffinityKind;
 use crate::state::{AskedTarget, Index, MachineIndex, Marks, Node, Pool, Presence, Reach};
 
+/// How much more than full a box may look: its loads are rounded in another way than a machine's filters.
+const CPU_TOLERANCE: f64 = 1e-6;
+
 /// A machine that can take the instance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
@@ -27,20 +30,9 @@ impl Candidate {
 /// With an index that is up to date (see [`Pool::refresh_index`]), and without a bound on candidates, it looks at few machines, and
 /// still finds exactly those that scoring every machine would find.
 pub(super) fn shortlist(scoring: &Scoring<'_>, policy: &Policy, most: usize) -> Vec<Candidate> {
-    shortlist_of(scoring, policy, most, &mut |_| true)
-}
-
-/// The same among the machines that `accept` takes, too. It is asked only about machines that would be on the list.
-pub(super) fn shortlist_of(
-    scoring: &Scoring<'_>,
-    policy: &Policy,
-    most: usize,
-    accept: &mut dyn FnMut(MachineIndex) -> bool,
-) -> Vec<Candidate> {
     let pool = scoring.subject.pool;
     let mut search = Search {
         scoring,
-        accept,
         most: most.max(1),
         list: Vec::new(),
     };
@@ -88,7 +80,6 @@ fn the_only_ones(scoring: &Scoring<'_>) -> Option<Vec<MachineIndex>> {
 
 struct Search<'a> {
     scoring: &'a Scoring<'a>,
-    accept: &'a mut dyn FnMut(MachineIndex) -> bool,
     most: usize,
     /// Best first.
     list: Vec<Candidate>,
@@ -114,7 +105,7 @@ impl Search<'_> {
         let question = self.scoring.subject.on(machine);
         let score = self.scoring.score(&self.scoring.outlook(&question));
         let candidate = Candidate { machine, score };
-        if self.is_wanted(&candidate) && passes(&question) && (self.accept)(machine) {
+        if self.is_wanted(&candidate) && passes(&question) {
             self.put(candidate);
         }
     }
@@ -172,7 +163,6 @@ impl Search<'_> {
                         if self.is_wanted(&candidate)
                             && tied.binary_search(machine).is_err()
                             && passes(&self.scoring.subject.on(*machine))
-                            && (self.accept)(*machine)
                         {
                             self.put(candidate);
                         }
@@ -203,8 +193,11 @@ impl Search<'_> {
         let vcpus = u64::from(asked.vcpus);
         let has_room =
             !subject.is_running() || (asked.memory_mib <= most.memory_free_mib && vcpus <= most.vcpus_left);
+        let has_cpu = !subject.minds_cpu()
+            || most.load[0] + subject.demand.mean * most.per_unit[0] <= 1.0 + CPU_TOLERANCE;
         takes
             && has_room
+            && has_cpu
             && most.marks.has(needed)
             && asked.vcpus <= most.threads
             && asked.disk_mib() <= most.disk_free_mib

@@ -67,6 +67,7 @@ impl fmt::Display for FilterName {
             Self::Threads => "too few threads",
             Self::Vcpus => "vCPUs promised to others",
             Self::Memory => "too little memory",
+            Self::Cpu => "too busy",
             Self::Disks => "too little disk",
             Self::Together => "without those that it must be with",
             Self::Apart => "with those that it must keep away from",

@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Moment};
 use super::error::PlanError;
-use super::figures::{left_out, nearest, recovery};
+use super::figures::{judge, left_out, nearest};
 use super::options::ConsolidateOptions;
 use super::plan::{
     LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Recovery, Solver, SolverUsed, StaysAwake,
@@ -84,7 +84,7 @@ impl Task<'_> {
     /// What sleeps if everything is there; what had better stay awake gets its instances back.
     fn found(&self, mut goal: Pool) -> Found {
         let mut left_out = Vec::new();
-        let could_recover = recovery(self.now) == Recovery::Recoverable;
+        let could_recover = judge(self.now).verdict == Recovery::Recoverable;
         let mut sleep = empty(&goal);
         let mut kept = Vec::new();
         while let Some(machine) = sleep.pop() {
@@ -140,7 +140,7 @@ impl Task<'_> {
             for machine in others_asleep.iter().chain([&machine]) {
                 asleep.set_machine_state(*machine, MachineState::Asleep);
             }
-            if matches!(recovery(&asleep), Recovery::Stranding { .. }) {
+            if matches!(judge(&asleep).verdict, Recovery::Stranding { .. }) {
                 return Some(StaysAwake::Recovery);
             }
         }

@@ -5,12 +5,17 @@ use uuid::Uuid;
 use super::plan::{LeftOut, LeftOutReason, PoolState, Recovery, Stranded};
 use super::rules::Rules;
 use crate::inventory::MachineState;
-use crate::placing::{Policy, lacking, n_plus_one};
+use crate::placing::{self, Exposure, Policy, lacking};
 use crate::state::{InstanceIndex, MachineIndex};
 use crate::{Pool, Refusal};
 
 /// The pool at one moment, in figures.
 pub fn pool_state(pool: &Pool) -> PoolState {
+    figures(pool, judge(pool).verdict)
+}
+
+/// The same where the verdict on failures is known.
+pub(super) fn figures(pool: &Pool, recovery: Recovery) -> PoolState {
     let awake = || {
         pool.machines()
             .map(|(_, seat)| seat)
@@ -20,22 +25,46 @@ pub fn pool_state(pool: &Pool) -> PoolState {
         mean_load: pool.imbalance().mean(),
         highest_cpu_load: awake().map(|seat| seat.load().cpu).fold(0.0, f64::max),
         imbalance: pool.imbalance().value(),
-        recovery: recovery(pool),
+        recovery,
         power_w: awake().map(|seat| seat.watts(seat.load().cpu)).sum(),
         machines_awake: count(awake()),
         instances_placed: count(pool.instances().filter(|(_, seat)| seat.machine.is_some())),
     }
 }
 
-/// Up to how many placed instances every failure is tried: each costs a placement.
-const JUDGED_MAX: u32 = 2_000;
+/// Up to how many placed instances every failure is tried. That many take some 20 ms, and half a second where every failure strands something.
+const JUDGED_MAX: u32 = 100_000;
 
-/// Whether every failure can be recovered; not judged in a large pool.
-pub(super) fn recovery(pool: &Pool) -> Recovery {
-    if pool.placed() > JUDGED_MAX {
-        return Recovery::NotJudged;
+/// What failures would do to a pool.
+#[derive(Debug, Clone)]
+pub(super) struct Judged {
+    pub(super) verdict: Recovery,
+    exposure: Option<Exposure>,
+}
+
+impl Judged {
+    /// Whether more failures could not be recovered than in the other, or these would strand more; never where nobody has looked.
+    pub(super) fn is_worse_than(&self, other: &Self) -> bool {
+        match (self.exposure, other.exposure) {
+            (Some(own), Some(other)) => own.is_worse_than(other),
+            (None, _) | (_, None) => false,
+        }
     }
-    n_plus_one(pool, &Policy::default())
+}
+
+/// Whether every failure can be recovered; not judged in a very large pool.
+pub(super) fn judge(pool: &Pool) -> Judged {
+    if pool.placed() > JUDGED_MAX {
+        return Judged {
+            verdict: Recovery::NotJudged,
+            exposure: None,
+        };
+    }
+    let (verdict, exposure) = placing::judge(pool, &Policy::default());
+    Judged {
+        verdict,
+        exposure: Some(exposure),
+    }
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {

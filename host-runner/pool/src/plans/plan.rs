@@ -241,7 +241,7 @@ pub struct Stranded {
 pub enum Recovery {
     /// Every one could.
     Recoverable,
-    /// Nobody has looked: in a pool of more than 2,000 instances that takes longer than a plan may. [`placing::n_plus_one`] looks.
+    /// Nobody has looked: in a pool of more than 100,000 instances that takes longer than a plan may. [`placing::n_plus_one`] looks.
     ///
     /// [`placing::n_plus_one`]: crate::placing::n_plus_one
     NotJudged,

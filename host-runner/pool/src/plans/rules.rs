@@ -7,6 +7,9 @@ use crate::placing::{Subject, passes, unmet};
 use crate::state::{InstanceIndex, InstanceSeat, MachineIndex};
 use crate::{Pool, Refusal};
 
+/// Sums of measured floats differ in their last digits by the order in which they were made.
+const TOLERANCE_THREADS: f64 = 1e-9;
+
 /// What a target must fulfil: everything that placement asks of it, and a limit for its CPU.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
@@ -57,11 +60,11 @@ impl Rules {
         if expected <= limit + TOLERANCE_THREADS {
             return None;
         }
-        let offered = pool.machine(machine).offered_threads.max(f64::MIN_POSITIVE);
-        Some(Refusal::TooBusy {
-            expected_percent: percent((expected / offered).max(0.0)),
-            limit_percent: percent(limit / offered),
-        })
+        Some(Refusal::too_busy(
+            expected,
+            limit,
+            pool.machine(machine).offered_threads,
+        ))
     }
 
     /// The threads that would be in use, and those that may be; `None` where that has no limit.
@@ -78,18 +81,6 @@ impl Rules {
         Some((expected, load_max * seat.offered_threads))
     }
 }
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float's cast saturates, and no load is negative"
-)]
-fn percent(share: f64) -> u32 {
-    (share * 100.0).ceil() as u32
-}
-
-/// Sums of measured floats differ in their last digits by the order in which they were made.
-const TOLERANCE_THREADS: f64 = 1e-9;
 
 /// Whether a plan may move an instance that has a machine, and if not, why.
 pub(super) fn mobility(instance: &InstanceSeat) -> Result<Mobility, LeftOutReason> {

@@ -1,6 +1,6 @@
 //! N+1: what a failure would strand, and placements that keep every failure recoverable.
 
-use pool::inventory::{AffinityKind, AffinityTarget, Inventory, Mobility, Needs};
+use pool::inventory::{AffinityKind, AffinityTarget, Inventory, Mobility, Needs, UsageSeries};
 use pool::placing::{Policy, Recoverability, RecoveryRule, Subject, choose, n_plus_one};
 use pool::plans::Recovery;
 use pool::state::MachineIndex;
@@ -71,6 +71,65 @@ fn the_stronger_search_looks_again_before_it_says_no() {
     // If the first fails: 6 goes to 10 free, one 5 to 6 free, and then 4 and 1 are left for the other 5. The other way round it fits.
     let (_, pool) = pool_holding(&[&[6, 5, 5], &[6], &[9, 1]]);
     assert_eq!(n_plus_one(&pool, &Policy::default()), Recovery::Recoverable);
+}
+
+/// Samples of the last hour, all the same.
+fn busy(threads: f64) -> UsageSeries {
+    UsageSeries {
+        last_at_s: Inventory::empty().taken_at_s,
+        step_s: 300,
+        values: vec![threads; 12],
+    }
+}
+
+/// Machines of 16 GiB and 8 threads, each with one instance of 1 GiB and 8 vCPUs.
+fn pool_using(threads: &[Option<f64>]) -> Pool {
+    let mut inventory = Inventory::empty();
+    inventory.machines = (0..threads.len()).map(machine).collect();
+    for (number, threads) in threads.iter().enumerate() {
+        let mut one = instance(number, Needs::new(8, gib(1)));
+        one.machine = Some(machine_id(number));
+        one.usage = threads.map(busy);
+        inventory.instances.push(one);
+    }
+    for machine in &mut inventory.machines {
+        machine.threads = 8;
+    }
+    pool_of(&inventory)
+}
+
+#[test]
+fn a_failure_is_recovered_only_where_cpu_is_expected_to_be_idle() {
+    let verdict = n_plus_one(
+        &pool_using(&[Some(5.0), Some(5.0), Some(6.0)]),
+        &Policy::default(),
+    );
+    let Recovery::Stranding {
+        name,
+        stranded,
+        failures,
+        ..
+    } = verdict
+    else {
+        panic!("5 threads find no place where 3 and 2 are idle: {verdict:?}")
+    };
+    assert_eq!((name.as_str(), failures), ("m0", 3));
+    assert_eq!(
+        stranded[0].refusals,
+        [Refusal::TooBusy {
+            expected_percent: 125,
+            limit_percent: 100
+        }],
+        "the nearest is the calmer of the two"
+    );
+    let calm = pool_using(&[Some(4.0), Some(4.0), Some(4.0)]);
+    assert_eq!(n_plus_one(&calm, &Policy::default()), Recovery::Recoverable);
+}
+
+#[test]
+fn what_nobody_has_measured_is_not_refused_on_a_guess() {
+    let unmeasured = pool_using(&[None, Some(5.0), Some(2.0)]);
+    assert_eq!(n_plus_one(&unmeasured, &Policy::default()), Recovery::Recoverable);
 }
 
 #[test]

@@ -274,3 +274,16 @@ fn before_and_after_say_whether_a_failure_could_be_recovered() {
     assert_eq!(*failures, 2);
     assert!(!stranded.is_empty());
 }
+
+#[test]
+fn failures_are_judged_in_a_pool_of_thousands_too() {
+    let machines = (0..300).map(|number| machine(number, 16, 24)).collect();
+    let instances = (0..3_000)
+        .map(|number| instance(number, number / 10, 1, 2, 0.1))
+        .collect();
+    let large = inventory(machines, instances);
+    let plan = drain(&pool(&large), machine_id(0), &DrainOptions::default()).unwrap();
+    assert_eq!(moves(&plan), 10);
+    assert_eq!(plan.before.recovery, Recovery::Recoverable);
+    assert_eq!(plan.after.recovery, Recovery::Recoverable);
+}

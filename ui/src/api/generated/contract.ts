@@ -596,7 +596,7 @@ at: Timestamp, };
 /**
  * A filter's name.
  */
-export type FilterName = "state" | "pin" | "hardware" | "engine" | "image" | "sites" | "tags" | "threads" | "vcpus" | "memory" | "disks" | "together" | "apart" | "neighbours" | "recovery";
+export type FilterName = "state" | "pin" | "hardware" | "engine" | "image" | "sites" | "tags" | "threads" | "vcpus" | "memory" | "cpu" | "disks" | "together" | "apart" | "neighbours" | "recovery";
 
 /**
  * Whether the CPU can run guests itself.

@@ -14,7 +14,7 @@ use super::question::Subject;
 use super::verdict::{NoPlace, no_place};
 use crate::Pool;
 use crate::state::{InstanceIndex, MachineIndex};
-use search::Search;
+use search::{Outcome, Search};
 
 /// An instance of a batch that finds no place beside the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -74,23 +74,12 @@ pub fn place_batch(
     instances: &[InstanceIndex],
     policy: &Policy,
 ) -> Result<Vec<(InstanceIndex, MachineIndex)>, Box<BatchFailure>> {
-    let mut waiting: Vec<InstanceIndex> = instances.to_vec();
-    waiting.retain(|instance| pool.instance(*instance).machine.is_none());
-    waiting.sort_unstable();
-    waiting.dedup();
-    let clusters = contradiction::clusters(pool, &waiting)
+    let waiting = waiting(pool, instances);
+    let mut search = search_for(pool, &waiting, policy, false)
         .map_err(|contradiction| Box::new(BatchFailure::Contradiction { contradiction }))?;
-    let mut search = Search::new(pool, policy, clusters);
     match search.run() {
-        search::Outcome::Placed => Ok(instances
-            .iter()
-            .filter_map(|instance| {
-                pool.instance(*instance)
-                    .machine
-                    .map(|machine| (*instance, machine))
-            })
-            .collect()),
-        search::Outcome::Failed { proven } => {
+        Outcome::Placed => Ok(places(pool, instances)),
+        Outcome::Failed { proven } => {
             let left = search.place_what_fits();
             let unplaced = left
                 .iter()
@@ -106,6 +95,44 @@ pub fn place_batch(
             }))
         }
     }
+}
+
+/// The same search where CPU must be expected to suffice, too, and where nobody asks why not. On failure the pool is as it was.
+pub(super) fn place_all_within_cpu(
+    pool: &mut Pool,
+    instances: &[InstanceIndex],
+    policy: &Policy,
+) -> Option<Vec<(InstanceIndex, MachineIndex)>> {
+    let waiting = waiting(pool, instances);
+    let mut search = search_for(pool, &waiting, policy, true).ok()?;
+    match search.run() {
+        Outcome::Placed => Some(places(pool, instances)),
+        Outcome::Failed { .. } => None,
+    }
+}
+
+/// Those that have no machine, each once.
+fn waiting(pool: &Pool, instances: &[InstanceIndex]) -> Vec<InstanceIndex> {
+    let mut waiting: Vec<InstanceIndex> = instances.to_vec();
+    waiting.retain(|instance| pool.instance(*instance).machine.is_none());
+    waiting.sort_unstable();
+    waiting.dedup();
+    waiting
+}
+
+fn search_for<'a>(
+    pool: &'a mut Pool,
+    waiting: &[InstanceIndex],
+    policy: &'a Policy,
+    within_cpu: bool,
+) -> Result<Search<'a>, Contradiction> {
+    let clusters = contradiction::clusters(pool, waiting)?;
+    Ok(Search::new(pool, policy, clusters, within_cpu))
+}
+
+fn places(pool: &Pool, instances: &[InstanceIndex]) -> Vec<(InstanceIndex, MachineIndex)> {
+    let place = |instance: &InstanceIndex| Some((*instance, pool.instance(*instance).machine?));
+    instances.iter().filter_map(place).collect()
 }
 
 fn unplaced(pool: &Pool, instance: InstanceIndex, policy: &Policy) -> Unplaced {

@@ -31,6 +31,8 @@ pub(super) struct Search<'a> {
     policy: &'a Policy,
     /// In the order in which they are placed.
     clusters: Vec<Cluster>,
+    /// Whether the CPU that is foretold must suffice.
+    within_cpu: bool,
 }
 
 /// One cluster's machines in a search that can go back.
@@ -40,7 +42,7 @@ struct Turn {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(pool: &'a mut Pool, policy: &'a Policy, mut clusters: Vec<Cluster>) -> Self {
+    pub fn new(pool: &'a mut Pool, policy: &'a Policy, mut clusters: Vec<Cluster>, within_cpu: bool) -> Self {
         for cluster in &mut clusters {
             // Stable: equals keep their order.
             cluster.sort_by(|a, b| size(pool, *b).total_cmp(&size(pool, *a)));
@@ -54,7 +56,14 @@ impl<'a> Search<'a> {
             pool,
             policy,
             clusters,
+            within_cpu,
         }
+    }
+
+    fn subject(&self, instance: InstanceIndex) -> Subject<'_> {
+        Subject::of(self.pool, instance)
+            .waking(self.policy.may_wake)
+            .within_cpu(self.within_cpu)
     }
 
     /// Places all clusters, or none.
@@ -102,7 +111,7 @@ impl<'a> Search<'a> {
         if let Some([instance]) = self.clusters.get(at).map(Vec::as_slice) {
             let instance = *instance;
             self.pool.refresh_index();
-            let machine = choose_machine(&Subject::of(self.pool, instance), self.policy);
+            let machine = choose_machine(&self.subject(instance), self.policy);
             if let Some(machine) = machine {
                 self.pool.seat(instance, machine);
             }
@@ -161,7 +170,7 @@ impl<'a> Search<'a> {
         let mut found = Vec::new();
         for among in [MACHINES_FIRST.max(most), usize::MAX] {
             self.pool.refresh_index();
-            let machines = best_machines(&Subject::of(self.pool, leader), self.policy, among);
+            let machines = best_machines(&self.subject(leader), self.policy, among);
             let all = machines.len() < among;
             found = machines;
             if !alone {
@@ -185,8 +194,7 @@ impl<'a> Search<'a> {
     fn seat(&mut self, at: usize, machine: MachineIndex) -> bool {
         let cluster = self.clusters.get(at).cloned().unwrap_or_default();
         for instance in &cluster {
-            let subject = Subject::of(self.pool, *instance).waking(self.policy.may_wake);
-            if !passes(&subject.on(machine)) {
+            if !passes(&self.subject(*instance).on(machine)) {
                 self.unseat(at);
                 return false;
             }

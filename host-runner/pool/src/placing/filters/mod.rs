@@ -1,6 +1,7 @@
 //! What a machine must offer. Each filter passes, or names its reason with the numbers; the host's admission has the last word.
 
 mod apart;
+mod cpu;
 mod disks;
 mod engine;
 mod hardware;
@@ -45,6 +46,9 @@ pub enum FilterName {
     Vcpus,
     /// The machine may promise that much more memory.
     Memory,
+    /// The machine's CPU is expected to suffice for the instance, too. Asked only about what would become of a failure (see
+    /// [`n_plus_one`](crate::placing::n_plus_one)).
+    Cpu,
     /// Each disk finds room in its storage.
     Disks,
     /// Those that the instance must be with are there.
@@ -83,6 +87,7 @@ pub const FILTERS: &[Filter] = &[
     filter(FilterName::Threads, threads::as_many_as_vcpus),
     filter(FilterName::Vcpus, vcpus::enough_to_promise),
     filter(FilterName::Memory, memory::enough_to_promise),
+    filter(FilterName::Cpu, cpu::expected_to_suffice),
     filter(FilterName::Disks, disks::find_room),
     filter(FilterName::Together, together::with_whom_it_must),
     filter(FilterName::Apart, apart::from_whom_it_must),
