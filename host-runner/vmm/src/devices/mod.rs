@@ -1,6 +1,8 @@
 //! What a guest finds in its machine.
 
 pub mod event_loop;
+pub mod hub;
+pub mod serial;
 pub mod virtio;
 
 use std::collections::BTreeSet;
