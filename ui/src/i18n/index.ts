@@ -3,6 +3,7 @@ import { initReactI18next } from 'react-i18next';
 
 import { formatMib } from '../domain/format';
 import { en, type Catalogue } from './en';
+import { zhCN } from './zh-CN';
 
 /** The window's languages, each named in itself. */
 export const LANGUAGES = [
@@ -21,20 +22,18 @@ export function resolveLanguage(chosen: string | null, preferred: readonly strin
   return 'en';
 }
 
-/** A language's words, read from the app's own files once it is spoken: no word waits for a network. */
-const CATALOGUES: Readonly<Record<LanguageTag, () => Promise<Catalogue>>> = {
-  // The language that all others fall back on is always at hand.
-  en: () => Promise.resolve(en),
-  'zh-CN': async () => (await import('./zh-CN')).zhCN,
-};
+/**
+ * Every language's words, all of them at hand. One that had to be read first would come a moment after the page: its first frame would
+ * be blank.
+ */
+const CATALOGUES: Readonly<Record<LanguageTag, Catalogue>> = { en, 'zh-CN': zhCN };
 
 /** Starts the words of one language. */
 export async function startWords(language: LanguageTag): Promise<i18n> {
-  const words = await CATALOGUES[language]();
   await i18next.use(initReactI18next).init({
     lng: language,
     fallbackLng: 'en',
-    resources: { en: { translation: en }, [language]: { translation: words } },
+    resources: { en: { translation: en }, [language]: { translation: CATALOGUES[language] } },
     keySeparator: false,
     nsSeparator: false,
     // React escapes what it renders; escaping twice would show entities.
@@ -49,7 +48,7 @@ export async function startWords(language: LanguageTag): Promise<i18n> {
 
 /** Changes the language of the running window. */
 export async function speak(language: LanguageTag): Promise<void> {
-  i18next.addResourceBundle(language, 'translation', await CATALOGUES[language]());
+  i18next.addResourceBundle(language, 'translation', CATALOGUES[language]);
   await i18next.changeLanguage(language);
   document.documentElement.lang = language;
 }
