@@ -1,27 +1,18 @@
-import { configure, render, screen, waitFor, within } from '@testing-library/react';
-import userEvent from '@testing-library/user-event';
+import { configure, screen, waitFor, within } from '@testing-library/react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { PlanStanding } from '../api/generated/contract';
 import { startWords } from '../i18n';
-import { idOf, SCENES } from '../platform/testing/scenes';
-import { ScriptedPlatform, type Script } from '../platform/testing/scripted';
-import { SessionProvider, startSession, type Session } from '../session';
-import { App } from './App';
+import { idOf } from '../platform/testing/scenes';
+import type { Session } from '../session';
+import { openScene } from '../testing/openScene';
 
 let session: Session;
 
-function open(scene: string, script: Partial<Script> = {}) {
-  const make = SCENES[scene];
-  if (!make) throw new Error(`there is no scene ${scene}`);
-  const platform = new ScriptedPlatform({ picture: make(), ...script });
-  session = startSession(platform, { theme: 'light', language: 'en', placement: 'spread' });
-  render(
-    <SessionProvider session={session}>
-      <App />
-    </SessionProvider>,
-  );
-  return { platform, user: userEvent.setup() };
+function open(...scene: Parameters<typeof openScene>) {
+  const opened = openScene(...scene);
+  session = opened.session;
+  return opened;
 }
 
 beforeEach(() => startWords('en'));

@@ -97,6 +97,7 @@ describe('everything that the contract can say has words', () => {
       'network',
       'ssh',
       'group',
+      'guest_user',
     ];
     names.forEach((name) => has(`capability.${name}`));
   });

@@ -179,7 +179,7 @@ function AddressStep({ form, onForm, onCancel, onSubmit }: AddressStepProps) {
       />
       <End>
         <Button kind="quiet" onClick={onCancel}>
-          {words.t('add.cancel')}
+          {words.t('dialog.cancel')}
         </Button>
         <Button kind="primary" type="submit" icon="arrow">
           {words.t('add.submit')}

@@ -3,9 +3,8 @@ import { useState } from 'react';
 import { machineNamer } from '../../domain/naming';
 import { editsFrom, UNCHANGED, whatIfProblem, type WhatIfForm } from '../../domain/whatIf';
 import { useWords } from '../../i18n/useWords';
-import { Button } from '../../primitives/Button';
-import { Dialog } from '../../primitives/Dialog';
 import { Choice, Field } from '../../primitives/Field';
+import { FormDialog } from '../../primitives/FormDialog';
 import { useSession } from '../../session';
 import styles from './WhatIf.module.css';
 
@@ -37,47 +36,34 @@ export function WhatIf() {
     void session.plans.make({ ask: 'what_if', edits });
   };
   return (
-    <Dialog
+    <FormDialog
       title={words.t('what_if.title')}
       line={words.t('what_if.line')}
       closeLabel={words.t('dialog.close')}
+      cancel={words.t('dialog.cancel')}
+      submit={{ label: words.t('what_if.submit'), why: edits ? undefined : words.t('what_if.nothing') }}
       onClose={close}
+      onSubmit={submit}
     >
-      <form
-        className={styles.form}
-        onSubmit={(event) => {
-          event.preventDefault();
-          submit();
-        }}
-      >
-        <Choice label={words.t('what_if.without')} value={form.without} onValue={set('without')} options={choices} />
-        <div className={styles.more}>
-          <Choice label={words.t('what_if.like')} value={form.like} onValue={set('like')} options={choices} />
-          <Field
-            inputMode="numeric"
-            label={words.t('what_if.count')}
-            value={form.count}
-            onValue={set('count')}
-            problem={problem('count')}
-          />
-        </div>
+      <Choice label={words.t('what_if.without')} value={form.without} onValue={set('without')} options={choices} />
+      <div className={styles.more}>
+        <Choice label={words.t('what_if.like')} value={form.like} onValue={set('like')} options={choices} />
         <Field
           inputMode="numeric"
-          label={words.t('what_if.percent')}
-          value={form.percent}
-          onValue={set('percent')}
-          problem={problem('percent')}
-          hint={words.t('what_if.percent.hint')}
+          label={words.t('what_if.count')}
+          value={form.count}
+          onValue={set('count')}
+          problem={problem('count')}
         />
-        <div className={styles.end}>
-          <Button kind="quiet" onClick={close}>
-            {words.t('add.cancel')}
-          </Button>
-          <Button kind="primary" type="submit" why={edits ? undefined : words.t('what_if.nothing')}>
-            {words.t('what_if.submit')}
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+      </div>
+      <Field
+        inputMode="numeric"
+        label={words.t('what_if.percent')}
+        value={form.percent}
+        onValue={set('percent')}
+        problem={problem('percent')}
+        hint={words.t('what_if.percent.hint')}
+      />
+    </FormDialog>
   );
 }

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useState } from 'react';
 
 import type { InstanceRequest, PoolMachine, Preview, Template } from '../../api/generated/contract';
 import { BATCH_MAX } from '../../domain/batch';
@@ -6,13 +6,14 @@ import { machineNamer } from '../../domain/naming';
 import { uuidV7 } from '../../domain/uuid';
 import { standingOf, verdictText } from '../../domain/verdict';
 import { useWords } from '../../i18n/useWords';
-import { Button } from '../../primitives/Button';
-import { Dialog } from '../../primitives/Dialog';
+import type { Platform } from '../../platform';
 import { Choice, Field } from '../../primitives/Field';
+import { FormDialog } from '../../primitives/FormDialog';
 import { useSession } from '../../session';
 import { imagesOf, initialForm, prefixOf, problemOf, requestFrom, type StartForm } from './form';
 import styles from './NewInstance.module.css';
 import { Places, useBatchPreview } from './Places';
+import { useAnswer } from './useAnswer';
 
 /** The same as a drag, with every number open to choice; each machine answers as one types. */
 export function NewInstance({ template }: { template: Template | undefined }) {
@@ -54,90 +55,66 @@ export function NewInstance({ template }: { template: Template | undefined }) {
     if (await session.instances.create(request, machine)) close();
   };
   return (
-    <Dialog
+    <FormDialog
       title={words.t('start.title')}
       line={words.t('start.line')}
       closeLabel={words.t('dialog.close')}
+      cancel={words.t('dialog.cancel')}
+      submit={{
+        label: several ? words.t('start.several.submit', { count }) : words.t('start.submit'),
+        icon: 'play',
+        why: ready ? undefined : words.t(several ? 'start.several.none' : 'map.water.none', { count }),
+      }}
       onClose={close}
+      onSubmit={() => void submit()}
     >
-      <form
-        className={styles.form}
-        onSubmit={(event) => {
-          event.preventDefault();
-          void submit();
-        }}
-      >
-        <Choice
-          label={words.t('start.image')}
-          value={form.image}
-          onValue={set('image')}
-          options={images.map((image) => ({ value: image.name, label: image.title }))}
-        />
+      <Choice
+        label={words.t('start.image')}
+        value={form.image}
+        onValue={set('image')}
+        options={images.map((image) => ({ value: image.name, label: image.title }))}
+      />
+      <Field
+        label={words.t('start.name')}
+        value={form.name}
+        onValue={set('name')}
+        problem={problem('name')}
+        hint={words.t('start.name.hint', { prefix: template?.name_prefix ?? prefixOf(form.image) })}
+      />
+      <div className={styles.numbers}>
+        <Field inputMode="numeric" label={words.t('start.vcpus')} value={form.vcpus} onValue={set('vcpus')} problem={problem('vcpus')} />
+        <Field inputMode="numeric" label={words.t('start.memory')} value={form.memory} onValue={set('memory')} problem={problem('memory')} />
         <Field
-          label={words.t('start.name')}
-          value={form.name}
-          onValue={set('name')}
-          problem={problem('name')}
-          hint={words.t('start.name.hint', { prefix: template?.name_prefix ?? prefixOf(form.image) })}
+          inputMode="numeric"
+          label={words.t('start.disk')}
+          value={form.disk}
+          onValue={set('disk')}
+          problem={problem('disk')}
+          hint={words.t('start.disk.hint')}
         />
-        <div className={styles.numbers}>
-          <Field inputMode="numeric" label={words.t('start.vcpus')} value={form.vcpus} onValue={set('vcpus')} problem={problem('vcpus')} />
-          <Field inputMode="numeric" label={words.t('start.memory')} value={form.memory} onValue={set('memory')} problem={problem('memory')} />
-          <Field
-            inputMode="numeric"
-            label={words.t('start.disk')}
-            value={form.disk}
-            onValue={set('disk')}
-            problem={problem('disk')}
-            hint={words.t('start.disk.hint')}
-          />
-        </div>
-        <div className={styles.several}>
-          <Field inputMode="numeric" label={words.t('start.count')} value={form.count} onValue={set('count')} problem={problem('count')} />
-          <label>
-            <input type="checkbox" checked={apart} disabled={!several} onChange={(event) => setApart(event.target.checked)} />
-            {words.t('start.apart')}
-          </label>
-        </div>
-        {batch ? (
-          <Places batch={batch} places={places} starting={starting} />
-        ) : (
-          <Machines machines={machines} preview={preview} request={request} chosen={machine} onChoose={setMachine} />
-        )}
-        <div className={styles.end}>
-          <Button kind="quiet" onClick={close}>
-            {words.t('add.cancel')}
-          </Button>
-          <Button kind="primary" icon="play" type="submit" why={ready ? undefined : words.t(several ? 'start.several.none' : 'map.water.none', { count })}>
-            {several ? words.t('start.several.submit', { count }) : words.t('start.submit')}
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+      </div>
+      <div className={styles.several}>
+        <Field inputMode="numeric" label={words.t('start.count')} value={form.count} onValue={set('count')} problem={problem('count')} />
+        <label>
+          <input type="checkbox" checked={apart} disabled={!several} onChange={(event) => setApart(event.target.checked)} />
+          {words.t('start.apart')}
+        </label>
+      </div>
+      {batch ? (
+        <Places batch={batch} places={places} starting={starting} />
+      ) : (
+        <Machines machines={machines} preview={preview} request={request} chosen={machine} onChoose={setMachine} />
+      )}
+    </FormDialog>
   );
 }
 
-/** Every machine's answer to the form as it stands; the last one while a new one is asked for. */
+/** Every machine's answer. */
 function usePreview(request: InstanceRequest | undefined): Preview | undefined {
-  const { platform } = useSession();
-  const [preview, setPreview] = useState<Preview | undefined>(undefined);
-  const asked = request && JSON.stringify(request);
-  useEffect(() => {
-    if (asked === undefined) return;
-    let wanted = true;
-    platform.call('placement_preview', { request: JSON.parse(asked) as InstanceRequest }).then(
-      (answer) => {
-        if (wanted) setPreview(answer);
-      },
-      // The start itself will say what is wrong; typing is not the moment for it.
-      () => undefined,
-    );
-    return () => {
-      wanted = false;
-    };
-  }, [platform, asked]);
-  return preview;
+  return useAnswer(request, askMachines);
 }
+
+const askMachines = (platform: Platform, request: InstanceRequest) => platform.call('placement_preview', { request });
 
 interface MachinesProps {
   machines: ReadonlyMap<string, PoolMachine>;

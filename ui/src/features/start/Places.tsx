@@ -1,11 +1,11 @@
-import { useEffect, useState } from 'react';
-
 import type { Batch, BatchPreview } from '../../api/generated/contract';
 import { batchRefusal, placesOf } from '../../domain/batch';
 import { machineNamer } from '../../domain/naming';
 import { useWords } from '../../i18n/useWords';
+import type { Platform } from '../../platform';
 import { useSession } from '../../session';
 import styles from './NewInstance.module.css';
+import { useAnswer } from './useAnswer';
 
 interface PlacesProps {
   batch: Batch;
@@ -46,24 +46,9 @@ export function Places({ batch, places, starting }: PlacesProps) {
   );
 }
 
-/** The answer to the form as it stands; the last one while a new one is asked for. */
+/** Where several would go. */
 export function useBatchPreview(batch: Batch | undefined): BatchPreview | undefined {
-  const { platform } = useSession();
-  const [places, setPlaces] = useState<BatchPreview | undefined>(undefined);
-  const asked = batch && JSON.stringify(batch);
-  useEffect(() => {
-    if (asked === undefined) return;
-    let wanted = true;
-    platform.call('batch_preview', { batch: JSON.parse(asked) as Batch }).then(
-      (answer) => {
-        if (wanted) setPlaces(answer);
-      },
-      // The start itself will say what is wrong; typing is not the moment for it.
-      () => undefined,
-    );
-    return () => {
-      wanted = false;
-    };
-  }, [platform, asked]);
-  return places;
+  return useAnswer(batch, askBatch);
 }
+
+const askBatch = (platform: Platform, batch: Batch) => platform.call('batch_preview', { batch });

@@ -54,6 +54,7 @@ export const machines = {
   'capability.network': 'Network of the guests',
   'capability.ssh': 'SSH access',
   'capability.group': 'Who may manage it',
+  'capability.guest_user': 'User that guests run as',
 
   'link.connecting': 'connecting',
   'link.connected': 'connected',
@@ -75,7 +76,6 @@ export const machines = {
   'add.key': 'Key file',
   'add.key.hint': 'empty: ~/.ssh/config, the SSH agent, then the usual files',
   'add.submit': 'Connect',
-  'add.cancel': 'Cancel',
   'add.back': 'Back',
   'add.connecting': 'Connecting to {{address}}…',
   'add.connecting.line': 'SSH key, login, then the host-runner.',

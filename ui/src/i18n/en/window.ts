@@ -47,4 +47,5 @@ export const window = {
   'toast.request': 'Request {{id}}',
 
   'dialog.close': 'Close',
+  'dialog.cancel': 'Cancel',
 } as const;

@@ -57,6 +57,7 @@ export const machines: InWords<typeof english> = {
   'capability.network': '客户机网络',
   'capability.ssh': 'SSH 访问',
   'capability.group': '谁可以管理',
+  'capability.guest_user': '运行客户机的用户',
 
   'link.connecting': '正在连接',
   'link.connected': '已连接',
@@ -78,7 +79,6 @@ export const machines: InWords<typeof english> = {
   'add.key': '密钥文件',
   'add.key.hint': '留空：依次使用 ~/.ssh/config、SSH 代理和常用文件',
   'add.submit': '连接',
-  'add.cancel': '取消',
   'add.back': '返回',
   'add.connecting': '正在连接 {{address}}…',
   'add.connecting.line': '先核对 SSH 密钥，再登录，然后找到 host-runner。',

@@ -50,4 +50,5 @@ export const window: InWords<typeof english> = {
   'toast.request': '请求 {{id}}',
 
   'dialog.close': '关闭',
+  'dialog.cancel': '取消',
 };
