@@ -2,7 +2,6 @@ import type {
   Changed,
   LeftOutReason,
   Move,
-  MoveReason,
   PlanAsk,
   PlanReport,
   PoolState,
@@ -59,15 +58,23 @@ function savedWatts(plan: Pick<PlanReport, 'before' | 'after'>): number {
   return Math.max(0, plan.before.power_w - plan.after.power_w);
 }
 
+/** Whether it goes on where it comes to; what has lost its machine is started there anew, and brings nothing along. */
+export function isCarried({ reason }: Pick<Move, 'reason'>): boolean {
+  return reason.reason !== 'recover' && reason.reason !== 'placed';
+}
+
 /** Why something is moved; undefined where the plan's title has said it. */
-export function moveReason(reason: MoveReason, from: string | null, nameOf: NameOf): Message | undefined {
+export function moveReason({ reason, from }: Pick<Move, 'reason' | 'from'>, nameOf: NameOf): Message | undefined {
   switch (reason.reason) {
     case 'drain':
       return undefined;
     case 'recover':
       return { key: 'plan.reason.recover' };
     case 'balance':
-      return { key: 'plan.reason.balance', values: { points: points(reason.gain) } };
+      // Half of an exchange may gain nothing by itself.
+      return points(reason.gain) > 0
+        ? { key: 'plan.reason.balance', values: { points: points(reason.gain) } }
+        : { key: 'plan.reason.exchange' };
     case 'overload':
       return { key: 'plan.reason.overload', values: { percent: Math.round(reason.load * 100) } };
     case 'empty_for_sleep':
@@ -75,7 +82,7 @@ export function moveReason(reason: MoveReason, from: string | null, nameOf: Name
     case 'makes_room':
       return { key: 'plan.reason.makes_room', values: { instance: nameOf(reason.instance) } };
     case 'placed':
-      return { key: 'plan.reason.placed' };
+      return { key: from === null ? 'plan.reason.placed' : 'plan.reason.recover' };
     case 'breaks_rule':
       return refusalText(reason.rule, from === null ? '' : nameOf(from));
   }
@@ -84,6 +91,28 @@ export function moveReason(reason: MoveReason, from: string | null, nameOf: Name
 /** Loads as people read them: percentage points, to a tenth. */
 function points(share: number): number {
   return Math.round(share * 1000) / 10;
+}
+
+/** What stays, and why: those that share their reasons stand together. */
+export interface LeftOutGroup {
+  /** Empty where it is about the pool as a whole. */
+  readonly names: readonly string[];
+  readonly reasons: readonly Message[];
+}
+
+/** What a plan leaves where it is, the first reason first. What it moves once is told there, though a second move would not pay. */
+export function leftOutGroups(plan: Pick<PlanReport, 'left_out' | 'steps'>, nameOf: NameOf): readonly LeftOutGroup[] {
+  const moved = new Set(movesOf(plan).map((move) => move.instance));
+  const groups = new Map<string, { names: string[]; reasons: readonly Message[] }>();
+  for (const left of plan.left_out) {
+    if (left.instance !== null && moved.has(left.instance)) continue;
+    const reasons = leftOutText(left.reason, nameOf);
+    const key = JSON.stringify(reasons);
+    const group = groups.get(key) ?? { names: [], reasons };
+    if (left.name !== null) group.names.push(left.name);
+    groups.set(key, group);
+  }
+  return [...groups.values()];
 }
 
 /** Why something stays where it is. Where no other machine can take it, the nearest one's reasons say more. */
@@ -98,6 +127,7 @@ export function leftOutText(reason: LeftOutReason, nameOf: NameOf): readonly Mes
     case 'cooldown':
       return [{ key: 'plan.left.cooldown', values: { count: Math.ceil(reason.remaining_s / 60) } }];
     case 'gain_too_small':
+      if (points(reason.gain) <= 0) return [{ key: 'plan.left.gain_none' }];
       return [
         { key: 'plan.left.gain_too_small', values: { gain: points(reason.gain), needed: points(reason.needed) } },
       ];

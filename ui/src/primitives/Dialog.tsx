@@ -27,7 +27,11 @@ export function Dialog({ title, line, closeLabel, onClose, children, alarm = fal
   useEffect(() => {
     const element = dialog.current;
     const before = document.activeElement;
-    if (element && !element.open) element.showModal();
+    if (element && !element.open) {
+      element.showModal();
+      // By itself it would be the first button, the one that closes.
+      element.querySelector<HTMLElement>('form :is(input, select, textarea)')?.focus();
+    }
     return () => {
       element?.close();
       if (before instanceof HTMLElement) before.focus();

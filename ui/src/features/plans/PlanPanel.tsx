@@ -1,4 +1,4 @@
-import type { MadePlan, Move, PlanAsk, PlanReport, PowerChange } from '../../api/generated/contract';
+import type { MadePlan, Move, PlanAsk, PlanReport, PowerChange, Recovery } from '../../api/generated/contract';
 import { errorWords } from '../../domain/errors';
 import { formatDuration, formatShare } from '../../domain/format';
 import {
@@ -6,7 +6,8 @@ import {
   durationOf,
   figuresOf,
   headline,
-  leftOutText,
+  isCarried,
+  leftOutGroups,
   moveReason,
   movesOf,
   noPlace,
@@ -94,6 +95,10 @@ function Made({ ask, made: { report, added } }: { ask: PlanAsk; made: MadePlan }
           <Button kind="primary" icon="play" why={words.t('plan.apply.why')}>
             {words.t('plan.apply')}
           </Button>
+          {/* Nobody should have to point at a button to learn why it is dead. */}
+          <p className={styles.quiet} aria-hidden="true">
+            {words.t('plan.apply.why')}
+          </p>
         </div>
       )}
       <p className={styles.found}>
@@ -158,7 +163,6 @@ function figureText(figure: Figure, value: number, words: Words): string {
 /** The pool before and after; what stays the same is said once. */
 function Figures({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
   const words = useWords();
-  const recovery = [plan.before.recovery, plan.after.recovery].map((one) => words.say(recoveryText(one, nameOf)));
   return (
     <Section title={words.t('plan.figures')}>
       <table className={styles.figures}>
@@ -173,21 +177,53 @@ function Figures({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
           {figuresOf(plan).map((figure) => {
             const [before, after] = [figureText(figure, figure.before, words), figureText(figure, figure.after, words)];
             return (
-              <tr key={figure.name} data-same={before === after}>
+              <tr key={figure.name}>
                 <th scope="row">{words.t(`plan.figure.${figure.name}`)}</th>
-                <td>{before}</td>
-                <td>{after}</td>
+                {before === after ? (
+                  <td colSpan={2}>{before}</td>
+                ) : (
+                  <>
+                    <td>{before}</td>
+                    <td>
+                      <Icon name="arrow" size={12} />
+                      {after}
+                    </td>
+                  </>
+                )}
               </tr>
             );
           })}
         </tbody>
       </table>
-      <p className={styles.recovery}>
-        {recovery[0] === recovery[1]
-          ? words.t('plan.recovery.same', { recovery: recovery[0] ?? '' })
-          : words.t('plan.recovery.change', { before: recovery[0] ?? '', after: recovery[1] ?? '' })}
-      </p>
+      <Verdict before={plan.before.recovery} after={plan.after.recovery} nameOf={nameOf} />
     </Section>
+  );
+}
+
+/** Whether a failure can be borne, before and after, each with its mark; said once where the plan changes nothing. */
+function Verdict({ before, after, nameOf }: { before: Recovery; after: Recovery; nameOf: NameOf }) {
+  const words = useWords();
+  const [was, is] = [before, after].map((recovery) => ({
+    tone: recovery.verdict,
+    text: words.say(recoveryText(recovery, nameOf)),
+  }));
+  if (!was || !is) return null;
+  const lines =
+    was.text === is.text
+      ? [{ tone: is.tone, text: words.t('plan.recovery.same', { recovery: is.text }) }]
+      : [
+          { tone: was.tone, text: words.t('plan.recovery.before', { recovery: was.text }) },
+          { tone: is.tone, text: words.t('plan.recovery.after', { recovery: is.text }) },
+        ];
+  return (
+    <ul className={styles.verdict}>
+      {lines.map(({ tone, text }) => (
+        <li key={text} data-tone={tone}>
+          <i aria-hidden="true" />
+          {text}
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -232,7 +268,8 @@ function Steps({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
 
 function MoveLine({ move, nameOf }: { move: Move; nameOf: NameOf }) {
   const words = useWords();
-  const reason = moveReason(move.reason, move.from, nameOf);
+  const reason = moveReason(move, nameOf);
+  const carried = isCarried(move);
   return (
     <li className={styles.move}>
       <p>
@@ -242,10 +279,8 @@ function MoveLine({ move, nameOf }: { move: Move; nameOf: NameOf }) {
         <span>{nameOf(move.to)}</span>
       </p>
       <small>
-        {/* What is started anew is not moved: nothing is carried over from where it was. */}
-        {move.reason.reason !== 'recover' &&
-          words.t(`plan.how.${move.how}`, { duration: formatDuration(move.duration_s * 1000, words.locale) })}
-        {move.reason.reason !== 'recover' && reason && ' · '}
+        {carried && words.t(`plan.how.${move.how}`, { duration: formatDuration(move.duration_s * 1000, words.locale) })}
+        {carried && reason && ' · '}
         {reason && words.say(reason)}
       </small>
     </li>
@@ -255,17 +290,21 @@ function MoveLine({ move, nameOf }: { move: Move; nameOf: NameOf }) {
 /** More of them are counted, not listed. */
 const LEFT_OUT_MAX = 12;
 
+/** Of those that share a reason, more are counted, not named. */
+const NAMES_MAX = 6;
+
 function LeftOutList({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
   const words = useWords();
-  if (plan.left_out.length === 0) return null;
-  const hidden = plan.left_out.length - LEFT_OUT_MAX;
+  const groups = leftOutGroups(plan, nameOf);
+  if (groups.length === 0) return null;
+  const hidden = groups.slice(LEFT_OUT_MAX).reduce((sum, { names }) => sum + Math.max(1, names.length), 0);
   return (
     <Section title={words.t('plan.left')}>
       <ul className={styles.left}>
-        {plan.left_out.slice(0, LEFT_OUT_MAX).map((left) => (
-          <li key={left.instance ?? JSON.stringify(left.reason)}>
-            {left.name !== null && <b>{left.name}</b>}
-            {leftOutText(left.reason, nameOf).map((reason) => (
+        {groups.slice(0, LEFT_OUT_MAX).map(({ names, reasons }) => (
+          <li key={JSON.stringify(reasons)}>
+            {names.length > 0 && <b>{namesText(names, words)}</b>}
+            {reasons.map((reason) => (
               <p key={reason.key}>{words.say(reason)}</p>
             ))}
           </li>
@@ -274,4 +313,11 @@ function LeftOutList({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
       {hidden > 0 && <p className={styles.quiet}>{words.t('why.more', { count: hidden })}</p>}
     </Section>
   );
+}
+
+function namesText(names: readonly string[], words: Words): string {
+  const more = names.length - NAMES_MAX;
+  const shown = names.slice(0, NAMES_MAX);
+  if (more > 0) shown.push(words.t('plan.left.others', { count: more }));
+  return new Intl.ListFormat(words.locale, { type: 'conjunction' }).format(shown);
 }

@@ -45,7 +45,7 @@ export function Safety() {
       onClick={() => void session.plans.make({ ask: 'failure', machine: failure })}
     >
       <i aria-hidden="true" />
-      <span>{trouble ? words.t('recovery.stranding.short', { machine: nameOf(failure) }) : text}</span>
+      <span>{words.t('recovery.stranding.short', { machine: nameOf(failure) })}</span>
     </button>
   );
 }

@@ -12,7 +12,7 @@ export const map = {
   'recovery.any': 'any one machine may fail',
   'recovery.any.title': 'Whichever machine fails, its instances find room on the others',
   'recovery.any.more': 'Tried on paper with each of the {{count}} machines: whichever fails, its instances find room on the others.',
-  'recovery.stranding.short': '{{machine}} may not fail',
+  'recovery.stranding.short': 'no room if {{machine}} fails',
   'recovery.not_judged': 'nobody has looked whether a machine may fail',
   'recovery.stranding_one': 'if {{machine}} fails, 1 instance finds no room',
   'recovery.stranding_other': 'if {{machine}} fails, {{count}} instances find no room',

@@ -31,7 +31,7 @@ export const placement = {
   'refusal.storage_full': 'needs {{needed, mib}} in {{storage}}, {{machine}} has {{free, mib}} free there',
   'refusal.storage_missing': '{{machine}} has no storage {{storage}}',
   'refusal.too_many_vcpus_promised': 'needs {{needed}} vCPUs, {{machine}} can promise {{left}} more of {{limit}}',
-  'refusal.too_busy': '{{machine}} would be {{expected}} % busy, at most {{limit}} % is allowed',
+  'refusal.too_busy': '{{machine}} would be {{expected}}% busy, at most {{limit}}% is allowed',
   'refusal.tag_missing': '{{machine}} lacks the tag {{tag}}',
   'refusal.tag_forbidden': '{{machine}} has the tag {{tag}}, which it keeps away from',
   'refusal.site_wrong': 'belongs at {{wanted}}, {{machine}} stands at {{has}}',

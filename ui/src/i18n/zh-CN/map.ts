@@ -15,7 +15,7 @@ export const map: InWords<typeof english> = {
   'recovery.any': '任意一台机器都可以出故障',
   'recovery.any.title': '无论哪台机器出故障，其实例都能在其他机器上找到空间',
   'recovery.any.more': '已逐一推演 {{count}} 台机器：无论哪台出故障，其实例都能在其他机器上找到空间。',
-  'recovery.stranding.short': '{{machine}} 不能出故障',
+  'recovery.stranding.short': '{{machine}} 出故障时空间不够',
   'recovery.not_judged': '尚未判断机器能否出故障',
   'recovery.stranding_one': '如果 {{machine}} 出故障，1 个实例无处安放',
   'recovery.stranding_other': '如果 {{machine}} 出故障，{{count}} 个实例无处安放',
