@@ -157,6 +157,19 @@ impl Hub {
         Ok(hub)
     }
 
+    /// A console without viewers, for fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn quiet() -> io::Result<Self> {
+        Self::new(None, 0)
+    }
+
+    /// Types without a viewer, for fuzzing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn type_in(&self, bytes: &[u8]) {
+        lock(&self.state).typed.extend(bytes);
+        self.typed.store(!bytes.is_empty(), Ordering::Release);
+    }
+
     fn watch(&self, descriptor: RawFd, token: u64, events: EventSet) -> io::Result<()> {
         self.epoll
             .ctl(ControlOperation::Add, descriptor, EpollEvent::new(events, token))

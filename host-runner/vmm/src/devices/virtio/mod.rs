@@ -2,8 +2,13 @@
 //!
 //! Source: Virtual I/O Device (VIRTIO) 1.2, OASIS; section numbers below are of that document.
 
+pub mod console;
+pub mod entropy;
 pub mod interrupt;
 pub mod mmio;
+pub mod ring;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod testing;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
