@@ -1,0 +1,140 @@
+//! What is in a disk's file, for threads that work on it.
+
+use std::fs::File;
+use std::io;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::SECTOR;
+use super::task::{Segment, Task};
+use super::vectors::Vectors;
+use crate::memory::GuestMemory;
+
+/// The contents of a disk. Several threads may run tasks on it at once.
+#[derive(Debug)]
+pub enum Image {
+    /// The file is the disk.
+    Raw(File),
+}
+
+/// Why a disk does not grow.
+#[derive(Debug, thiserror::Error)]
+pub enum GrowError {
+    /// That is no size for this disk.
+    #[error(
+        "a disk of {now} bytes does not become one of {wanted}: it grows, in whole sectors of {SECTOR} bytes"
+    )]
+    Size {
+        /// Its size, in bytes.
+        now: u64,
+        /// The size that was asked for, in bytes.
+        wanted: u64,
+    },
+    /// It may not be written.
+    #[error("the disk is read-only, and its file is not that large")]
+    ReadOnly,
+    /// The device behind it ends before.
+    #[error("the block device has {bytes} bytes; make it larger first")]
+    Device {
+        /// The size of the device, in bytes.
+        bytes: u64,
+    },
+    /// The file did not take it.
+    #[error("cannot make the disk's file larger")]
+    File(#[source] io::Error),
+}
+
+impl Image {
+    /// Makes the disk larger, to `bytes`, whole sectors. What is new reads as zeroes.
+    pub fn grow(&self, bytes: u64, read_only: bool) -> Result<(), GrowError> {
+        match self {
+            Self::Raw(file) => grow_raw(file, bytes, read_only),
+        }
+    }
+
+    /// Carries out one task, and returns when it has ended.
+    ///
+    /// What is read into guest memory may not be in the memory's log of writes: that is left to the caller.
+    pub fn run(&self, task: Task, data: &[Segment], memory: &GuestMemory) -> io::Result<()> {
+        match self {
+            Self::Raw(file) => run_raw(file, task, data, memory),
+        }
+    }
+}
+
+fn grow_raw(file: &File, bytes: u64, read_only: bool) -> Result<(), GrowError> {
+    let metadata = file.metadata().map_err(GrowError::File)?;
+    let now = super::open::size(file, &metadata).map_err(GrowError::File)?;
+    if bytes <= now {
+        // Somebody has done it already.
+        return Ok(());
+    }
+    if !metadata.is_file() {
+        return Err(GrowError::Device { bytes: now });
+    }
+    if read_only {
+        return Err(GrowError::ReadOnly);
+    }
+    file.set_len(bytes).map_err(GrowError::File)
+}
+
+fn run_raw(file: &File, task: Task, data: &[Segment], memory: &GuestMemory) -> io::Result<()> {
+    let mut vectors = Vectors::default();
+    vectors.fill(memory, data).map_err(io::Error::other)?;
+    match task {
+        Task::Read { offset } => vectors.read_from(file, offset),
+        Task::Write { offset, durable } => vectors.write_to(file, offset, durable),
+        Task::Flush => file.sync_data(),
+        Task::Discard {
+            offset,
+            length,
+            durable,
+        } => {
+            match allocate(file, FallocateFlags::PUNCH_HOLE, offset, length) {
+                // A hint that is not taken.
+                Err(Errno::OPNOTSUPP) => return Ok(()),
+                punched => punched?,
+            }
+            settle(file, durable)
+        }
+        Task::Zero {
+            offset,
+            length,
+            unmap,
+            durable,
+        } => {
+            let mode = if unmap {
+                FallocateFlags::PUNCH_HOLE
+            } else {
+                FallocateFlags::ZERO_RANGE
+            };
+            match allocate(file, mode, offset, length) {
+                Err(Errno::OPNOTSUPP) => write_zeroes(file, offset, length)?,
+                zeroed => zeroed?,
+            }
+            settle(file, durable)
+        }
+    }
+}
+
+fn allocate(file: &File, mode: FallocateFlags, offset: u64, length: u64) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| {
+        rustix::fs::fallocate(file, mode | FallocateFlags::KEEP_SIZE, offset, length)
+    })
+}
+
+fn write_zeroes(file: &File, mut offset: u64, length: u64) -> io::Result<()> {
+    let mut vectors = Vectors::default();
+    let end = offset.saturating_add(length);
+    while offset < end {
+        let given = vectors.zeroes(end - offset);
+        vectors.write_to(file, offset, false)?;
+        offset += given;
+    }
+    Ok(())
+}
+
+fn settle(file: &File, durable: bool) -> io::Result<()> {
+    if durable { file.sync_data() } else { Ok(()) }
+}

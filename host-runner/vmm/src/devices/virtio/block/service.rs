@@ -1,0 +1,334 @@
+//! Requests on their way: out of the rings, to the engine, and back.
+//!
+//! A request is taken only when there is a free slot for it and the disk's limit allows it; until then it stays in the available ring.
+
+use std::sync::Arc;
+
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::request::{self, Command, Request, Status};
+use super::task::{Completion, Segment, Task};
+use super::vectors::mark_written;
+use super::{Block, SLOTS};
+use crate::devices::virtio::Interrupt;
+use crate::memory::GuestMemory;
+
+/// How many requests of one queue are taken before another one, or another device, has its turn.
+const TURN: usize = 256;
+/// How often a call looks at the queues again because completions have made room.
+const ROUNDS: usize = 4;
+/// How long an identity is, in bytes.
+const ID_BYTES: usize = virtio_bindings::virtio_blk::VIRTIO_BLK_ID_BYTES as usize;
+
+/// What a disk has while a driver uses it.
+pub struct Active {
+    pub memory: Arc<GuestMemory>,
+    pub interrupt: Arc<Interrupt>,
+    pub lanes: Vec<Lane>,
+    pub features: u64,
+    pub paused: bool,
+    /// The limit is reached: nothing is taken until its timer wakes the device.
+    pub throttled: bool,
+}
+
+/// A queue.
+pub struct Lane {
+    pub queue: Queue,
+    /// The guest's kick, which also brings the device thread here.
+    pub event: Arc<EventFd>,
+    /// There may be requests that have not been looked at.
+    work: bool,
+    /// The ring made no sense; until a reset it is left alone.
+    broken: bool,
+    /// Something was put into the used ring that the driver may not know of.
+    used: bool,
+}
+
+/// A request that the engine has.
+pub struct Flight {
+    lane: usize,
+    head: u16,
+    status: GuestAddress,
+    task: Task,
+    data: Vec<Segment>,
+    length: u64,
+}
+
+impl Lane {
+    /// A queue whose guest may have put something into it.
+    pub fn new(queue: Queue, event: Arc<EventFd>) -> Self {
+        Self {
+            queue,
+            event,
+            work: false,
+            broken: false,
+            used: false,
+        }
+    }
+
+    /// There may be work.
+    pub fn look(&mut self) {
+        self.work = self.queue.ready() && !self.broken;
+    }
+
+    /// Brings the device thread here.
+    pub fn kick(&self) {
+        let _full_counter_is_a_kick_too = self.event.write(1);
+    }
+
+    fn stop(&mut self, device: &str, error: &virtio_queue::Error) {
+        crate::devices::once(device, &format_args!("{device}: a queue is stopped: {error}"));
+        self.work = false;
+        self.broken = true;
+    }
+
+    fn answer(&mut self, memory: &GuestMemory, head: u16, length: u32, device: &str) {
+        self.used = true;
+        if let Err(error) = self.queue.add_used(memory, head, length) {
+            self.stop(device, &error);
+        }
+    }
+}
+
+impl Active {
+    fn may_take(&self) -> bool {
+        !self.paused && !self.throttled && self.lanes.iter().any(|lane| lane.work)
+    }
+
+    /// One interrupt for all that was used, if the driver wants it.
+    fn notify(&mut self) {
+        let mut wanted = false;
+        for lane in &mut self.lanes {
+            if std::mem::take(&mut lane.used) {
+                // A ring that cannot be read: rather once too often.
+                wanted |= lane.queue.needs_notification(&*self.memory).unwrap_or(true);
+            }
+        }
+        if wanted {
+            self.interrupt.used();
+        }
+    }
+}
+
+impl Block {
+    /// Takes what there is, hands it on, and answers what has ended.
+    pub(super) fn work(&mut self) {
+        for _ in 0..ROUNDS {
+            self.take();
+            self.engine.submit();
+            self.finish();
+            if let Some(active) = &mut self.active {
+                active.notify();
+            }
+            if !self.can_go_on() {
+                return;
+            }
+        }
+        // There is more. It waits for its turn behind the other devices.
+        if let Some(active) = &self.active {
+            for lane in active.lanes.iter().filter(|lane| lane.work) {
+                lane.kick();
+            }
+        }
+    }
+
+    fn can_go_on(&self) -> bool {
+        !self.free.is_empty() && self.active.as_ref().is_some_and(Active::may_take)
+    }
+
+    fn take(&mut self) {
+        let lanes = self.active.as_ref().map_or(0, |active| active.lanes.len());
+        for lane in 0..lanes {
+            for _ in 0..TURN {
+                if !self.can_go_on() || !self.take_one(lane) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes one request of a queue. False when there is none to be taken at present.
+    fn take_one(&mut self, at: usize) -> bool {
+        let device = Arc::clone(&self.name);
+        let rules = self.rules();
+        let Some(active) = &mut self.active else {
+            return false;
+        };
+        let memory = Arc::clone(&active.memory);
+        let Some(lane) = active.lanes.get_mut(at).filter(|lane| lane.work) else {
+            return false;
+        };
+        let chain = match lane.queue.iter(&*memory) {
+            Ok(mut chains) => chains.next(),
+            Err(error) => {
+                lane.stop(&device, &error);
+                return false;
+            }
+        };
+        let Some(chain) = chain else {
+            // From here on the guest kicks again; what it added in between is looked at now.
+            match lane.queue.enable_notification(&*memory) {
+                Ok(more) => lane.work = more,
+                Err(error) => lane.stop(&device, &error),
+            }
+            return lane.work;
+        };
+        let head = chain.head_index();
+        let request = match request::parse(chain, &memory, &rules) {
+            Ok(request) => request,
+            Err(error) => {
+                crate::devices::once(&device, &format_args!("{device}: {error}"));
+                self.stats.errors += 1;
+                lane.answer(&memory, head, 0, &device);
+                return true;
+            }
+        };
+        if !self.limiter.take(1, request.length) {
+            lane.queue.go_to_previous_position();
+            active.throttled = true;
+            self.stats.throttled += 1;
+            return false;
+        }
+        let _no_kick_is_needed_while_we_look = lane.queue.disable_notification(&*memory);
+        self.begin(at, head, request, &memory, &device);
+        true
+    }
+
+    fn begin(&mut self, lane: usize, head: u16, request: Request, memory: &GuestMemory, device: &str) {
+        let status = match request.command {
+            Command::Run(task) => {
+                let Some(slot) = self.free.pop() else {
+                    return;
+                };
+                match self.engine.begin(slot, task, &request.data) {
+                    Ok(()) => {
+                        if let Some(place) = self.flights.get_mut(usize::from(slot)) {
+                            *place = Some(Flight {
+                                lane,
+                                head,
+                                status: request.status,
+                                task,
+                                data: request.data,
+                                length: request.length,
+                            });
+                        }
+                        return;
+                    }
+                    Err(error) => {
+                        crate::devices::once(
+                            device,
+                            &format_args!("{device}: cannot begin a request: {error}"),
+                        );
+                        self.free.push(slot);
+                        Status::Failed
+                    }
+                }
+            }
+            Command::Identify => identify(&self.id, &request.data, memory),
+            Command::Answer(status) => status,
+        };
+        if status != Status::Ok {
+            self.stats.errors += 1;
+        }
+        let written = match (&request.command, status) {
+            (Command::Identify, Status::Ok) => request.length.min(ID_BYTES as u64),
+            _ => 0,
+        };
+        self.answer(lane, head, request.status, status, written);
+    }
+
+    /// Answers what the engine has ended. True when there was something.
+    pub(super) fn finish(&mut self) -> bool {
+        let mut any = false;
+        while let Some(completion) = self.engine.take_completion() {
+            any = true;
+            self.complete(completion);
+        }
+        // Tasks that have to go on.
+        self.engine.submit();
+        any
+    }
+
+    fn complete(&mut self, Completion { slot, result }: Completion) {
+        let Some(flight) = self.flights.get_mut(usize::from(slot)).and_then(Option::take) else {
+            return;
+        };
+        debug_assert!(self.free.len() < usize::from(SLOTS));
+        self.free.push(slot);
+        let Some(active) = &self.active else {
+            return;
+        };
+        let read = matches!(flight.task, Task::Read { .. });
+        if read {
+            // Also what a failure left half done has been written.
+            mark_written(&active.memory, &flight.data);
+        }
+        let status = match result {
+            Ok(()) => {
+                self.stats.count(flight.task, flight.length);
+                Status::Ok
+            }
+            Err(error) => {
+                let device = Arc::clone(&self.name);
+                crate::devices::once(
+                    &format!("{device} {:?}", error.kind()),
+                    &format_args!("{device}: {error}"),
+                );
+                self.stats.errors += 1;
+                Status::Failed
+            }
+        };
+        let written = if read && status == Status::Ok {
+            flight.length
+        } else {
+            0
+        };
+        self.answer(flight.lane, flight.head, flight.status, status, written);
+    }
+
+    /// Puts a request into the used ring, `written` bytes and a status after it was taken.
+    fn answer(&mut self, lane: usize, head: u16, address: GuestAddress, status: Status, written: u64) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        let memory = Arc::clone(&active.memory);
+        let Some(lane) = active.lanes.get_mut(lane) else {
+            return;
+        };
+        let stored = memory.write_obj(status.byte(), address);
+        debug_assert!(stored.is_ok(), "the address has been checked");
+        // A chain has less than 2^32 bytes, of which one is the status.
+        let length = u32::try_from(written).unwrap_or(u32::MAX).saturating_add(1);
+        lane.answer(&memory, head, length, &self.name);
+    }
+
+    /// Waits until nothing is under way, and answers it.
+    pub(super) fn drain(&mut self) {
+        while self.engine.under_way() > 0 {
+            self.engine.wait();
+            self.finish();
+        }
+        if let Some(active) = &mut self.active {
+            active.notify();
+        }
+    }
+}
+
+/// Writes the serial number into the data, as much as there is room for, with zeroes behind it.
+fn identify(id: &str, data: &[Segment], memory: &GuestMemory) -> Status {
+    let mut bytes = [0; ID_BYTES];
+    for (byte, value) in bytes.iter_mut().zip(id.bytes()) {
+        *byte = value;
+    }
+    let mut rest = bytes.as_slice();
+    for segment in data {
+        let (now, later) = rest.split_at(rest.len().min(segment.bytes()));
+        if memory.write_slice(now, segment.address).is_err() {
+            return Status::Failed;
+        }
+        rest = later;
+    }
+    Status::Ok
+}

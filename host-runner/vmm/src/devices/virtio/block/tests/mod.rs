@@ -1,0 +1,4 @@
+//! What a disk does for its driver.
+
+mod guest;
+mod serving;
