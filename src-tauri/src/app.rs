@@ -61,6 +61,7 @@ impl App {
             }
         });
         app.recall_loads(&saved).await?;
+        app.recall_sights().await?;
         for machine in saved {
             app.machines.join(machine, Answers::default(), None);
         }
@@ -78,6 +79,17 @@ impl App {
                 if machines.iter().any(|known| known.id == machine) {
                     picture.remember_machine_load(machine, at, share);
                 }
+            }
+        });
+        Ok(())
+    }
+
+    /// Where instances were before this start: one that was moved meanwhile is known by it.
+    async fn recall_sights(&self) -> Result<(), HistoryError> {
+        let sights = self.history.sights().await?;
+        self.pool.change(|picture| {
+            for sight in sights {
+                picture.recall_sight(sight);
             }
         });
         Ok(())
@@ -166,9 +178,11 @@ impl App {
 
     /// Shows an instance that a host has just said yes to, unless its events were faster.
     pub(crate) async fn show_created(&self, machine: Uuid, instance: &Instance) {
-        let observed = self
-            .pool
-            .change(|picture| picture.show_created(machine, instance));
+        let (observed, sights) = self.pool.change(|picture| {
+            let observed = picture.show_created(machine, instance, clock::now());
+            (observed, picture.take_sights())
+        });
+        self.recorder.seen(sights).await;
         if let Some(name) = self.machine_name(machine) {
             self.recorder.observed(&name, observed).await;
         }

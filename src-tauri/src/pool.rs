@@ -7,6 +7,7 @@
 mod inventory;
 mod picture;
 mod usage;
+mod whereabouts;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 pub use inventory::PastCarried;
 pub use picture::{LivePicture, MEASURED_PER_PUSH, SameMachine, Urgency};
 pub use usage::{MEANS_MAX, STEP_S};
+pub use whereabouts::Sight;
 
 use crate::contract::{ActivityEntry, PoolChange, PoolPicture, WindowEvent};
 

@@ -14,7 +14,7 @@ use crate::activity::Observed;
 use crate::clock;
 use crate::contract::ActivityKind;
 use crate::history::{History, NewEntry, UsageSample};
-use crate::pool::Pool;
+use crate::pool::{Pool, Sight};
 
 /// How many notes wait for the disk. Who tells waits then; measurements are dropped.
 const NOTES_WAITING_MAX: usize = 1024;
@@ -46,6 +46,7 @@ struct Request {
 enum Note {
     Entry(Box<NewEntry>),
     Usage(Uuid, UsageSample),
+    Sights(Vec<Sight>),
 }
 
 /// The task's half; see [`RecorderTask::run`].
@@ -111,6 +112,13 @@ impl Recorder {
         }
     }
 
+    /// Tells where instances were seen.
+    pub async fn seen(&self, sights: Vec<Sight>) {
+        if !sights.is_empty() {
+            self.send(Note::Sights(sights)).await;
+        }
+    }
+
     /// Tells about a machine.
     pub async fn machine(&self, kind: ActivityKind, machine: &str, error: Option<ApiError>) {
         self.tell(NewEntry {
@@ -151,8 +159,12 @@ impl Recorder {
     }
 
     async fn tell(&self, entry: NewEntry) {
-        if self.notes.send(Note::Entry(Box::new(entry))).await.is_err() {
-            tracing::debug!("the activity list is closed");
+        self.send(Note::Entry(Box::new(entry))).await;
+    }
+
+    async fn send(&self, note: Note) {
+        if self.notes.send(note).await.is_err() {
+            tracing::debug!("the recorder has ended");
         }
     }
 
@@ -201,6 +213,7 @@ impl RecorderTask {
         match note {
             Note::Entry(entry) => self.write(*entry).await,
             Note::Usage(machine, sample) => self.take(machine, sample),
+            Note::Sights(sights) => self.write_sights(&sights).await,
         }
     }
 
@@ -211,6 +224,15 @@ impl RecorderTask {
                 error = &error as &dyn std::error::Error,
                 "a line of the activity list is lost"
             ),
+        }
+    }
+
+    async fn write_sights(&self, sights: &[Sight]) {
+        if let Err(error) = self.history.add_sights(sights, clock::now()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "where instances were seen is lost"
+            );
         }
     }
 

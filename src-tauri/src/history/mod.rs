@@ -6,6 +6,7 @@ mod activity;
 mod machines;
 mod settings;
 mod usage;
+mod whereabouts;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 pub use activity::{ACTIVITY_ENTRIES_MAX, NewEntry};
 pub use machines::SavedMachine;
 pub use usage::{USAGE_KEPT, UsageSample};
+pub use whereabouts::SIGHTS_KEPT;
 
 /// The file's name in the data folder.
 pub const FILE_NAME: &str = "millpond.sqlite";

@@ -155,12 +155,13 @@ impl SessionTask {
         let before = session.link();
         session.step(Input::Up, now(), 0.0);
         let id = self.machine.id;
-        let observed = self.shared.pool.change(|picture| {
-            let observed = picture.apply_snapshot(id, snapshot, session.link())?;
+        let (observed, sights) = self.shared.pool.change(|picture| {
+            let observed = picture.apply_snapshot(id, snapshot, session.link(), now())?;
             // Under the picture's lock: who sees a connected machine may use it at once.
             self.client.send_replace(Some(connection.client.clone()));
-            Ok::<_, LinkError>(observed)
+            Ok::<_, LinkError>((observed, picture.take_sights()))
         })?;
+        self.shared.recorder.seen(sights).await;
         self.tell(&before, &session.link()).await;
         self.shared.recorder.observed(&self.machine.name, observed).await;
         Ok(Following { connection, cursor })
@@ -210,12 +211,14 @@ impl SessionTask {
         let snapshot = client.snapshot(&RequestContext::generate()).await?;
         let cursor = snapshot.cursor;
         let id = self.machine.id;
-        let observed = self.shared.pool.change(|picture| {
+        let (observed, sights) = self.shared.pool.change(|picture| {
             let link = picture
                 .machine(id)
                 .map_or(Link::Connecting, |machine| machine.link.clone());
-            picture.apply_snapshot(id, snapshot, link)
+            let observed = picture.apply_snapshot(id, snapshot, link, now())?;
+            Ok::<_, LinkError>((observed, picture.take_sights()))
         })?;
+        self.shared.recorder.seen(sights).await;
         self.shared.recorder.observed(&self.machine.name, observed).await;
         Ok(cursor)
     }
@@ -232,7 +235,11 @@ impl SessionTask {
                 self.shared.recorder.measured(id, host, total);
             }
         }
-        let observed = self.shared.pool.change(|picture| picture.apply_event(id, event));
+        let (observed, sights) = self.shared.pool.change(|picture| {
+            let observed = picture.apply_event(id, event, now());
+            (observed, picture.take_sights())
+        });
+        self.shared.recorder.seen(sights).await;
         self.shared.recorder.observed(&self.machine.name, observed).await;
     }
 }

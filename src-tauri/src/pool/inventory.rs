@@ -48,7 +48,12 @@ impl LivePicture {
                 .placed_by_id()
                 .map(|placed| {
                     let usage = self.instance_loads.series(placed.instance.id, 1.0, past.means());
-                    instance_seen(&placed.instance, placed.machine, &of_host, usage)
+                    inventory::Instance {
+                        moved_at_s: self
+                            .moved_at(placed.instance.id)
+                            .map(|at| at.unix_ms().div_euclid(1000)),
+                        ..instance_seen(&placed.instance, placed.machine, &of_host, usage)
+                    }
                 })
                 .collect(),
         }

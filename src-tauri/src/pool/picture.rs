@@ -6,6 +6,7 @@ use api::{Event, EventBody, HostUsage, Instance, InstanceUsage, Snapshot, Timest
 use uuid::Uuid;
 
 use super::usage::Pasts;
+use super::whereabouts::{Sight, Whereabouts};
 use crate::activity::{Observed, observe, observe_deleted};
 use crate::contract::{Link, PlacedInstance, PoolChange, PoolMachine, PoolPicture};
 
@@ -34,6 +35,7 @@ pub struct LivePicture {
     pub(super) machine_loads: Pasts,
     /// Of instances of the picture only, in threads.
     pub(super) instance_loads: Pasts,
+    whereabouts: Whereabouts,
     pending: Pending,
 }
 
@@ -251,14 +253,25 @@ impl LivePicture {
         }
         self.remember_machine_load(id, at, host.cpu_percent / 100.0);
         for (instance, usage) in instances {
-            let ours = self
-                .instances
-                .get(instance)
-                .is_some_and(|placed| placed.machine == id);
-            if ours {
+            if self.is_on(*instance, id) {
                 self.instance_loads.take(*instance, at, usage.cpu_percent / 100.0);
             }
         }
+    }
+
+    /// Takes where an instance was seen by an earlier run.
+    pub fn recall_sight(&mut self, sight: Sight) {
+        self.whereabouts.recall(sight);
+    }
+
+    /// Where instances were seen since the last call, to be written down.
+    pub fn take_sights(&mut self) -> Vec<Sight> {
+        self.whereabouts.take_unwritten()
+    }
+
+    /// See [`Sight::moved_at`].
+    pub(super) fn moved_at(&self, instance: Uuid) -> Option<Timestamp> {
+        self.whereabouts.moved_at(instance)
     }
 
     /// Another machine of the pool that is the same host.
@@ -270,7 +283,7 @@ impl LivePicture {
             })
     }
 
-    /// Replaces all that is shown of a machine. What differs from the picture before was missed, and is observed now, unless this is
+    /// Replaces all that is shown of a machine; `at` is by the desktop's clock. What differs from the picture before was missed, and is observed now, unless this is
     /// the first sight of the machine.
     ///
     /// # Errors
@@ -280,6 +293,7 @@ impl LivePicture {
         id: Uuid,
         snapshot: Snapshot,
         link: Link,
+        at: Timestamp,
     ) -> Result<Vec<Observed>, SameMachine> {
         if let Some(same) = self.same_host(id, snapshot.host.id) {
             return Err(same);
@@ -288,6 +302,7 @@ impl LivePicture {
             return Ok(Vec::new());
         };
         let witnessed = std::mem::replace(&mut seen.witnessed, true);
+        let host = snapshot.host.id;
         seen.machine.host = Some(snapshot.host);
         seen.machine.usage = Some(snapshot.usage);
         seen.machine.images = snapshot.images;
@@ -304,7 +319,11 @@ impl LivePicture {
             }
         }
         for instance in snapshot.instances {
-            observed.extend(self.put_instance(id, instance));
+            let instance_id = instance.id;
+            observed.extend(self.put_instance(id, instance, at));
+            if self.is_on(instance_id, id) {
+                self.whereabouts.saw(instance_id, host, at);
+            }
         }
         if !witnessed {
             observed.clear();
@@ -312,18 +331,15 @@ impl LivePicture {
         Ok(observed)
     }
 
-    /// Applies one event of a machine and answers what there is to tell about it.
-    pub fn apply_event(&mut self, id: Uuid, event: Event) -> Vec<Observed> {
+    /// Applies one event of a machine and answers what there is to tell about it; `at` is by the desktop's clock.
+    pub fn apply_event(&mut self, id: Uuid, event: Event, at: Timestamp) -> Vec<Observed> {
         if self.machine(id).is_none() {
             return Vec::new();
         }
         match event.body {
-            EventBody::InstanceChanged { instance } => self.put_instance(id, instance),
+            EventBody::InstanceChanged { instance } => self.put_instance(id, instance, at),
             EventBody::InstanceDeleted { id: gone } => {
-                let ours = self
-                    .instances
-                    .get(&gone)
-                    .is_some_and(|placed| placed.machine == id);
+                let ours = self.is_on(gone, id);
                 let dropped = if ours { self.drop_instance(gone) } else { None };
                 dropped
                     .map(|placed| observe_deleted(&placed.instance))
@@ -356,17 +372,17 @@ impl LivePicture {
     }
 
     /// Shows an instance whose create was answered, unless it is there already: its events may have been faster than the answer, and
-    /// newer.
-    pub fn show_created(&mut self, machine: Uuid, instance: &Instance) -> Vec<Observed> {
+    /// newer. `at` is by the desktop's clock.
+    pub fn show_created(&mut self, machine: Uuid, instance: &Instance, at: Timestamp) -> Vec<Observed> {
         if self.instances.contains_key(&instance.id) || self.machine(machine).is_none() {
             return Vec::new();
         }
-        self.put_instance(machine, instance.clone())
+        self.put_instance(machine, instance.clone(), at)
     }
 
     /// Ids are unique in the world by construction; where two machines claim one, the first that was seen keeps it, so that a copied
     /// or lying machine cannot take another's instance out of the window.
-    fn put_instance(&mut self, machine: Uuid, instance: Instance) -> Vec<Observed> {
+    fn put_instance(&mut self, machine: Uuid, instance: Instance, at: Timestamp) -> Vec<Observed> {
         let id = instance.id;
         let before = self.instances.get(&id);
         if let Some(placed) = before
@@ -378,10 +394,17 @@ impl LivePicture {
         if before.is_some_and(|placed| placed.instance == instance) {
             return Vec::new();
         }
+        let is_new = before.is_none();
         let observed = observe(before.map(|placed| &placed.instance), &instance);
         self.instances.insert(id, PlacedInstance { machine, instance });
         self.pending.removed_instances.remove(&id);
         self.pending.instances.insert(id);
+        let host = self
+            .machine(machine)
+            .and_then(|machine| Some(machine.host.as_ref()?.id));
+        if let Some(host) = host.filter(|_| is_new) {
+            self.whereabouts.saw(id, host, at);
+        }
         observed
     }
 
@@ -390,8 +413,15 @@ impl LivePicture {
         self.pending.instances.remove(&id);
         self.pending.measured_instances.forget(id);
         self.instance_loads.forget(id);
+        self.whereabouts.lost(id);
         self.pending.removed_instances.insert(id);
         Some(placed)
+    }
+
+    fn is_on(&self, instance: Uuid, machine: Uuid) -> bool {
+        self.instances
+            .get(&instance)
+            .is_some_and(|placed| placed.machine == machine)
     }
 
     fn instances_of(&self, machine: Uuid) -> Vec<Uuid> {

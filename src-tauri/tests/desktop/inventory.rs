@@ -5,14 +5,14 @@ use api::{
     HostFacts, HostUsage, InstanceSpec, InstanceUsage, Mib, Mobility, Placement, RunState, Snapshot,
     Timestamp,
 };
-use millpond::contract::{Command, Link, MachineAddress, PoolMachine};
+use millpond::contract::{AddMachineOutcome, Command, Link, MachineAddress, PoolMachine};
 use millpond::pool::{LivePicture, MEANS_MAX, PastCarried, STEP_S};
 use pool::inventory::{Activity, Inventory, MachineState};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::agent::{facts, new_instance, now, tiny_linux, usage};
-use crate::desk::bench;
+use crate::agent::{ScriptedAgent, facts, new_instance, now, tiny_linux, usage};
+use crate::desk::{Desk, add, bench, create, placed};
 
 const HOST: u128 = 70;
 
@@ -74,7 +74,7 @@ fn picture(host: HostFacts, usage: HostUsage, instances: Vec<api::Instance>) -> 
         },
     };
     picture
-        .apply_snapshot(id(1), snapshot, connected())
+        .apply_snapshot(id(1), snapshot, connected(), now())
         .expect("the only host");
     picture
 }
@@ -249,10 +249,63 @@ fn loads_are_means_of_five_minutes_in_threads() {
             },
             body: EventBody::InstanceDeleted { id: id(100) },
         },
+        now(),
     );
     picture.remember_loads(id(2), at(0), &usage(1), &[]);
     picture.remove_machine(id(1));
     assert!(seen(&picture).machines.is_empty(), "what is gone has no past");
+}
+
+#[test]
+fn one_that_turns_up_on_another_machine_was_moved_there() {
+    let web = |picture: &LivePicture| {
+        let instance = seen(picture).instances.remove(0);
+        (instance.machine, instance.moved_at_s)
+    };
+    let snapshot = |host, instances| Snapshot {
+        host: facts("host", host),
+        usage: usage(4096),
+        images: vec![tiny_linux()],
+        instances,
+        cursor: EventCursor {
+            epoch: 1,
+            sequence: 0,
+        },
+    };
+    let running = || instance(100, RunState::Running, Placement::default());
+    let mut picture = usual(vec![running()]);
+    assert_eq!(
+        web(&picture),
+        (Some(id(1)), None),
+        "nobody has seen it anywhere else"
+    );
+    picture
+        .apply_snapshot(id(1), snapshot(HOST, Vec::new()), connected(), at(10))
+        .expect("the same host");
+    picture.add_machine(PoolMachine {
+        id: id(2),
+        name: "boreas".into(),
+        ..picture.machine(id(1)).expect("atlas").clone()
+    });
+    picture
+        .apply_snapshot(id(2), snapshot(HOST + 1, vec![running()]), connected(), at(20))
+        .expect("another host");
+    let moved_at_s = at(20).unix_ms() / 1000;
+    assert_eq!(web(&picture), (Some(id(2)), Some(moved_at_s)));
+    picture.remove_machine(id(2));
+    picture.add_machine(PoolMachine {
+        id: id(3),
+        name: "boreas again".into(),
+        ..picture.machine(id(1)).expect("atlas").clone()
+    });
+    picture
+        .apply_snapshot(id(3), snapshot(HOST + 1, vec![running()]), connected(), at(30))
+        .expect("the host that left");
+    assert_eq!(
+        web(&picture),
+        (Some(id(3)), Some(moved_at_s)),
+        "the machine came back under another identity, and nothing moved"
+    );
 }
 
 #[test]
@@ -332,4 +385,53 @@ async fn a_draining_machine_stays_so_after_a_restart() {
         draining: true,
     };
     assert_eq!(desk.refusal(unknown).await, api::ErrorCode::MachineNotFound);
+}
+
+#[tokio::test]
+async fn an_instance_that_was_moved_while_the_app_was_closed_rests_after_the_next_start() {
+    let bench = bench().await;
+    let boreas = ScriptedAgent::start(bench.folder.path(), "boreas", 2);
+    bench.dial.know("boreas", &boreas);
+    let _: AddMachineOutcome = bench.desk.ask(add("boreas", None)).await.expect("added");
+    let here = bench.desk.this_computer().await.id;
+    let web: api::Instance = bench.desk.ask(create(Some(here))).await.expect("created");
+    let moved_at_s = |desk: &Desk| {
+        let inventory = desk
+            .app
+            .pool()
+            .read(|picture| picture.inventory(now(), PastCarried::LastHour));
+        inventory
+            .instances
+            .iter()
+            .find(|one| one.id == web.id)
+            .and_then(|one| one.moved_at_s)
+    };
+    assert_eq!(moved_at_s(&bench.desk), None);
+    // Another desktop moves it while this one looks away.
+    bench.desk.app.shut_down().await;
+    let moved = bench
+        .agent
+        .script()
+        .instances
+        .remove(&web.id)
+        .expect("it was created");
+    boreas.script().instances.insert(web.id, moved);
+    let desk = bench.desk.restart(&bench.dial).await;
+    let elsewhere = desk.connected("boreas").await.id;
+    desk.until("it is on boreas", |picture| {
+        placed(&picture.instances, "tiny-1").is_some_and(|placed| placed.machine == elsewhere)
+    })
+    .await;
+    let seen_at_s = moved_at_s(&desk);
+    assert!(
+        seen_at_s.is_some(),
+        "it rests from the moment in which it was seen there"
+    );
+    let desk = desk.restart(&bench.dial).await;
+    desk.connected("boreas").await;
+    assert_eq!(
+        moved_at_s(&desk),
+        seen_at_s,
+        "a restart does not begin its rest anew"
+    );
 }

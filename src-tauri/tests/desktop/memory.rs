@@ -6,9 +6,10 @@ use api::{Mib, Timestamp};
 use millpond::charts::machine_chart;
 use millpond::contract::ActivityKind;
 use millpond::history::{
-    ACTIVITY_ENTRIES_MAX, FILE_NAME, History, HistoryError, NewEntry, USAGE_KEPT, UsageSample,
+    ACTIVITY_ENTRIES_MAX, FILE_NAME, History, HistoryError, NewEntry, SIGHTS_KEPT, USAGE_KEPT, UsageSample,
 };
 use millpond::instances::free_name;
+use millpond::pool::Sight;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -93,6 +94,33 @@ async fn measurements_are_kept_for_two_hours() {
         .expect("written");
     let kept = history.usage(machine, at(-1_000_000)).await.expect("read");
     assert_eq!(kept, [sample(10_000, 2.0), sample(kept_ms + 5_000, 3.0)]);
+}
+
+#[tokio::test]
+async fn where_instances_were_seen_is_kept_for_a_month_the_last_sight_of_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = History::open(folder.path()).await.expect("a database");
+    let sight = |instance, host, moved_at| Sight {
+        instance: Uuid::from_u128(instance),
+        host: Uuid::from_u128(host),
+        moved_at,
+    };
+    let kept_ms = i64::try_from(SIGHTS_KEPT.as_millis()).expect("short");
+    let early = [sight(1, 10, None), sight(2, 10, None)];
+    history.add_sights(&early, at(0)).await.expect("written");
+    let moved = sight(1, 11, Some(at(5_000)));
+    history.add_sights(&[moved], at(5_000)).await.expect("written");
+    let mut seen = history.sights().await.expect("read");
+    seen.sort_by_key(|sight| sight.instance);
+    assert_eq!(seen, [moved, early[1]]);
+    let new = sight(3, 10, None);
+    history
+        .add_sights(&[new], at(kept_ms + 1))
+        .await
+        .expect("written");
+    let mut seen = history.sights().await.expect("read");
+    seen.sort_by_key(|sight| sight.instance);
+    assert_eq!(seen, [moved, new], "the second was not seen for longer");
 }
 
 #[cfg(unix)]

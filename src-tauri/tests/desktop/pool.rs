@@ -162,14 +162,18 @@ fn take(picture: &mut LivePicture, step: Step) {
                 .into_iter()
                 .map(|(id, run)| instance(id, state(run)))
                 .collect();
-            let _ = picture.apply_snapshot(id(number), snapshot(number, instances), connected());
+            let _ = picture.apply_snapshot(id(number), snapshot(number, instances), connected(), now());
         }
         Step::Changed(number, changed, run) => {
             let instance = instance(changed, state(run));
-            picture.apply_event(id(number), event(EventBody::InstanceChanged { instance }));
+            picture.apply_event(id(number), event(EventBody::InstanceChanged { instance }), now());
         }
         Step::Deleted(number, gone) => {
-            picture.apply_event(id(number), event(EventBody::InstanceDeleted { id: id(gone) }));
+            picture.apply_event(
+                id(number),
+                event(EventBody::InstanceDeleted { id: id(gone) }),
+                now(),
+            );
         }
         Step::Sampled(number, load) => {
             let instances = (100..108).map(|instance| {
@@ -183,7 +187,7 @@ fn take(picture: &mut LivePicture, step: Step) {
                 host: usage(load % 4096),
                 instances: instances.collect(),
             };
-            picture.apply_event(id(number), event(body));
+            picture.apply_event(id(number), event(body), now());
         }
         Step::Publish => {}
     }
@@ -226,7 +230,7 @@ fn two_machines_that_claim_one_instance_leave_it_with_the_first() {
     for number in [1, 2] {
         live.add_machine(machine(number));
         let seen = snapshot(number, vec![instance(100, RunState::Running)]);
-        live.apply_snapshot(Uuid::from_u128(number), seen, connected())
+        live.apply_snapshot(Uuid::from_u128(number), seen, connected(), now())
             .expect("two hosts");
     }
     let placed = live.instance(Uuid::from_u128(100)).expect("it is there");
@@ -236,6 +240,7 @@ fn two_machines_that_claim_one_instance_leave_it_with_the_first() {
         event(EventBody::InstanceDeleted {
             id: Uuid::from_u128(100),
         }),
+        now(),
     );
     assert!(
         live.instance(Uuid::from_u128(100)).is_some(),
@@ -248,10 +253,10 @@ fn one_host_under_two_addresses_is_told_apart_from_two_hosts() {
     let mut live = LivePicture::default();
     live.add_machine(machine(1));
     live.add_machine(machine(2));
-    live.apply_snapshot(Uuid::from_u128(1), snapshot(7, vec![]), connected())
+    live.apply_snapshot(Uuid::from_u128(1), snapshot(7, vec![]), connected(), now())
         .expect("the first");
     let same = live
-        .apply_snapshot(Uuid::from_u128(2), snapshot(7, vec![]), connected())
+        .apply_snapshot(Uuid::from_u128(2), snapshot(7, vec![]), connected(), now())
         .expect_err("the same host");
     assert_eq!(same.name, "machine-1");
 }
@@ -271,7 +276,12 @@ async fn measurements_of_two_hundred_machines_cost_one_push_a_second() {
         pool.change(|picture| {
             picture.add_machine(machine(number));
             picture
-                .apply_snapshot(Uuid::from_u128(number), snapshot(number, vec![]), connected())
+                .apply_snapshot(
+                    Uuid::from_u128(number),
+                    snapshot(number, vec![]),
+                    connected(),
+                    now(),
+                )
                 .map(drop)
         })
         .expect("all hosts differ");
@@ -290,7 +300,7 @@ async fn measurements_of_two_hundred_machines_cost_one_push_a_second() {
             host: usage(tick),
             instances: vec![],
         };
-        pool.change(|picture| picture.apply_event(Uuid::from_u128(number), event(body)));
+        pool.change(|picture| picture.apply_event(Uuid::from_u128(number), event(body), now()));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let pushes = drain(&mut window).len();
@@ -306,7 +316,7 @@ async fn measurements_of_thousands_of_instances_come_in_pieces_and_none_is_forgo
     pool.change(|picture| {
         picture.add_machine(machine(1));
         picture
-            .apply_snapshot(Uuid::from_u128(1), snapshot(1, instances), connected())
+            .apply_snapshot(Uuid::from_u128(1), snapshot(1, instances), connected(), now())
             .map(drop)
     })
     .expect("the only host");
@@ -328,7 +338,7 @@ async fn measurements_of_thousands_of_instances_come_in_pieces_and_none_is_forgo
         host: usage(1),
         instances: measured.collect(),
     };
-    pool.change(|picture| picture.apply_event(Uuid::from_u128(1), event(body)));
+    pool.change(|picture| picture.apply_event(Uuid::from_u128(1), event(body), now()));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut pushes = 0;
     for event in drain(&mut events) {
