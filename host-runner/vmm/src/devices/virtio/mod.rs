@@ -2,6 +2,7 @@
 //!
 //! Source: Virtual I/O Device (VIRTIO) 1.2, OASIS; section numbers below are of that document.
 
+pub mod balloon;
 pub mod block;
 pub mod console;
 pub mod entropy;

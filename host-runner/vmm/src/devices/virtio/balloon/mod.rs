@@ -1,0 +1,415 @@
+//! The balloon (5.5): memory that a guest gives back.
+//!
+//! It gives back on request (inflation, up to a target that the API sets), and by itself what it does not use (free page reporting). In
+//! both cases the pages go to the host at once, and read as zeroes when the guest takes them again.
+//!
+//! Threat: page numbers and addresses come from the guest. Only its own memory can be given back, and giving it back harms nobody but
+//! itself; how much of a chain is looked at is bounded.
+
+mod discard;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::Queue;
+
+use discard::{discard, runs};
+use stats::GuestStats;
+
+use super::ring::{Chain, Done, Ring};
+use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, VirtioDevice};
+use crate::config::BalloonConfig;
+use crate::memory::GuestMemory;
+
+const QUEUE_SIZE: u16 = 128;
+const QUEUES: usize = 4;
+const INFLATE: usize = 0;
+const DEFLATE: usize = 1;
+
+/// The features that matter here, by their bit (5.5.3).
+const FEATURE_STATS: u64 = 1 << 1;
+const FEATURE_DEFLATE_ON_OOM: u64 = 1 << 2;
+const FEATURE_POISON: u64 = 1 << 4;
+const FEATURE_REPORTING: u64 = 1 << 5;
+
+/// Where the fields of the configuration lie (5.5.4).
+const CONFIG_ACTUAL: u64 = 4;
+const CONFIG_POISON: u64 = 12;
+const CONFIG_BYTES: usize = 16;
+
+/// The balloon's pages in a MiB.
+const PAGES_PER_MIB: u32 = 256;
+/// How many page numbers of one chain are looked at; drivers send 256 or 1024.
+const PAGES_MAX: usize = 1024;
+/// How many page numbers are read, sorted and put together at once.
+const PAGES_AT_ONCE: usize = 256;
+
+/// The target leaves the guest nothing.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the balloon can have less than the machine's {memory_mib} MiB, not {target_mib} MiB")]
+pub struct TargetError {
+    /// What was asked for.
+    pub target_mib: u32,
+    /// The machine's memory.
+    pub memory_mib: u32,
+}
+
+/// The balloon, for the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BalloonStats {
+    /// How much the guest is to give back, in MiB.
+    pub target_mib: u32,
+    /// How much it has given back, as it says, in MiB.
+    pub actual_mib: u32,
+    /// How many bytes went to the host since the start, by inflation and by reporting; the guest may have taken them again.
+    pub given_back_bytes: u64,
+    /// How often the guest has told its statistics: what follows is new when this has risen.
+    pub told: u64,
+    /// What the guest last said about its memory, by name; empty where it says nothing.
+    pub guest: BTreeMap<&'static str, u64>,
+}
+
+/// The balloon.
+pub struct Balloon {
+    memory_mib: u32,
+    registers: Registers,
+    given_back_bytes: u64,
+    told: u64,
+    guest: GuestStats,
+    active: Option<Active>,
+    paused: bool,
+}
+
+/// The configuration space, which is all that is saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Registers {
+    /// In pages.
+    target: u32,
+    /// In pages.
+    actual: u32,
+    /// What the guest fills free pages with.
+    poison: u32,
+}
+
+struct Active {
+    memory: GuestMemory,
+    interrupt: Arc<Interrupt>,
+    /// All of them, in their order.
+    rings: Vec<Ring>,
+    features: u64,
+}
+
+impl Active {
+    /// Which queue holds the statistics. Queues of features that the driver did not accept take no number (5.5.2).
+    fn stats(&self) -> Option<usize> {
+        (self.features & FEATURE_STATS != 0).then_some(2)
+    }
+
+    /// Which queue holds the free pages that the guest reports.
+    fn reporting(&self) -> Option<usize> {
+        let before = if self.stats().is_some() { 3 } else { 2 };
+        (self.features & FEATURE_REPORTING != 0).then_some(before)
+    }
+}
+
+impl Balloon {
+    /// The balloon of a machine with so much memory.
+    pub fn new(config: &BalloonConfig, memory_mib: u32) -> Result<Self, TargetError> {
+        let mut balloon = Self {
+            memory_mib,
+            registers: Registers::default(),
+            given_back_bytes: 0,
+            told: 0,
+            guest: GuestStats::default(),
+            active: None,
+            paused: false,
+        };
+        balloon.set_target_mib(config.size_mib)?;
+        Ok(balloon)
+    }
+
+    /// Sets how much the guest is to give back, in MiB. It learns of it when the transport says that the
+    /// [configuration changed](super::mmio::Transport::configuration_changed), which the caller sees to, and without this device's lock.
+    pub fn set_target_mib(&mut self, target_mib: u32) -> Result<(), TargetError> {
+        if target_mib >= self.memory_mib {
+            return Err(TargetError {
+                target_mib,
+                memory_mib: self.memory_mib,
+            });
+        }
+        // A machine has at most 2^30 pages.
+        self.registers.target = target_mib.saturating_mul(PAGES_PER_MIB);
+        Ok(())
+    }
+
+    /// How much the guest is to give back, in MiB.
+    pub fn target_mib(&self) -> u32 {
+        self.registers.target / PAGES_PER_MIB
+    }
+
+    /// How much the guest says it has given back, in MiB.
+    pub fn actual_mib(&self) -> u32 {
+        self.registers.actual / PAGES_PER_MIB
+    }
+
+    /// What is known of it. The guest's own figures are as old as the last [request](Self::request_stats).
+    pub fn stats(&self) -> BalloonStats {
+        BalloonStats {
+            target_mib: self.target_mib(),
+            actual_mib: self.actual_mib(),
+            given_back_bytes: self.given_back_bytes,
+            told: self.told,
+            guest: self.guest.named(),
+        }
+    }
+
+    /// Asks the guest for new statistics, which come some milliseconds later. Does nothing while there is no driver, or while it has not
+    /// yet answered the last request.
+    pub fn request_stats(&mut self) {
+        let Some((active, ring)) = self.running(Active::stats) else {
+            return;
+        };
+        let Some(ring) = active.rings.get_mut(ring) else {
+            return;
+        };
+        // The driver's buffer stays in the ring until now: giving it back is the request (5.5.6.3).
+        if let Some(chain) = ring.next(&active.memory) {
+            ring.give_back(&active.memory, &chain, 0);
+            let _more = ring.ask_for_kicks(&active.memory);
+            ring.tell(&active.memory, &active.interrupt);
+        }
+    }
+
+    /// What is needed to work on a queue, while the device is active and not paused, and has it.
+    fn running(&mut self, queue: impl Fn(&Active) -> Option<usize>) -> Option<(&mut Active, usize)> {
+        let active = self.active.as_mut().filter(|_| !self.paused)?;
+        let queue = queue(active)?;
+        Some((active, queue))
+    }
+
+    fn serve(&mut self, queue: usize, mut work: impl FnMut(&Chain, &GuestMemory) -> u64) {
+        let mut given_back = 0;
+        if let Some((active, queue)) = self.running(|_| Some(queue))
+            && let Some(ring) = active.rings.get_mut(queue)
+        {
+            let memory = &active.memory;
+            ring.serve(memory, &active.interrupt, |chain| {
+                given_back += work(chain, memory);
+                Done::Used(0)
+            });
+        }
+        self.given_back_bytes = self.given_back_bytes.saturating_add(given_back);
+    }
+
+    /// Reads the statistics that wait in the ring, and leaves them there: see [`request_stats`](Self::request_stats).
+    fn read_stats(&mut self) {
+        let Some((active, ring)) = self.running(Active::stats) else {
+            return;
+        };
+        let Some(ring) = active.rings.get_mut(ring) else {
+            return;
+        };
+        let Some(chain) = ring.next(&active.memory) else {
+            let _more = ring.ask_for_kicks(&active.memory);
+            ring.tell(&active.memory, &active.interrupt);
+            return;
+        };
+        ring.put_back();
+        let mut guest = std::mem::take(&mut self.guest);
+        if let Some(active) = &self.active {
+            guest.take(&active.memory, &chain.readable);
+        }
+        self.guest = guest;
+        self.told += 1;
+    }
+
+    /// Whether a page that was given back reads as the guest expects of a free page: as zeroes, unless it fills them with something else.
+    fn zeroes_will_do(&self) -> bool {
+        let features = self.active.as_ref().map_or(0, |active| active.features);
+        features & FEATURE_POISON == 0 || self.registers.poison == 0
+    }
+}
+
+/// Gives back the pages whose numbers a chain holds: how many bytes.
+fn inflate(chain: &Chain, memory: &GuestMemory) -> u64 {
+    let mut given = 0;
+    let count = usize::try_from(chain.readable.bytes() / 4)
+        .unwrap_or(PAGES_MAX)
+        .min(PAGES_MAX);
+    let mut numbers = [0; PAGES_AT_ONCE * 4];
+    let mut pages = [0; PAGES_AT_ONCE];
+    let mut done = 0;
+    while done < count {
+        let now = (count - done).min(PAGES_AT_ONCE);
+        let (numbers, _) = numbers.split_at_mut(now * 4);
+        if chain.readable.read(memory, done as u64 * 4, numbers).is_err() {
+            break;
+        }
+        let (pages, _) = pages.split_at_mut(now);
+        for (page, number) in pages.iter_mut().zip(numbers.as_chunks::<4>().0) {
+            *page = u32::from_le_bytes(*number);
+        }
+        given += runs(pages).map(|run| discard(memory, &run)).sum::<u64>();
+        done += now;
+    }
+    given
+}
+
+/// Gives back the free pages that a chain's buffers are: how many bytes.
+fn report(chain: &Chain, memory: &GuestMemory) -> u64 {
+    let ranges = chain.writable.iter().filter_map(|segment| {
+        let end = segment.address.checked_add(segment.length.into())?;
+        Some(segment.address..end)
+    });
+    ranges.map(|range| discard(memory, &range)).sum()
+}
+
+impl VirtioDevice for Balloon {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Balloon
+    }
+
+    fn name(&self) -> String {
+        "balloon".to_owned()
+    }
+
+    fn features(&self) -> u64 {
+        let ring = 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
+        ring | FEATURE_STATS | FEATURE_DEFLATE_ON_OOM | FEATURE_POISON | FEATURE_REPORTING
+    }
+
+    fn queue_sizes(&self) -> Vec<u16> {
+        vec![QUEUE_SIZE; QUEUES]
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let Registers {
+            target,
+            actual,
+            poison,
+        } = self.registers;
+        let mut config = [0; CONFIG_BYTES];
+        // Between them: the command of free page hinting, which is not offered.
+        for (place, value) in config
+            .as_chunks_mut::<4>()
+            .0
+            .iter_mut()
+            .zip([target, actual, 0, poison])
+        {
+            *place = value.to_le_bytes();
+        }
+        let from = usize::try_from(offset).unwrap_or(CONFIG_BYTES).min(CONFIG_BYTES);
+        for (byte, value) in data.iter_mut().zip(config.iter().skip(from)) {
+            *byte = *value;
+        }
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let Ok(value) = <[u8; 4]>::try_from(data).map(u32::from_le_bytes) else {
+            return;
+        };
+        match offset {
+            CONFIG_ACTUAL => self.registers.actual = value,
+            CONFIG_POISON => self.registers.poison = value,
+            _ => {}
+        }
+    }
+
+    fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
+        let rings: Option<Vec<Ring>> = (0..QUEUES)
+            .map(|queue| Ring::take(&mut activation, queue))
+            .collect();
+        let Some(rings) = rings else {
+            return Err(ActivateError {
+                device: self.name(),
+                reason: format!("it has {QUEUES} queues"),
+            });
+        };
+        self.active = Some(Active {
+            memory: activation.memory,
+            interrupt: activation.interrupt,
+            rings,
+            features: activation.features,
+        });
+        self.resume();
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.active = None;
+        self.paused = false;
+        // Its driver is gone, and with it what the driver held.
+        self.registers.actual = 0;
+        self.registers.poison = 0;
+        self.guest = GuestStats::default();
+    }
+
+    fn queue_ready(&mut self, queue: usize) {
+        let special = self
+            .active
+            .as_ref()
+            .map(|active| (active.stats(), active.reporting()));
+        let (stats, reporting) = special.unwrap_or_default();
+        if queue == INFLATE {
+            self.serve(queue, inflate);
+        } else if queue == DEFLATE {
+            // Nothing to do: a page comes back when it is touched.
+            self.serve(queue, |_, _| 0);
+        } else if stats == Some(queue) {
+            self.read_stats();
+        } else if reporting == Some(queue) {
+            let zeroes_will_do = self.zeroes_will_do();
+            self.serve(
+                queue,
+                |chain, memory| if zeroes_will_do { report(chain, memory) } else { 0 },
+            );
+        }
+    }
+
+    fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    fn resume(&mut self) {
+        self.paused = false;
+        for queue in 0..QUEUES {
+            self.queue_ready(queue);
+        }
+    }
+
+    fn queues(&self) -> Option<Vec<&Queue>> {
+        let active = self.active.as_ref()?;
+        Some(active.rings.iter().map(Ring::queue).collect())
+    }
+
+    fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
+        postcard::to_stdvec(&self.registers).map_err(|_| DeviceStateError {
+            device: self.name(),
+            reason: "cannot be written".to_owned(),
+        })
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceStateError> {
+        let refuse = |reason: &str| DeviceStateError {
+            device: "balloon".to_owned(),
+            reason: reason.to_owned(),
+        };
+        let (registers, rest): (Registers, _) =
+            postcard::take_from_bytes(state).map_err(|_| refuse("is of another format"))?;
+        if !rest.is_empty() {
+            return Err(refuse("is too long"));
+        }
+        if registers.target / PAGES_PER_MIB >= self.memory_mib {
+            return Err(refuse("wants more memory back than the machine has"));
+        }
+        self.registers = registers;
+        Ok(())
+    }
+}
