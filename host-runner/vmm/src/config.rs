@@ -49,6 +49,9 @@ pub struct MachineConfig {
     /// Where the control API listens, a Unix socket; without it there is none.
     #[serde(default)]
     pub api_socket: Option<PathBuf>,
+    /// Where the machine's end is written, as JSON, for who was not there to see the process end.
+    #[serde(default)]
+    pub ending_file: Option<PathBuf>,
     /// The machine waits, with no vCPU running, for `resume`.
     #[serde(default)]
     pub paused: bool,

@@ -20,8 +20,15 @@
 //!
 //! `unsafe` is denied in the whole package but in the modules that say `#![expect(unsafe_code, reason = …)]`.
 
+pub mod acpi;
+pub mod api;
+pub mod boot;
 pub mod config;
 pub mod cpu;
 pub mod devices;
+pub mod driver;
+pub mod machine;
 pub mod memory;
 pub mod rate_limit;
+pub mod run;
+pub mod vcpu;

@@ -18,3 +18,11 @@ pub struct FeatureWord {
     /// EAX, EBX, ECX, EDX of the answer.
     pub bits: [u32; 4],
 }
+
+mod cpuid;
+mod registers;
+mod state;
+
+pub use cpuid::{CpuidError, feature_words, for_vcpu};
+pub use registers::{Entry, RegisterError, begin};
+pub use state::{VcpuState, VcpuStateError, restore, save};

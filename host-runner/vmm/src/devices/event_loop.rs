@@ -75,12 +75,15 @@ fn watch(ops: &mut EventOps, events: Events, device: &str) {
     }
 }
 
+/// What waits for events on the device thread.
+pub type Subscriber = Box<dyn MutEventSubscriber + Send>;
+
 /// Runs the devices for as long as the process lives.
 ///
 /// Returns only when waiting itself fails, which the driver treats as the end of the machine.
-pub fn run(devices: Vec<Watched>) -> event_manager::Error {
+pub fn run(devices: Vec<Subscriber>) -> event_manager::Error {
     use event_manager::SubscriberOps as _;
-    let mut manager = match EventManager::new() {
+    let mut manager = match EventManager::<Subscriber>::new() {
         Ok(manager) => manager,
         Err(err) => return err,
     };

@@ -2,6 +2,7 @@
 
 pub mod event_loop;
 pub mod hub;
+pub mod power;
 pub mod serial;
 pub mod virtio;
 

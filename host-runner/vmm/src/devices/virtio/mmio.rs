@@ -150,6 +150,26 @@ impl Transport {
         }
     }
 
+    /// Stops the device, with nothing in flight.
+    pub fn pause(&self) {
+        if self.is_active() {
+            lock(&*self.device).pause();
+        }
+    }
+
+    /// Lets the device go on.
+    pub fn resume(&self) {
+        if self.is_active() {
+            lock(&*self.device).resume();
+            self.interrupt.repeat();
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        let status = lock(&self.setup).status;
+        status & VIRTIO_CONFIG_S_DRIVER_OK != 0 && status & VIRTIO_CONFIG_S_NEEDS_RESET == 0
+    }
+
     /// The state of the transport and its device, which must be paused.
     pub fn save(&self) -> Result<TransportState, DeviceStateError> {
         let setup = lock(&self.setup);

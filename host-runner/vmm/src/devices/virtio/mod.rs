@@ -8,6 +8,7 @@ pub mod console;
 pub mod entropy;
 pub mod interrupt;
 pub mod mmio;
+pub mod net;
 pub mod ring;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod testing;

@@ -1,0 +1,108 @@
+//! The devices that a configuration asks for: what they are made of is opened here, once, before the process confines itself.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::config::MachineConfig;
+use crate::devices::event_loop::Shared;
+use crate::devices::hub::{Hub, HubError};
+use crate::devices::serial::Serial;
+use crate::devices::virtio::block::{Block, OpenDiskError, ThreadStart};
+use crate::devices::virtio::console::Console;
+use crate::devices::virtio::entropy::Entropy;
+
+/// A disk gets a queue for each vCPU, up to this many.
+const DISK_QUEUES_MAX: u8 = 4;
+
+/// Why a device cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenDeviceError {
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] OpenDiskError),
+    /// A console's socket.
+    #[error(transparent)]
+    Console(#[from] HubError),
+    /// A descriptor that a device needs.
+    #[error("cannot make {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+}
+
+/// A machine's devices, each by what it is.
+pub struct Devices {
+    /// The serial port.
+    pub serial: Arc<Serial>,
+    /// What it raises its interrupt with.
+    pub serial_line: EventFd,
+    /// The disks, in the order of the configuration.
+    pub disks: Vec<(String, Arc<Mutex<Block>>)>,
+    /// The console.
+    pub console: Option<Arc<Mutex<Console>>>,
+    /// The source of randomness.
+    pub entropy: Option<Arc<Mutex<Entropy>>>,
+}
+
+impl Devices {
+    /// Opens what the configuration names. `start` runs first in each thread that a device starts later.
+    pub fn open(config: &MachineConfig, start: ThreadStart) -> Result<Self, OpenDeviceError> {
+        let system = |what| move |err| OpenDeviceError::System { what, err };
+        let hub = |path: &Option<PathBuf>| match path {
+            Some(path) => Hub::listening(path),
+            None => Hub::standard_output(),
+        };
+        let serial_line = EventFd::new(EFD_NONBLOCK).map_err(system("the serial port's interrupt"))?;
+        let line = serial_line
+            .try_clone()
+            .map_err(system("the serial port's interrupt"))?;
+        let serial = Arc::new(Serial::new(line, Arc::new(hub(&config.serial_socket)?)));
+        let queues = config.cpus.count.min(DISK_QUEUES_MAX);
+        let mut disks = Vec::new();
+        for disk in &config.disks {
+            let block = Block::open(disk, queues.into(), start)?;
+            disks.push((disk.id.clone(), Arc::new(Mutex::new(block))));
+        }
+        let console = match &config.console_socket {
+            Some(path) => Some(Arc::new(Mutex::new(Console::new(Arc::new(Hub::listening(
+                path,
+            )?))))),
+            None => None,
+        };
+        let entropy = match config.entropy {
+            true => Some(Arc::new(Mutex::new(
+                Entropy::new().map_err(system("the source of randomness"))?,
+            ))),
+            false => None,
+        };
+        Ok(Self {
+            serial,
+            serial_line,
+            disks,
+            console,
+            entropy,
+        })
+    }
+
+    /// The virtio devices, in the order in which the guest finds them. A snapshot depends on it.
+    pub fn virtio(&self) -> Vec<Shared> {
+        let mut devices: Vec<Shared> = Vec::new();
+        for (_, disk) in &self.disks {
+            devices.push(Arc::clone(disk) as Shared);
+        }
+        if let Some(console) = &self.console {
+            devices.push(Arc::clone(console) as Shared);
+        }
+        if let Some(entropy) = &self.entropy {
+            devices.push(Arc::clone(entropy) as Shared);
+        }
+        devices
+    }
+}

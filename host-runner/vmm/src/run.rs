@@ -1,0 +1,136 @@
+//! One machine, from its configuration to its end.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use crate::api::{Api, Identity};
+use crate::config::{ConfigError, MachineConfig};
+use crate::devices::event_loop::{self, Subscriber};
+use crate::devices::hub::{ListenError, listen};
+use crate::driver::{self, EVENTS_MAX, Ending, Event, RunState};
+use crate::machine::{self, BuildError, Devices, Machine, OpenDeviceError};
+
+/// The stacks of the device thread and of the one that accepts connections, in bytes.
+const STACK: usize = 256 << 10;
+
+/// Why a machine did not come to run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its configuration.
+    #[error("the configuration is wrong: {0}")]
+    Config(#[from] ConfigError),
+    /// A device.
+    #[error(transparent)]
+    Device(#[from] OpenDeviceError),
+    /// A part.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The control socket.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The file that its end is written to.
+    #[error("cannot write {}", path.display())]
+    EndingFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// A thread.
+    #[error("cannot start the {name} thread")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+}
+
+/// Runs a machine to its end.
+pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
+    config.check()?;
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    let mut ending_file = match &config.ending_file {
+        Some(path) => Some(File::create(path).map_err(|err| RunError::EndingFile {
+            path: path.clone(),
+            err,
+        })?),
+        None => None,
+    };
+    let api_socket = match &config.api_socket {
+        Some(path) => Some(listen_blocking(path)?),
+        None => None,
+    };
+    let devices = Devices::open(config, || {})?;
+    let machine = machine::build(config, devices, &sender, || Ok(()))?;
+    let failed = sender.clone();
+    spawn("devices", {
+        let subscribers = subscribers(&machine);
+        move || {
+            let error = event_loop::run(subscribers);
+            let _driver_gone = failed.send(Event::DevicesFailed(format!(
+                "the device thread stopped: {error}"
+            )));
+        }
+    })?;
+    if let Some(listener) = api_socket {
+        let api = Api {
+            identity: Identity {
+                id: config.id.clone(),
+                vcpus: config.cpus.count,
+                memory_mib: config.memory.size_mib,
+                version: env!("CARGO_PKG_VERSION"),
+            },
+            events: sender,
+        };
+        spawn("api", move || {
+            let error = api.serve(&listener);
+            crate::devices::once("api", &format_args!("the control socket failed: {error}"));
+        })?;
+    }
+    let state = if config.paused {
+        RunState::Paused
+    } else {
+        RunState::Running
+    };
+    let ending = driver::drive(&machine, state, &events);
+    if let Some(file) = &mut ending_file {
+        // The process ends now whether or not this can be written; its exit code says the same.
+        let _full_disk = serde_json::to_writer(&mut *file, &ending)
+            .map_err(io::Error::from)
+            .and_then(|()| file.flush());
+    }
+    Ok(ending)
+}
+
+/// A socket whose connections are waited for, by a thread of its own.
+fn listen_blocking(path: &Path) -> Result<UnixListener, RunError> {
+    let listener = listen(path)?;
+    let thread = |err| RunError::Thread { name: "api", err };
+    listener.set_nonblocking(false).map_err(thread)?;
+    Ok(listener)
+}
+
+fn subscribers(machine: &Machine) -> Vec<Subscriber> {
+    let mut subscribers: Vec<Subscriber> = vec![Box::new(Arc::clone(&machine.devices.serial))];
+    for transport in &machine.transports {
+        subscribers.push(Box::new(transport.watched()));
+    }
+    subscribers
+}
+
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK)
+        .spawn(body)
+        .map(drop)
+        .map_err(|err| RunError::Thread { name, err })
+}
