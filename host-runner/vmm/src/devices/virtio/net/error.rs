@@ -1,0 +1,108 @@
+//! Why a network interface cannot be opened.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::mac::MacError;
+
+/// Why a network interface cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenNetworkError {
+    /// The hardware address makes no sense.
+    #[error("{mac} is no hardware address for network {id}")]
+    Mac {
+        /// Which network.
+        id: String,
+        /// What was given.
+        mac: String,
+        /// What is wrong with it.
+        #[source]
+        err: MacError,
+    },
+    /// The name cannot be one of an interface.
+    #[error("{interface:?} cannot be the name of an interface: 1 to 15 bytes without / and %")]
+    Name {
+        /// What was given.
+        interface: String,
+    },
+    /// There is no such interface.
+    #[error(
+        "there is no interface {interface}; make it with: ip tuntap add dev {interface} mode tap user USER"
+    )]
+    Missing {
+        /// Its name.
+        interface: String,
+    },
+    /// Another process has it.
+    #[error(
+        "another process is attached to the interface {interface}; end that one, or name another interface"
+    )]
+    Busy {
+        /// Its name.
+        interface: String,
+    },
+    /// It belongs to another user.
+    #[error(
+        "the interface {interface} belongs to another user; make it with: ip tuntap add dev {interface} mode tap user USER"
+    )]
+    Forbidden {
+        /// Its name.
+        interface: String,
+    },
+    /// It is no tap, or one with several queues.
+    #[error(
+        "the interface {interface} is no tap interface with one queue; make it with: ip tuntap add dev {interface} mode tap"
+    )]
+    NotTap {
+        /// Its name.
+        interface: String,
+    },
+    /// The kernel refused for another reason.
+    #[error("cannot attach to the interface {interface}")]
+    Attach {
+        /// Its name.
+        interface: String,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// The device of tap interfaces does not open.
+    #[error("cannot open /dev/net/tun; load the module tun, and let this user read and write the device")]
+    TunDevice {
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// A descriptor that was handed over is not what it should be.
+    #[error("descriptor {number} cannot serve as a tap: {reason}")]
+    Descriptor {
+        /// Its number.
+        number: i32,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The path of a socket is too long.
+    #[error("the path of a socket has at most 107 bytes, and {} has more", path.display())]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nobody listens on the socket.
+    #[error("nobody listens on {}; start passt, or what else is to be at the other side, before the machine", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// The system has no more descriptors.
+    #[error("cannot wait for events of network {id}")]
+    Events {
+        /// Which network.
+        id: String,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+}
