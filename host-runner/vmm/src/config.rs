@@ -52,6 +52,13 @@ pub struct MachineConfig {
     /// Where the machine's end is written, as JSON, for who was not there to see the process end.
     #[serde(default)]
     pub ending_file: Option<PathBuf>,
+    /// Where snapshots are written, each in a folder of its own; without it there are none.
+    #[serde(default)]
+    pub snapshot_directory: Option<PathBuf>,
+    /// Goes on where a snapshot was taken, instead of booting: the folders of a full snapshot and of the increments that follow it, in
+    /// order. The machine must be of the same shape as the one that was saved; files may lie elsewhere.
+    #[serde(default)]
+    pub restore: Vec<PathBuf>,
     /// The machine waits, with no vCPU running, for `resume`.
     #[serde(default)]
     pub paused: bool,
