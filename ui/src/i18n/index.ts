@@ -1,4 +1,4 @@
-import i18next, { type i18n } from 'i18next';
+import i18next, { type i18n, type PostProcessorModule } from 'i18next';
 import { initReactI18next } from 'react-i18next';
 
 import { formatMib } from '../domain/format';
@@ -28,9 +28,24 @@ export function resolveLanguage(chosen: string | null, preferred: readonly strin
  */
 const CATALOGUES: Readonly<Record<LanguageTag, Catalogue>> = { en, 'zh-CN': zhCN };
 
+const GAP = /(?<=\p{Script=Han}) +(?=\p{Script=Han})/gu;
+
+/**
+ * Sentences leave room around a name that is put in, as Chinese does around Latin letters; around a Chinese name there is none. Where a
+ * name itself has such a gap, it stays as its owner wrote it.
+ */
+const closeGaps: PostProcessorModule = {
+  type: 'postProcessor',
+  name: 'close-gaps',
+  process: (text: string, _key, values: Readonly<Record<string, unknown>>) => {
+    const written = Object.values(values).some((value) => typeof value === 'string' && value.search(GAP) >= 0);
+    return written ? text : text.replace(GAP, '');
+  },
+};
+
 /** Starts the words of one language. */
 export async function startWords(language: LanguageTag): Promise<i18n> {
-  await i18next.use(initReactI18next).init({
+  await i18next.use(initReactI18next).use(closeGaps).init({
     lng: language,
     fallbackLng: 'en',
     resources: { en: { translation: en }, [language]: { translation: CATALOGUES[language] } },
@@ -39,6 +54,7 @@ export async function startWords(language: LanguageTag): Promise<i18n> {
     // React escapes what it renders; escaping twice would show entities.
     interpolation: { escapeValue: false },
     returnNull: false,
+    postProcess: closeGaps.name,
     showSupportNotice: false,
   });
   i18next.services.formatter?.add('mib', (value: unknown, tag) => formatMib(Number(value), tag));

@@ -152,6 +152,14 @@ describe('an error', () => {
   });
 });
 
+it('a Chinese sentence has room around a Latin name, and none around a Chinese one', async () => {
+  const i18n = await startWords('zh-CN');
+  const stranded = (machine: string) => i18n.t('recovery.stranding', { machine, count: 2 });
+  expect(stranded('atlas')).toBe('如果 atlas 出故障，2 个实例无处安放');
+  expect(stranded(i18n.t('machine.this_computer.within'))).toBe('如果本机出故障，2 个实例无处安放');
+  expect(stranded('书房 电脑')).toContain('书房 电脑');
+});
+
 it('the language follows the choice, then the system, then English', () => {
   expect(resolveLanguage('zh-CN', ['en'])).toBe('zh-CN');
   expect(resolveLanguage(null, ['de-DE', 'zh-Hans-CN'])).toBe('zh-CN');

@@ -82,7 +82,7 @@ export const plans: InWords<typeof english> = {
   'plan.left.cooldown_one': '它刚刚移动过，还要停留 1 分钟。',
   'plan.left.cooldown_other': '它刚刚移动过，还要停留 {{count}} 分钟。',
   'plan.left.gain_too_small': '移动可得 {{gain, number}} 点，代价为 {{needed, number}} 点。',
-  'plan.left.gain_none': '移动它不会让负载更均衡。',
+  'plan.left.gain_none': '再移动也不会让负载更均衡。',
   'plan.left.alone': '没有其他机器。',
   'plan.left.cpu': '{{machine}} 最接近，但加上它 CPU 会过忙。',
   'plan.left.too_busy': '{{machine}} 很忙，而其上没有可以移走的实例。',
