@@ -142,6 +142,19 @@ fn told(refusals: &[(String, Refusal)]) -> String {
 }
 
 impl AppError {
+    /// Refuses a `value` that is not `min` to `max`; `field` is its place in the command.
+    pub(crate) fn unless_within(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), Self> {
+        if (min..=max).contains(&value) {
+            return Ok(());
+        }
+        Err(Self::OutOfRange {
+            field,
+            value,
+            min,
+            max,
+        })
+    }
+
     /// The same error for the window: a code, the words with all their causes, and the facts.
     pub fn to_api(&self) -> ApiError {
         match self {

@@ -132,21 +132,10 @@ pub(crate) async fn reserve(app: &App, request: &InstanceRequest) -> Result<Vec<
 }
 
 fn check(ask: &PlanAsk) -> Result<(), AppError> {
-    let within = |field, value: u32, min, max| {
-        if (min..=max).contains(&value) {
-            return Ok(());
-        }
-        Err(AppError::OutOfRange {
-            field,
-            value,
-            min,
-            max,
-        })
-    };
     let PlanAsk::WhatIf { edits } = ask else {
         return Ok(());
     };
-    within(
+    AppError::unless_within(
         "edits",
         u32::try_from(edits.len()).unwrap_or(u32::MAX),
         1,
@@ -155,8 +144,12 @@ fn check(ask: &PlanAsk) -> Result<(), AppError> {
     for edit in edits {
         match edit {
             PoolEdit::RemoveMachine { .. } => {}
-            PoolEdit::AddMachinesLike { count, .. } => within("count", *count, 1, ADDED_MAX)?,
-            PoolEdit::ScaleLoad { percent } => within("percent", *percent, 1, LOAD_PERCENT_MAX)?,
+            PoolEdit::AddMachinesLike { count, .. } => {
+                AppError::unless_within("count", *count, 1, ADDED_MAX)?;
+            }
+            PoolEdit::ScaleLoad { percent } => {
+                AppError::unless_within("percent", *percent, 1, LOAD_PERCENT_MAX)?;
+            }
         }
     }
     Ok(())

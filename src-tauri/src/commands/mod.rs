@@ -138,7 +138,7 @@ async fn run(app: &Arc<App>, context: &RequestContext, command: Command) -> Resu
             },
         )?),
         Command::ActivityList { before, limit } => {
-            in_range("limit", limit, 1, ACTIVITY_LIMIT_MAX)?;
+            AppError::unless_within("limit", limit, 1, ACTIVITY_LIMIT_MAX)?;
             json(app.history().activity(before, limit).await?)
         }
         Command::PlanMake { ask } => json(plans::make(app, ask).await?),
@@ -200,18 +200,6 @@ async fn chart(app: &App, machine: Uuid, dark: bool) -> Result<String, AppError>
     let since = Timestamp::from_unix_ms(now.unix_ms() - CHART_SPAN_MS).unwrap_or(now);
     let samples = app.history().usage(machine, since).await?;
     Ok(machine_chart(&name, &samples, now, dark)?)
-}
-
-fn in_range(field: &'static str, value: u32, min: u32, max: u32) -> Result<(), AppError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(AppError::OutOfRange {
-        field,
-        value,
-        min,
-        max,
-    })
 }
 
 fn json(answer: impl Serialize) -> Result<Value, AppError> {

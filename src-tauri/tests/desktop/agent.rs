@@ -102,6 +102,20 @@ pub fn usage(memory_free: u32) -> HostUsage {
     }
 }
 
+/// All that an agent says at once, of a machine that holds the image.
+pub fn told(host: HostFacts, usage: HostUsage, instances: Vec<Instance>) -> Snapshot {
+    Snapshot {
+        host,
+        usage,
+        images: vec![tiny_linux()],
+        instances,
+        cursor: EventCursor {
+            epoch: 1,
+            sequence: 0,
+        },
+    }
+}
+
 pub fn tiny_linux() -> Image {
     Image {
         name: "tiny-linux".into(),

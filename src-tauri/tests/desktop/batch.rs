@@ -1,13 +1,12 @@
 //! Several instances as one decision: all of them, or none.
 
 use api::{ApiError, ErrorCode};
-use millpond::contract::{AddMachineOutcome, Batch, BatchOutcome, BatchPreview, Command, InstanceRequest};
+use millpond::contract::{Batch, BatchOutcome, BatchPreview, Command, InstanceRequest};
 use pool::Refusal;
 use pool::placing::BatchFailure;
 use uuid::Uuid;
 
-use crate::agent::ScriptedAgent;
-use crate::desk::{Bench, add, bench, tiny};
+use crate::desk::{Bench, bench, tiny};
 
 fn batch(count: usize, apart: bool) -> Batch {
     Batch {
@@ -29,23 +28,10 @@ async fn create(bench: &Bench, batch: &Batch) -> BatchOutcome {
         .expect("an outcome")
 }
 
-/// A second machine for the pool; it answers as long as its agent lives.
-async fn with_boreas(bench: &Bench) -> ScriptedAgent {
-    let agent = ScriptedAgent::start(bench.folder.path(), "boreas", 2);
-    bench.dial.know("boreas", &agent);
-    bench
-        .desk
-        .ask::<AddMachineOutcome>(add("boreas", None))
-        .await
-        .expect("added");
-    bench.desk.connected("boreas").await;
-    agent
-}
-
 #[tokio::test]
 async fn two_that_keep_apart_take_two_machines_and_three_find_no_place() {
     let bench = bench().await;
-    let _boreas = with_boreas(&bench).await;
+    let _boreas = bench.with_boreas().await;
     let two = batch(2, true);
     let preview = Command::BatchPreview { batch: two.clone() };
     let BatchPreview::Places { machines } = bench.desk.ask(preview).await.expect("a preview") else {

@@ -13,15 +13,15 @@ use futures::FutureExt as _;
 use millpond::app::App;
 use millpond::commands::dispatch;
 use millpond::contract::{
-    ActivityEntry, ActivityKind, ActivityPage, AddMachine, Call, Command, CommandError, InstanceRequest,
-    Link, MachineAddress, PlacedInstance, PoolMachine, PoolPicture,
+    ActivityEntry, ActivityKind, ActivityPage, AddMachine, AddMachineOutcome, Call, Command, CommandError,
+    InstanceRequest, Link, MachineAddress, PlacedInstance, PoolMachine, PoolPicture,
 };
 use millpond::machines::{Answers, Connection, Dial, LinkError, LocalAgentError};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::agent::ScriptedAgent;
+use crate::agent::{ScriptedAgent, now};
 
 /// How long a test waits for what must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -225,6 +225,25 @@ pub fn create(machine: Option<Uuid>) -> Command {
     }
 }
 
+/// A machine of the pool that nobody has seen yet.
+pub fn unseen(id: Uuid, name: &str) -> PoolMachine {
+    PoolMachine {
+        id,
+        name: name.into(),
+        address: MachineAddress::Local,
+        link: Link::Connecting,
+        host: None,
+        usage: None,
+        images: Vec::new(),
+        draining: false,
+    }
+}
+
+/// A link that holds.
+pub fn connected() -> Link {
+    Link::Connected { since: now() }
+}
+
 pub fn ssh(host: &str) -> MachineAddress {
     MachineAddress::Ssh {
         host: host.into(),
@@ -241,6 +260,18 @@ pub struct Bench {
     pub agent: ScriptedAgent,
     /// Holds the agents' sockets.
     pub folder: TempDir,
+}
+
+impl Bench {
+    /// A second machine for the pool, connected; it answers as long as its agent lives.
+    pub async fn with_boreas(&self) -> ScriptedAgent {
+        let agent = ScriptedAgent::start(self.folder.path(), "boreas", 2);
+        self.dial.know("boreas", &agent);
+        let outcome: AddMachineOutcome = self.desk.ask(add("boreas", None)).await.expect("an outcome");
+        assert!(matches!(outcome, AddMachineOutcome::Added { .. }));
+        self.desk.connected("boreas").await;
+        agent
+    }
 }
 
 /// A desktop whose computer has an agent, connected.

@@ -2,17 +2,16 @@
 
 use api::{
     Affinity, AffinityKind, AffinityTarget, CreateInstance, EngineRequest, Event, EventBody, EventCursor,
-    HostFacts, HostUsage, InstanceSpec, InstanceUsage, Mib, Mobility, Placement, RunState, Snapshot,
-    Timestamp,
+    HostFacts, HostUsage, InstanceSpec, InstanceUsage, Mib, Mobility, Placement, RunState, Timestamp,
 };
-use millpond::contract::{AddMachineOutcome, Command, Link, MachineAddress, PoolMachine};
+use millpond::contract::{Command, Link, PoolMachine};
 use millpond::pool::{LivePicture, MEANS_MAX, PastCarried, STEP_S};
 use pool::inventory::{Activity, Inventory, MachineState};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::agent::{ScriptedAgent, facts, new_instance, now, tiny_linux, usage};
-use crate::desk::{Desk, add, bench, create, placed};
+use crate::agent::{facts, new_instance, now, told, usage};
+use crate::desk::{Desk, bench, connected, create, placed, unseen};
 
 const HOST: u128 = 70;
 
@@ -22,10 +21,6 @@ fn id(number: u128) -> Uuid {
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_ms(now().unix_ms() + seconds * 1000).expect("a time")
-}
-
-fn connected() -> Link {
-    Link::Connected { since: now() }
 }
 
 fn instance(number: u128, state: RunState, placement: Placement) -> api::Instance {
@@ -53,28 +48,9 @@ fn instance(number: u128, state: RunState, placement: Placement) -> api::Instanc
 /// A picture with one machine, whose host has number [`HOST`].
 fn picture(host: HostFacts, usage: HostUsage, instances: Vec<api::Instance>) -> LivePicture {
     let mut picture = LivePicture::default();
-    picture.add_machine(PoolMachine {
-        id: id(1),
-        name: "atlas".into(),
-        address: MachineAddress::Local,
-        link: Link::Connecting,
-        host: None,
-        usage: None,
-        images: Vec::new(),
-        draining: false,
-    });
-    let snapshot = Snapshot {
-        host,
-        usage,
-        images: vec![tiny_linux()],
-        instances,
-        cursor: EventCursor {
-            epoch: 1,
-            sequence: 0,
-        },
-    };
+    picture.add_machine(unseen(id(1), "atlas"));
     picture
-        .apply_snapshot(id(1), snapshot, connected(), now())
+        .apply_snapshot(id(1), told(host, usage, instances), connected(), now())
         .expect("the only host");
     picture
 }
@@ -136,16 +112,7 @@ fn a_machine_is_ready_draining_or_out_of_reach() {
 #[test]
 fn a_machine_that_was_never_seen_is_known_by_name_alone() {
     let mut picture = LivePicture::default();
-    picture.add_machine(PoolMachine {
-        id: id(1),
-        name: "boreas".into(),
-        address: MachineAddress::Local,
-        link: Link::Connecting,
-        host: None,
-        usage: None,
-        images: Vec::new(),
-        draining: false,
-    });
+    picture.add_machine(unseen(id(1), "boreas"));
     let inventory = seen(&picture);
     assert_eq!(inventory.machines[0].state, MachineState::Unreachable);
     assert_eq!(inventory.machines[0].memory_mib, Mib::ZERO);
@@ -262,16 +229,7 @@ fn one_that_turns_up_on_another_machine_was_moved_there() {
         let instance = seen(picture).instances.remove(0);
         (instance.machine, instance.moved_at_s)
     };
-    let snapshot = |host, instances| Snapshot {
-        host: facts("host", host),
-        usage: usage(4096),
-        images: vec![tiny_linux()],
-        instances,
-        cursor: EventCursor {
-            epoch: 1,
-            sequence: 0,
-        },
-    };
+    let snapshot = |host, instances| told(facts("host", host), usage(4096), instances);
     let running = || instance(100, RunState::Running, Placement::default());
     let mut picture = usual(vec![running()]);
     assert_eq!(
@@ -282,22 +240,14 @@ fn one_that_turns_up_on_another_machine_was_moved_there() {
     picture
         .apply_snapshot(id(1), snapshot(HOST, Vec::new()), connected(), at(10))
         .expect("the same host");
-    picture.add_machine(PoolMachine {
-        id: id(2),
-        name: "boreas".into(),
-        ..picture.machine(id(1)).expect("atlas").clone()
-    });
+    picture.add_machine(unseen(id(2), "boreas"));
     picture
         .apply_snapshot(id(2), snapshot(HOST + 1, vec![running()]), connected(), at(20))
         .expect("another host");
     let moved_at_s = at(20).unix_ms() / 1000;
     assert_eq!(web(&picture), (Some(id(2)), Some(moved_at_s)));
     picture.remove_machine(id(2));
-    picture.add_machine(PoolMachine {
-        id: id(3),
-        name: "boreas again".into(),
-        ..picture.machine(id(1)).expect("atlas").clone()
-    });
+    picture.add_machine(unseen(id(3), "boreas again"));
     picture
         .apply_snapshot(id(3), snapshot(HOST + 1, vec![running()]), connected(), at(30))
         .expect("the host that left");
@@ -390,9 +340,7 @@ async fn a_draining_machine_stays_so_after_a_restart() {
 #[tokio::test]
 async fn an_instance_that_was_moved_while_the_app_was_closed_rests_after_the_next_start() {
     let bench = bench().await;
-    let boreas = ScriptedAgent::start(bench.folder.path(), "boreas", 2);
-    bench.dial.know("boreas", &boreas);
-    let _: AddMachineOutcome = bench.desk.ask(add("boreas", None)).await.expect("added");
+    let boreas = bench.with_boreas().await;
     let here = bench.desk.this_computer().await.id;
     let web: api::Instance = bench.desk.ask(create(Some(here))).await.expect("created");
     let moved_at_s = |desk: &Desk| {

@@ -2,14 +2,13 @@
 
 use api::{ErrorCode, Instance};
 use millpond::contract::{
-    AddMachineOutcome, Command, InstanceAction, InstanceRequest, MadePlan, PlanAsk, PlanStanding, PoolEdit,
-    ReserveLost,
+    Command, InstanceAction, InstanceRequest, MadePlan, PlanAsk, PlanStanding, PoolEdit, ReserveLost,
 };
 use pool::plans::{Changed, PlanKind, Recovery};
 use uuid::Uuid;
 
 use crate::agent::ScriptedAgent;
-use crate::desk::{Bench, Desk, add, bench, create, placed, tiny};
+use crate::desk::{Bench, Desk, bench, create, placed, tiny};
 
 /// A pool of two machines: this computer, and boreas with its agent.
 struct Two {
@@ -22,10 +21,7 @@ struct Two {
 
 async fn two() -> Two {
     let bench = bench().await;
-    let agent = ScriptedAgent::start(bench.folder.path(), "boreas", 2);
-    bench.dial.know("boreas", &agent);
-    let outcome: AddMachineOutcome = bench.desk.ask(add("boreas", None)).await.expect("added");
-    assert!(matches!(outcome, AddMachineOutcome::Added { .. }));
+    let agent = bench.with_boreas().await;
     Two {
         here: bench.desk.this_computer().await.id,
         boreas: bench.desk.connected("boreas").await.id,

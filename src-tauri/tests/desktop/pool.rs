@@ -7,24 +7,16 @@ use api::{
     CreateInstance, EngineRequest, Event, EventBody, EventCursor, InstanceSpec, InstanceUsage, Mib, RunState,
     Snapshot, Timestamp,
 };
-use millpond::contract::{Link, MachineAddress, PoolChange, PoolMachine, PoolPicture, WindowEvent};
+use millpond::contract::{Link, PoolChange, PoolMachine, PoolPicture, WindowEvent};
 use millpond::pool::{EVENTS_WAITING_MAX, LivePicture, MEASURED_PER_PUSH, Pool, Subscription};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::agent::{facts, new_instance, now, tiny_linux, usage};
+use crate::agent::{facts, new_instance, now, told, usage};
+use crate::desk::{connected, unseen};
 
 fn machine(number: u128) -> PoolMachine {
-    PoolMachine {
-        id: Uuid::from_u128(number),
-        name: format!("machine-{number}"),
-        address: MachineAddress::Local,
-        link: Link::Connecting,
-        host: None,
-        usage: None,
-        images: Vec::new(),
-        draining: false,
-    }
+    unseen(Uuid::from_u128(number), &format!("machine-{number}"))
 }
 
 fn instance(number: u128, state: RunState) -> api::Instance {
@@ -51,20 +43,7 @@ fn instance(number: u128, state: RunState) -> api::Instance {
 }
 
 fn snapshot(host: u128, instances: Vec<api::Instance>) -> Snapshot {
-    Snapshot {
-        host: facts(&format!("host-{host}"), host),
-        usage: usage(4096),
-        images: vec![tiny_linux()],
-        instances,
-        cursor: EventCursor {
-            epoch: 1,
-            sequence: 0,
-        },
-    }
-}
-
-fn connected() -> Link {
-    Link::Connected { since: now() }
+    told(facts(&format!("host-{host}"), host), usage(4096), instances)
 }
 
 fn event(body: EventBody) -> Event {
