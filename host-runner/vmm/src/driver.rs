@@ -4,17 +4,24 @@
 //!            resume             pause
 //!  paused ----------> running ----------> paused
 //!    |                   |
-//!    +-------------------+--> ended{powered off, reset, killed, failed}
+//!    +-------------------+--> ended{powered off, reset, panicked, killed, failed}
 //! ```
 //!
 //! Everything that changes the machine goes through one queue, and is done by one thread, one after the other. What cannot be done in
 //! the present state is refused with a reason before anything has changed.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
-use crate::machine::Machine;
+use crate::devices::event_loop::lock;
+use crate::devices::virtio::block::GrowError;
+use crate::machine::{Machine, wall_clock_ns};
+use crate::snapshot::{self, SaveError, Taken};
 use crate::vcpu::VcpuEnd;
 
 /// How many events may wait: more than there are sources of them.
@@ -37,7 +44,7 @@ pub enum Event {
     /// The device thread cannot go on.
     DevicesFailed(String),
     /// Somebody asks.
-    Request(Command, SyncSender<Result<RunState, Refusal>>),
+    Request(Command, SyncSender<Result<Answer, Refusal>>),
 }
 
 /// What can be asked of a machine.
@@ -53,6 +60,29 @@ pub enum Command {
     PressPower,
     /// To end at once.
     Kill,
+    /// To write a snapshot; a machine that runs is held for as long as that takes.
+    Snapshot {
+        /// Its name: a folder below the one that the machine was started with.
+        name: String,
+        /// Whether it adds to the one before it.
+        incremental: bool,
+    },
+    /// To give a disk more room.
+    GrowDisk {
+        /// Which, by its name in the configuration.
+        id: String,
+        /// Its new size, in MiB.
+        size_mib: u32,
+    },
+}
+
+/// What a machine answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What it does now.
+    State(RunState),
+    /// The snapshot that was taken.
+    Snapshot(Taken),
 }
 
 /// What a machine does.
@@ -66,7 +96,7 @@ pub enum RunState {
 }
 
 /// Why a machine does not do what it is asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// It is in another state.
     #[error("the machine is {0:?} already")]
@@ -74,6 +104,27 @@ pub enum Refusal {
     /// Nobody would notice the button.
     #[error("the machine is paused: its guest cannot see the power button")]
     PausedButton,
+    /// A snapshot could not be taken.
+    #[error(transparent)]
+    Snapshot(#[from] SaveError),
+    /// No such disk.
+    #[error("the machine has no disk {0}")]
+    NoDisk(String),
+    /// A disk that does not grow.
+    #[error(transparent)]
+    Grow(#[from] GrowError),
+}
+
+impl Refusal {
+    /// The code that crosses the wire.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Already(_) | Self::PausedButton => "wrong_state",
+            Self::Snapshot(_) => "snapshot_failed",
+            Self::NoDisk(_) => "no_disk",
+            Self::Grow(_) => "cannot_grow",
+        }
+    }
 }
 
 /// How a machine ended.
@@ -84,6 +135,8 @@ pub enum Ending {
     PoweredOff,
     /// The guest reset itself: whoever started the machine starts it again.
     Reset,
+    /// Its kernel panicked: the end of what the console said.
+    Panicked(Vec<String>),
     /// It was told to end.
     Killed,
     /// It could not go on.
@@ -95,6 +148,7 @@ impl std::fmt::Display for Ending {
         match self {
             Self::PoweredOff => f.write_str("the guest turned itself off"),
             Self::Reset => f.write_str("the guest reset itself"),
+            Self::Panicked(_) => f.write_str("the guest's kernel panicked"),
             Self::Killed => f.write_str("told to end"),
             Self::Failed(reason) => write!(f, "failed: {reason}"),
         }
@@ -108,61 +162,137 @@ impl Ending {
             Self::PoweredOff | Self::Killed => 0,
             Self::Failed(_) => 1,
             Self::Reset => 10,
+            Self::Panicked(_) => 11,
         }
     }
 }
 
-/// Drives a machine to its end.
-pub fn drive(machine: &Machine, mut state: RunState, events: &Receiver<Event>) -> Ending {
-    if state == RunState::Running {
-        machine.resume();
-    }
-    loop {
-        match events.recv() {
-            Ok(Event::PoweredOff) => return Ending::PoweredOff,
-            Ok(
-                Event::Reset
-                | Event::VcpuEnded {
-                    end: VcpuEnd::Reset, ..
-                },
-            ) => return Ending::Reset,
-            Ok(Event::VcpuEnded {
-                index,
-                end: VcpuEnd::Failed(reason),
-            }) => {
-                return Ending::Failed(format!("vCPU {index}: {reason}"));
-            }
-            Ok(Event::DevicesFailed(reason)) => return Ending::Failed(reason),
-            Ok(Event::Request(Command::Kill, reply)) => {
-                let _gone = reply.try_send(Ok(state));
-                return Ending::Killed;
-            }
-            Ok(Event::Request(command, reply)) => {
-                let answer = answer(machine, &mut state, &command);
-                // Who asked may have stopped waiting.
-                let _gone = reply.try_send(answer);
-            }
-            // Every sender is gone: nothing can happen any more.
-            Err(_) => return Ending::Failed("nothing drives the machine".to_owned()),
-        }
-    }
+/// The driver of a machine.
+pub struct Driver {
+    /// What the machine does.
+    pub state: RunState,
+    /// Where snapshots are written.
+    pub snapshot_directory: Option<PathBuf>,
+    /// The snapshot that an increment would add to.
+    pub last_snapshot: Option<[u8; 16]>,
 }
 
-fn answer(machine: &Machine, state: &mut RunState, command: &Command) -> Result<RunState, Refusal> {
-    match (command, *state) {
-        (Command::State | Command::Kill, _) => {}
-        (Command::Pause, RunState::Running) => {
+impl Driver {
+    /// Drives a machine to its end.
+    pub fn drive(&mut self, machine: &Machine, events: &Receiver<Event>) -> Ending {
+        if self.state == RunState::Running {
+            machine.resume();
+        }
+        loop {
+            match events.recv() {
+                Ok(Event::PoweredOff) => return Ending::PoweredOff,
+                Ok(
+                    Event::Reset
+                    | Event::VcpuEnded {
+                        end: VcpuEnd::Reset, ..
+                    },
+                ) => return after_reset(machine),
+                Ok(Event::VcpuEnded {
+                    index,
+                    end: VcpuEnd::Failed(reason),
+                }) => {
+                    return Ending::Failed(format!("vCPU {index}: {reason}"));
+                }
+                Ok(Event::DevicesFailed(reason)) => return Ending::Failed(reason),
+                Ok(Event::Request(Command::Kill, reply)) => {
+                    let _gone = reply.try_send(Ok(Answer::State(self.state)));
+                    return Ending::Killed;
+                }
+                Ok(Event::Request(command, reply)) => {
+                    let answer = self.answer(machine, &command);
+                    // Who asked may have stopped waiting.
+                    let _gone = reply.try_send(answer);
+                }
+                // Every sender is gone: nothing can happen any more.
+                Err(_) => return Ending::Failed("nothing drives the machine".to_owned()),
+            }
+        }
+    }
+
+    fn answer(&mut self, machine: &Machine, command: &Command) -> Result<Answer, Refusal> {
+        match (command, self.state) {
+            (Command::State | Command::Kill, _) => {}
+            (Command::Pause, RunState::Running) => {
+                machine.pause();
+                self.state = RunState::Paused;
+            }
+            (Command::Resume, RunState::Paused) => {
+                machine.tell_clock();
+                machine.resume();
+                self.state = RunState::Running;
+            }
+            (Command::Pause | Command::Resume, already) => return Err(Refusal::Already(already)),
+            (Command::PressPower, RunState::Running) => machine.press_power(),
+            (Command::PressPower, RunState::Paused) => return Err(Refusal::PausedButton),
+            (Command::Snapshot { name, incremental }, _) => {
+                return Ok(Answer::Snapshot(self.snapshot(machine, name, *incremental)?));
+            }
+            (Command::GrowDisk { id, size_mib }, _) => grow(machine, id, *size_mib)?,
+        }
+        Ok(Answer::State(self.state))
+    }
+
+    fn snapshot(&mut self, machine: &Machine, name: &str, incremental: bool) -> Result<Taken, SaveError> {
+        let folder = snapshot::folder(self.snapshot_directory.as_deref(), name)?;
+        let parent = match (incremental, self.last_snapshot) {
+            (false, _) => None,
+            (true, None) => return Err(SaveError::NoParent),
+            (true, parent) => parent,
+        };
+        if self.state == RunState::Running {
             machine.pause();
-            *state = RunState::Paused;
         }
-        (Command::Resume, RunState::Paused) => {
+        let taken = take(machine, &folder, parent);
+        // Whatever was read of the pages' log is read: an increment that failed leaves nothing that another could add to.
+        self.last_snapshot = taken.as_ref().ok().map(|(id, _)| *id);
+        if self.state == RunState::Running {
             machine.tell_clock();
             machine.resume();
-            *state = RunState::Running;
         }
-        (Command::Pause | Command::Resume, already) => return Err(Refusal::Already(already)),
-        (Command::PressPower, RunState::Running) => machine.press_power(),
-        (Command::PressPower, RunState::Paused) => return Err(Refusal::PausedButton),
+        taken.map(|(_, taken)| taken)
     }
-    Ok(*state)
+}
+
+fn take(machine: &Machine, folder: &Path, parent: Option<[u8; 16]>) -> Result<([u8; 16], Taken), SaveError> {
+    let mut id = [0; 16];
+    SysRng.try_fill_bytes(&mut id).map_err(|err| SaveError::File {
+        operation: "draw a number for",
+        path: folder.to_owned(),
+        err: io::Error::other(err),
+    })?;
+    let state = machine.save(id, parent, wall_clock_ns())?;
+    Ok((id, snapshot::write(folder, &state, &machine.memory)?))
+}
+
+fn grow(machine: &Machine, id: &str, size_mib: u32) -> Result<(), Refusal> {
+    let disks = &machine.devices.disks;
+    let found = disks
+        .iter()
+        .zip(&machine.transports)
+        .find(|((name, _), _)| name == id);
+    let Some(((_, disk), transport)) = found else {
+        return Err(Refusal::NoDisk(id.to_owned()));
+    };
+    lock(disk).grow(u64::from(size_mib) << 20)?;
+    transport.configuration_changed();
+    Ok(())
+}
+
+/// What the kernel says before it resets itself because it cannot go on.
+const PANIC: &str = "Kernel panic - not syncing";
+/// How many lines of the console tell of a panic.
+const PANIC_LINES: usize = 60;
+
+/// A reset is a panic's where the console ends with one. A guest that only pretends hurts itself alone.
+fn after_reset(machine: &Machine) -> Ending {
+    let lines = machine.devices.serial.hub().last_lines(PANIC_LINES);
+    if lines.iter().any(|line| line.contains(PANIC)) {
+        return Ending::Panicked(lines);
+    }
+    Ending::Reset
 }

@@ -31,4 +31,5 @@ pub mod machine;
 pub mod memory;
 pub mod rate_limit;
 pub mod run;
+pub mod snapshot;
 pub mod vcpu;

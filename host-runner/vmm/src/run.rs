@@ -12,7 +12,7 @@ use crate::api::{Api, Identity};
 use crate::config::{ConfigError, MachineConfig};
 use crate::devices::event_loop::{self, Subscriber};
 use crate::devices::hub::{ListenError, listen};
-use crate::driver::{self, EVENTS_MAX, Ending, Event, RunState};
+use crate::driver::{Driver, EVENTS_MAX, Ending, Event, RunState};
 use crate::machine::{self, BuildError, Devices, Machine, OpenDeviceError};
 
 /// The stacks of the device thread and of the one that accepts connections, in bytes.
@@ -100,7 +100,12 @@ pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
     } else {
         RunState::Running
     };
-    let ending = driver::drive(&machine, state, &events);
+    let mut driver = Driver {
+        state,
+        snapshot_directory: config.snapshot_directory.clone(),
+        last_snapshot: None,
+    };
+    let ending = driver.drive(&machine, &events);
     if let Some(file) = &mut ending_file {
         // The process ends now whether or not this can be written; its exit code says the same.
         let _full_disk = serde_json::to_writer(&mut *file, &ending)

@@ -3,10 +3,11 @@
 //! | request | does |
 //! |---|---|
 //! | `GET /v1/machine` | what it is, and what it does |
-//! | `GET /v1/console` | the end of what the serial console said |
 //! | `POST /v1/pause`, `/v1/resume` | holds the vCPUs, lets them run |
 //! | `POST /v1/stop` | presses the power button |
 //! | `POST /v1/kill` | ends the process |
+//! | `POST /v1/snapshots` | `{"name": …, "incremental": false}`: writes a snapshot; a machine that runs is held meanwhile |
+//! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room |
 //!
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
 //! what it sends, or by sending nothing: requests are bounded, connections are few, and each has a deadline.
@@ -21,10 +22,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::http::Request;
-use crate::driver::{Command, Event, Refusal, RunState};
+use crate::driver::{Answer, Command, Event, Refusal, RunState};
+use crate::snapshot::Taken;
 
 /// The most connections at once.
 const CONNECTIONS_MAX: usize = 16;
@@ -60,11 +62,40 @@ enum Body {
     State {
         state: RunState,
     },
+    Snapshot(Taken),
     Error {
         code: &'static str,
         message: String,
     },
 }
+
+/// The body of `POST /v1/snapshots`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SnapshotRequest {
+    name: String,
+    #[serde(default)]
+    incremental: bool,
+}
+
+/// The body of `PUT /v1/disks`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskRequest {
+    id: String,
+    size_mib: u32,
+}
+
+/// What each path takes.
+const ROUTES: [(&str, &str); 7] = [
+    ("GET", "/v1/machine"),
+    ("POST", "/v1/pause"),
+    ("POST", "/v1/resume"),
+    ("POST", "/v1/stop"),
+    ("POST", "/v1/kill"),
+    ("POST", "/v1/snapshots"),
+    ("PUT", "/v1/disks"),
+];
 
 /// The API: what its connections share.
 pub struct Api {
@@ -131,45 +162,28 @@ impl Api {
     }
 
     fn route(&self, request: &Request) -> (u16, Body) {
-        let command = match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/v1/machine") => Command::State,
-            ("POST", "/v1/pause") => Command::Pause,
-            ("POST", "/v1/resume") => Command::Resume,
-            ("POST", "/v1/stop") => Command::PressPower,
-            ("POST", "/v1/kill") => Command::Kill,
-            (_, "/v1/machine" | "/v1/pause" | "/v1/resume" | "/v1/stop" | "/v1/kill") => {
-                return (
-                    405,
-                    refused(
-                        "method_not_allowed",
-                        &format!("{} does not go with {}", request.method, request.path),
-                    ),
-                );
-            }
-            _ => {
-                return (
-                    404,
-                    refused("not_found", &format!("there is no {}", request.path)),
-                );
-            }
+        let command = match command(request) {
+            Ok(command) => command,
+            Err(refusal) => return refusal,
         };
         let whole = command == Command::State;
         match self.ask(command) {
-            Ok(state) if whole => (
+            Ok(Answer::State(state)) if whole => (
                 200,
                 Body::Machine {
                     identity: self.identity.clone(),
                     state,
                 },
             ),
-            Ok(state) => (200, Body::State { state }),
-            Err(Ask::Refused(refusal)) => (409, refused("wrong_state", &refusal.to_string())),
+            Ok(Answer::State(state)) => (200, Body::State { state }),
+            Ok(Answer::Snapshot(taken)) => (200, Body::Snapshot(taken)),
+            Err(Ask::Refused(refusal)) => (409, refused(refusal.code(), &chain(&refusal))),
             Err(Ask::Busy) => (503, refused("busy", "the machine has much to do; ask again")),
             Err(Ask::Ended) => (503, refused("ended", "the machine is ending")),
         }
     }
 
-    fn ask(&self, command: Command) -> Result<RunState, Ask> {
+    fn ask(&self, command: Command) -> Result<Answer, Ask> {
         let (reply, answer) = sync_channel(1);
         self.events
             .try_send(Event::Request(command, reply))
@@ -186,6 +200,44 @@ enum Ask {
     Refused(Refusal),
     Busy,
     Ended,
+}
+
+/// What a request asks for, or the answer that refuses it.
+fn command(request: &Request) -> Result<Command, (u16, Body)> {
+    let path = request.path.as_str();
+    Ok(match (request.method.as_str(), path) {
+        ("GET", "/v1/machine") => Command::State,
+        ("POST", "/v1/pause") => Command::Pause,
+        ("POST", "/v1/resume") => Command::Resume,
+        ("POST", "/v1/stop") => Command::PressPower,
+        ("POST", "/v1/kill") => Command::Kill,
+        ("POST", "/v1/snapshots") => {
+            let SnapshotRequest { name, incremental } = body(request)?;
+            Command::Snapshot { name, incremental }
+        }
+        ("PUT", "/v1/disks") => {
+            let DiskRequest { id, size_mib } = body(request)?;
+            Command::GrowDisk { id, size_mib }
+        }
+        (method, _) if ROUTES.iter().any(|(_, known)| *known == path) => {
+            return Err((
+                405,
+                refused("method_not_allowed", &format!("{method} does not go with {path}")),
+            ));
+        }
+        _ => return Err((404, refused("not_found", &format!("there is no {path}")))),
+    })
+}
+
+fn body<T: for<'a> Deserialize<'a>>(request: &Request) -> Result<T, (u16, Body)> {
+    serde_json::from_slice(&request.body)
+        .map_err(|err| (400, refused("bad_request", &format!("the body: {err}"))))
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn refused(code: &'static str, message: &str) -> Body {

@@ -39,7 +39,7 @@ const FIFO_BYTES: usize = 64;
 pub struct SerialStateError(usize);
 
 /// What of the serial port is saved: its registers, as the 16550 has them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SerialState {
     baud_divisor_low: u8,
     baud_divisor_high: u8,

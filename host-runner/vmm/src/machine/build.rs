@@ -10,17 +10,19 @@ use vm_device::bus::{MmioAddress, MmioRange, PioAddress, PioRange};
 use vm_device::device_manager::{IoManager, MmioManager as _, PioManager as _};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::save::wall_clock_ns;
 use super::{Devices, LINES_END, Machine, VIRTIO_BASE, VIRTIO_LINE, kvm_memory};
 use crate::acpi::{self, VirtioWindow};
 use crate::boot;
 use crate::config::MachineConfig;
-use crate::cpu;
+use crate::cpu::{self, Entry};
 use crate::devices::event_loop::Shared;
 use crate::devices::power::{self, PowerRegisters};
 use crate::devices::serial;
 use crate::devices::virtio::mmio::{NOTIFY, Transport, WINDOW};
 use crate::driver::Event;
 use crate::memory::{self, GuestMemory};
+use crate::snapshot::{self, RestoreError};
 use crate::vcpu::Vcpu;
 
 /// Three pages that KVM on Intel needs for itself, in the gap.
@@ -73,6 +75,9 @@ pub enum BuildError {
     /// Its tables.
     #[error(transparent)]
     Acpi(#[from] acpi::AcpiError),
+    /// The snapshot that it goes on from.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
 }
 
 fn kvm(operation: &'static str) -> impl Fn(kvm_ioctls::Error) -> BuildError {
@@ -98,11 +103,14 @@ pub fn build(
     let mut bus = IoManager::new();
     let transports = attach(&vm, &memory, devices.virtio(), &mut bus)?;
     let power_button = legacy(&vm, &mut bus, &devices, events)?;
-    let windows: Vec<VirtioWindow> = (0..transports.len()).map(window).collect();
-    let rsdp = acpi::write(&memory, config.cpus.count, &windows)?;
-    let entry = boot::load(&config.boot, &memory, rsdp)?;
-    let descriptors = create_vcpus(&kvm_file, &vm, config, |index, vcpu| {
-        cpu::begin(vcpu, index, entry, &memory).map_err(BuildError::from)
+    // What is restored has its tables and its kernel in the memory that follows, and its registers.
+    let entry = match config.restore.as_slice() {
+        [] => Some(load(config, &memory, transports.len())?),
+        _ => None,
+    };
+    let descriptors = create_vcpus(&kvm_file, &vm, config, |index, vcpu| match entry {
+        Some(entry) => cpu::begin(vcpu, index, entry, &memory).map_err(BuildError::from),
+        None => Ok(()),
     })?;
     let bus = Arc::new(bus);
     let mut vcpus = Vec::new();
@@ -110,7 +118,7 @@ pub fn build(
         let vcpu = Vcpu::spawn(index, descriptor, Arc::clone(&bus), events.clone(), confine);
         vcpus.push(vcpu.map_err(system("start a vCPU's thread"))?);
     }
-    Ok(Machine {
+    let machine = Machine {
         kvm: kvm_file,
         vm,
         memory,
@@ -118,7 +126,19 @@ pub fn build(
         transports,
         devices,
         power_button,
-    })
+    };
+    if !config.restore.is_empty() {
+        let state = snapshot::read(&config.restore, &machine.shape(), &machine.memory)?;
+        machine.restore(&state, wall_clock_ns())?;
+    }
+    Ok(machine)
+}
+
+/// The tables and the kernel.
+fn load(config: &MachineConfig, memory: &GuestMemory, devices: usize) -> Result<Entry, BuildError> {
+    let windows: Vec<VirtioWindow> = (0..devices).map(window).collect();
+    let rsdp = acpi::write(memory, config.cpus.count, &windows)?;
+    Ok(boot::load(&config.boot, memory, rsdp)?)
 }
 
 /// The VM with its memory, its interrupt controllers and its timer.

@@ -3,6 +3,7 @@
 mod build;
 mod devices;
 mod kvm_memory;
+mod save;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 pub use build::{BuildError, build};
 pub use devices::{Devices, OpenDeviceError};
+pub use save::wall_clock_ns;
 
 use crate::devices::virtio::mmio::Transport;
 use crate::memory::GuestMemory;

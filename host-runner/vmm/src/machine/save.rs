@@ -1,0 +1,183 @@
+//! Taking a machine's state, and giving it to a new one.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kvm_bindings::{
+    KVM_CLOCK_REALTIME, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data,
+    kvm_irqchip,
+};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::{Machine, kvm_memory};
+use crate::cpu;
+use crate::devices::event_loop::lock;
+use crate::snapshot::{MachineState, RestoreError, SaveError, Shape, dirty, forget_all, touched};
+
+const IRQCHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
+
+impl Machine {
+    /// What must be the same where this machine goes on.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            vcpus: u8::try_from(self.vcpus.len()).unwrap_or(u8::MAX),
+            memory_mib: crate::memory::size_mib(&self.memory),
+            devices: self
+                .transports
+                .iter()
+                .map(|transport| lock(&**transport.device()).name())
+                .collect(),
+        }
+    }
+
+    /// The state of the paused machine, without its memory's content. `parent` is the snapshot that the new one adds to.
+    ///
+    /// From the first call on, KVM and the devices note which pages are written.
+    pub fn save(
+        &self,
+        id: [u8; 16],
+        parent: Option<[u8; 16]>,
+        taken_at_ns: u64,
+    ) -> Result<MachineState, SaveError> {
+        let mut vcpus = Vec::new();
+        for (index, vcpu) in (0..).zip(&self.vcpus) {
+            let state =
+                cpu::save(&self.kvm, &vcpu.descriptor()).map_err(|err| SaveError::Vcpu { index, err })?;
+            vcpus.push(state);
+        }
+        let transports = self
+            .transports
+            .iter()
+            .map(|transport| transport.save())
+            .collect::<Result<_, _>>()?;
+        let kvm = |what| move |err| SaveError::Kvm { what, err };
+        let mut irqchips = IRQCHIPS.map(|chip_id| kvm_irqchip {
+            chip_id,
+            ..Default::default()
+        });
+        for chip in &mut irqchips {
+            self.vm.get_irqchip(chip).map_err(kvm("interrupt controllers"))?;
+        }
+        // Last: devices that save themselves may still write into guest memory.
+        let runs = if parent.is_some() {
+            self.written()?
+        } else {
+            self.all()?
+        };
+        Ok(MachineState {
+            id,
+            parent,
+            shape: self.shape(),
+            runs,
+            irqchips,
+            timer: self.vm.get_pit2().map_err(kvm("timer"))?,
+            clock: self.vm.get_clock().map_err(kvm("clock"))?,
+            taken_at_ns,
+            vcpus,
+            serial: self.devices.serial.save(),
+            transports,
+        })
+    }
+
+    fn all(&self) -> Result<Vec<crate::snapshot::Run>, SaveError> {
+        kvm_memory::register(&self.vm, &self.memory, true).map_err(|err| SaveError::Kvm {
+            what: "pages that vCPUs write",
+            err,
+        })?;
+        // What was noted before this moment is in this snapshot.
+        self.logs()?;
+        forget_all(&self.memory);
+        touched(&self.memory).map_err(|err| SaveError::File {
+            operation: "list the pages of",
+            path: "the guest's memory".into(),
+            err,
+        })
+    }
+
+    fn written(&self) -> Result<Vec<crate::snapshot::Run>, SaveError> {
+        Ok(dirty(&self.memory, &self.logs()?))
+    }
+
+    fn logs(&self) -> Result<Vec<Vec<u64>>, SaveError> {
+        let log = |(slot, length): (u32, u64)| {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            self.vm.get_dirty_log(slot, length).map_err(|err| SaveError::Kvm {
+                what: "pages that vCPUs wrote",
+                err,
+            })
+        };
+        (0..)
+            .zip(self.memory.iter().map(GuestMemoryRegion::len))
+            .map(log)
+            .collect()
+    }
+
+    /// Gives this machine, whose vCPUs have not run, the state of another. Its memory has been read. `now_ns` is the wall
+    /// clock.
+    pub fn restore(&self, state: &MachineState, now_ns: u64) -> Result<(), RestoreError> {
+        for ((index, vcpu), saved) in (0..).zip(&self.vcpus).zip(&state.vcpus) {
+            cpu::restore(&vcpu.descriptor(), saved).map_err(|err| RestoreError::Vcpu { index, err })?;
+        }
+        let kvm = |what| move |err| RestoreError::Kvm { what, err };
+        self.vm.set_pit2(&state.timer).map_err(kvm("timer"))?;
+        self.vm
+            .set_clock(&advancing(&state.clock, state.taken_at_ns, now_ns))
+            .map_err(kvm("clock"))?;
+        for chip in &state.irqchips {
+            self.vm.set_irqchip(chip).map_err(kvm("interrupt controllers"))?;
+        }
+        self.devices.serial.restore(&state.serial)?;
+        for (transport, saved) in self.transports.iter().zip(&state.transports) {
+            transport.restore(saved)?;
+        }
+        Ok(())
+    }
+}
+
+/// The saved clock, moved on by the time that has passed on the wall since: the guest's clock is then right.
+///
+/// KVM does it itself where it noted the wall clock with the saved one, which it does where the host's time-stamp counter is stable.
+/// A wall clock that runs backwards moves nothing: the guest's time never does.
+///
+/// Source: the kernel's `Documentation/virt/kvm/api.rst`, 4.30 `KVM_SET_CLOCK`.
+fn advancing(saved: &kvm_clock_data, taken_at_ns: u64, now_ns: u64) -> kvm_clock_data {
+    let flags = saved.flags & KVM_CLOCK_REALTIME;
+    let passed = if flags == 0 {
+        now_ns.saturating_sub(taken_at_ns)
+    } else {
+        0
+    };
+    kvm_clock_data {
+        clock: saved.clock.saturating_add(passed),
+        realtime: saved.realtime,
+        flags,
+        ..Default::default()
+    }
+}
+
+/// The wall clock, in ns since 1970.
+pub fn wall_clock_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_moved_on_once_and_never_back() {
+        let saved = |flags| kvm_clock_data {
+            clock: 100,
+            realtime: 7,
+            flags,
+            ..Default::default()
+        };
+        assert_eq!(advancing(&saved(0), 1000, 1500).clock, 600);
+        assert_eq!(advancing(&saved(0), 1000, 900).clock, 100);
+        let by_kvm = advancing(&saved(KVM_CLOCK_REALTIME | 2), 1000, 1500);
+        assert_eq!(
+            (by_kvm.clock, by_kvm.realtime, by_kvm.flags),
+            (100, 7, KVM_CLOCK_REALTIME)
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! The frame of a state file.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | `MPSNAPVM` |
+//! | 4 | the version of the format, little-endian |
+//! | 8 | the length of the body, little-endian |
+//! | 32 | SHA-256 of the body |
+//! | … | the body: a [`MachineState`], as postcard writes it |
+//!
+//! Threat: the file may have been cut, changed, or made by somebody else. Nothing of the body is looked at before its length and its sum
+//! are right, and no length in it is believed beyond what is there. The sum finds accidents; it is no signature: who can write the file
+//! can make a machine of any content, which is still confined as any guest.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::MachineState;
+
+const MAGIC: [u8; 8] = *b"MPSNAPVM";
+/// The version that is written. It rises with each change of [`MachineState`] or of what is in it.
+pub const VERSION: u32 = 1;
+/// The most bytes of a body: 64 vCPUs with their registers, and the list of pages of a large, scattered memory.
+pub const BODY_MAX: u64 = 64 << 20;
+const SUM: usize = 32;
+
+/// Why a state file cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFileError {
+    /// The file.
+    #[error("cannot access {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// Another kind of file.
+    #[error("it is no snapshot of a microVM")]
+    Magic,
+    /// A file of another version.
+    #[error("it has version {found} of the format; this monitor knows version {VERSION}")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// A length beyond reason.
+    #[error("its state is said to have {0} bytes; at most {BODY_MAX} are taken")]
+    TooLarge(u64),
+    /// A file that is cut.
+    #[error("it is cut short")]
+    Truncated,
+    /// A file with something behind its end.
+    #[error("it goes on after its end")]
+    Trailing,
+    /// A file that is changed.
+    #[error("its checksum is wrong: it was altered or damaged")]
+    Checksum,
+    /// A body that makes no sense.
+    #[error("its content makes no sense")]
+    Body(#[source] postcard::Error),
+}
+
+/// Writes a state file, and waits until it is on the disk.
+pub fn write(path: &Path, state: &MachineState) -> Result<(), StateFileError> {
+    let body = postcard::to_stdvec(state).map_err(StateFileError::Body)?;
+    let length = body.len() as u64;
+    if length > BODY_MAX {
+        return Err(StateFileError::TooLarge(length));
+    }
+    let fail = |err| StateFileError::Io {
+        path: path.to_owned(),
+        err,
+    };
+    let mut file = File::create_new(path).map_err(fail)?;
+    let head = [
+        &MAGIC[..],
+        &VERSION.to_le_bytes(),
+        &length.to_le_bytes(),
+        &Sha256::digest(&body),
+    ]
+    .concat();
+    file.write_all(&head).map_err(fail)?;
+    file.write_all(&body).map_err(fail)?;
+    file.sync_all().map_err(fail)
+}
+
+/// Reads a state file.
+pub fn read(path: &Path) -> Result<MachineState, StateFileError> {
+    let fail = |err| StateFileError::Io {
+        path: path.to_owned(),
+        err,
+    };
+    parse(File::open(path).map_err(fail)?, fail)
+}
+
+/// Reads a state from anything.
+fn parse(
+    mut from: impl Read,
+    fail: impl Fn(io::Error) -> StateFileError,
+) -> Result<MachineState, StateFileError> {
+    let whole = |err: io::Error| match err.kind() {
+        io::ErrorKind::UnexpectedEof => StateFileError::Truncated,
+        _ => fail(err),
+    };
+    let mut magic = [0; MAGIC.len()];
+    from.read_exact(&mut magic).map_err(whole)?;
+    if magic != MAGIC {
+        return Err(StateFileError::Magic);
+    }
+    let mut version = [0; 4];
+    from.read_exact(&mut version).map_err(whole)?;
+    let found = u32::from_le_bytes(version);
+    if found != VERSION {
+        return Err(StateFileError::Version { found });
+    }
+    let mut length = [0; 8];
+    from.read_exact(&mut length).map_err(whole)?;
+    let length = u64::from_le_bytes(length);
+    if length > BODY_MAX {
+        return Err(StateFileError::TooLarge(length));
+    }
+    let mut sum = [0; SUM];
+    from.read_exact(&mut sum).map_err(whole)?;
+    // `take` and growing: what is not there is not allocated for.
+    let mut body = Vec::new();
+    from.by_ref().take(length).read_to_end(&mut body).map_err(&fail)?;
+    if (body.len() as u64) < length {
+        return Err(StateFileError::Truncated);
+    }
+    if from.read(&mut [0]).map_err(&fail)? != 0 {
+        return Err(StateFileError::Trailing);
+    }
+    if Sha256::digest(&body).as_slice() != sum {
+        return Err(StateFileError::Checksum);
+    }
+    match postcard::take_from_bytes(&body) {
+        Ok((state, [])) => Ok(state),
+        Ok(_) => Err(StateFileError::Trailing),
+        Err(err) => Err(StateFileError::Body(err)),
+    }
+}
+
+/// Reads any bytes as a state file: for fuzzing.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn fuzz(data: &[u8]) {
+    let io = |err| StateFileError::Io {
+        path: PathBuf::new(),
+        err,
+    };
+    let _refused = parse(data, io);
+    // Also behind a sum that is right, where a fuzzer would hardly come by chance.
+    let head = [
+        &MAGIC[..],
+        &VERSION.to_le_bytes(),
+        &(data.len() as u64).to_le_bytes(),
+        &Sha256::digest(data),
+    ]
+    .concat();
+    let _refused = parse(head.chain(data), io);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::snapshot::tests::state;
+
+    fn bytes() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        write(&path, &state()).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn parsed(bytes: &[u8]) -> Result<MachineState, StateFileError> {
+        parse(bytes, |err| panic!("{err}"))
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let read = parsed(&bytes()).unwrap();
+        let (expected, found) = (state(), read);
+        assert_eq!(
+            (expected.id, expected.shape, expected.runs),
+            (found.id, found.shape, found.runs)
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_said_to_be_cut() {
+        let whole = bytes();
+        for length in (0..whole.len()).step_by(7) {
+            assert!(
+                matches!(parsed(&whole[..length]), Err(StateFileError::Truncated)),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_a_newer_and_a_foreign_file_are_each_refused_for_what_they_are() {
+        let change = |at: usize, value: u8| {
+            let mut bytes = bytes();
+            bytes[at] ^= value;
+            parsed(&bytes).unwrap_err()
+        };
+        assert!(matches!(change(0, 1), StateFileError::Magic));
+        assert!(matches!(change(8, 2), StateFileError::Version { found: 3 }));
+        assert!(matches!(change(19, 0x80), StateFileError::TooLarge(_)));
+        assert!(matches!(change(60, 1), StateFileError::Checksum));
+        let longer = [bytes(), vec![0]].concat();
+        assert!(matches!(parsed(&longer), Err(StateFileError::Trailing)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(data in proptest::collection::vec(any::<u8>(), 0..4096)) {
+            fuzz(&data);
+        }
+    }
+}
