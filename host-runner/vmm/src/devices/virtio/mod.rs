@@ -162,6 +162,10 @@ pub trait VirtioDevice: Send {
     /// Its queues as they are now, in the order of [`queue_sizes`](Self::queue_sizes); `None` while inactive.
     fn queues(&self) -> Option<Vec<&Queue>>;
 
+    /// Whether what something else than this process writes for the device (the kernel, where it [serves](Self::served_elsewhere) queues)
+    /// must be in the memory's bitmap when [`pause`](Self::pause) returns. Not at first: it costs.
+    fn log_writes(&mut self, _log: bool) {}
+
     /// What [`restore`](Self::restore) needs beyond what the transport keeps (queues, features). Only while paused or inactive.
     fn save(&self) -> Result<Vec<u8>, DeviceStateError>;
 

@@ -1,11 +1,13 @@
 //! The other side of a network interface, whatever it is.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use super::features::{Offloads, tap_flags};
 use super::pieces::Pieces;
 use super::stats::BackendKind;
+use super::stream::Stream;
 use super::tap::Tap;
 
 /// Why a frame was not moved.
@@ -21,18 +23,32 @@ pub enum LinkError {
 pub enum Link {
     /// A tap interface.
     Tap(Tap),
+    /// A stream socket.
+    Stream(Box<Stream>),
 }
 
 impl Link {
-    /// What wakes who waits for it to take frames.
-    pub fn descriptor(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
+    /// What wakes who waits for it to take frames; a socket may be away.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Tap(tap) => Some(tap.as_fd().as_raw_fd()),
+            Self::Stream(stream) => stream.socket(),
+        }
+    }
+
+    /// The tap's file, for a kernel that moves the frames.
+    pub fn tap(&self) -> Option<&File> {
+        match self {
+            Self::Tap(tap) => Some(tap.file()),
+            Self::Stream(_) => None,
+        }
     }
 
     /// What it is.
     pub fn kind(&self) -> BackendKind {
         match self {
             Self::Tap(_) => BackendKind::Tap,
+            Self::Stream(_) => BackendKind::Stream,
         }
     }
 
@@ -40,6 +56,7 @@ impl Link {
     pub fn peer(&self) -> String {
         match self {
             Self::Tap(tap) => tap.name().to_owned(),
+            Self::Stream(stream) => stream.path().display().to_string(),
         }
     }
 
@@ -47,6 +64,7 @@ impl Link {
     pub fn is_up(&self) -> bool {
         match self {
             Self::Tap(_) => true,
+            Self::Stream(stream) => stream.socket().is_some(),
         }
     }
 
@@ -54,6 +72,7 @@ impl Link {
     pub fn mtu(&self) -> Option<u16> {
         match self {
             Self::Tap(tap) => tap.mtu(),
+            Self::Stream(_) => None,
         }
     }
 
@@ -61,6 +80,7 @@ impl Link {
     pub fn offloads(&self) -> Offloads {
         match self {
             Self::Tap(tap) => tap.offloads(),
+            Self::Stream(_) => Offloads::default(),
         }
     }
 
@@ -68,18 +88,44 @@ impl Link {
     pub fn set_features(&mut self, features: u64) -> io::Result<()> {
         match self {
             Self::Tap(tap) => tap.set_offloads(tap_flags(features)),
+            Self::Stream(_) => Ok(()),
         }
     }
 
-    /// Reads one frame, with its header, into the first `count` pieces, and what does not fit into `spill`. Returns its length.
+    /// Reads one frame, with its header, into the first `count` pieces, which have `room` bytes, and what does not fit into `spill`.
+    /// Returns its length.
     pub fn receive(
         &mut self,
         pieces: &mut Pieces,
-        count: usize,
+        (count, room): (usize, usize),
         spill: &mut Vec<u8>,
     ) -> Result<usize, LinkError> {
         match self {
             Self::Tap(tap) => pieces.read_from(tap.as_fd(), count, spill).map_err(verdict),
+            Self::Stream(stream) => stream.receive(pieces, room, spill),
+        }
+    }
+
+    /// Whether a part of a frame waits to be sent.
+    pub fn has_unsent(&self) -> bool {
+        match self {
+            Self::Tap(_) => false,
+            Self::Stream(stream) => stream.has_unsent(),
+        }
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self) -> Result<(), LinkError> {
+        match self {
+            Self::Tap(_) => Ok(()),
+            Self::Stream(stream) => stream.flush(),
+        }
+    }
+
+    /// The other side has gone; what it sent and was not taken is lost.
+    pub fn hang_up(&mut self) {
+        if let Self::Stream(stream) = self {
+            stream.disconnect();
         }
     }
 
@@ -91,14 +137,7 @@ impl Link {
                 Ok(_) => Ok(()),
                 Err(err) => Err(verdict(err)),
             },
-        }
-    }
-}
-
-impl AsFd for Link {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tap(tap) => tap.as_fd(),
+            Self::Stream(stream) => stream.send(pieces),
         }
     }
 }

@@ -101,9 +101,14 @@ impl Receive {
         &self.queue
     }
 
-    /// Takes over where the kernel has left a queue.
+    /// The queue, for a kernel that serves it; then it is [taken over](Self::taken_over).
     pub fn queue_mut(&mut self) -> &mut Queue {
         &mut self.queue
+    }
+
+    /// Goes on where the kernel has left the queue; it has told the driver of what it did.
+    pub fn taken_over(&mut self) {
+        self.used = UsedRing::new(&self.queue);
     }
 
     /// Returns what was taken ahead: the ring is then as if the device had never looked. A frame that waits for buffers is lost.
@@ -265,7 +270,7 @@ impl Receive {
         } else {
             (first, self.chains.front().map_or(0, |chain| chain.bytes))
         };
-        match link.receive(&mut self.pieces, count, &mut self.spill) {
+        match link.receive(&mut self.pieces, (count, room), &mut self.spill) {
             Ok(length) => {
                 self.parked = Some((length, room.min(length)));
                 true

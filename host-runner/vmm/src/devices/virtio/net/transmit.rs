@@ -47,9 +47,14 @@ impl Transmit {
         &self.queue
     }
 
-    /// Takes over where the kernel has left a queue.
+    /// The queue, for a kernel that serves it; then it is [taken over](Self::taken_over).
     pub fn queue_mut(&mut self) -> &mut Queue {
         &mut self.queue
+    }
+
+    /// Goes on where the kernel has left the queue; it has told the driver of what it did.
+    pub fn taken_over(&mut self) {
+        self.used = UsedRing::new(&self.queue);
     }
 
     /// Sends what the guest has put into the ring.

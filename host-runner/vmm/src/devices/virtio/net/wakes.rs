@@ -8,17 +8,26 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 const AGAIN: u64 = 0;
 const LINK: u64 = 1;
+const TIMER: u64 = 2;
+/// A link has frames, or ends.
+const READS: EventSet = EventSet::IN.union(EventSet::READ_HANG_UP);
 
 /// Why the device was woken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Woken {
     /// A turn was over before the work was done.
     pub again: bool,
+    /// The link has frames.
+    pub readable: bool,
     /// The link takes frames again.
-    pub link: bool,
+    pub writable: bool,
+    /// The other side of the link has gone.
+    pub hung_up: bool,
+    /// The timer has run out.
+    pub timer: bool,
 }
 
-/// The events of a device.
+/// The events of a device, each of which comes once (edge-triggered).
 pub struct Wakes {
     epoll: Epoll,
     again: EventFd,
@@ -28,10 +37,11 @@ impl Wakes {
     /// Nothing wakes yet.
     pub fn new() -> io::Result<Self> {
         let (epoll, again) = (Epoll::new()?, EventFd::new(EFD_NONBLOCK)?);
+        let wakes = Self { epoll, again };
         // With an edge for each write, the counter need not be emptied.
-        let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, AGAIN);
-        epoll.ctl(ControlOperation::Add, again.as_raw_fd(), event)?;
-        Ok(Self { epoll, again })
+        let descriptor = wakes.again.as_raw_fd();
+        wakes.control(ControlOperation::Add, descriptor, EventSet::IN, AGAIN)?;
+        Ok(wakes)
     }
 
     /// What is readable while one of the events has come and was not [taken](Self::take).
@@ -45,20 +55,25 @@ impl Wakes {
         let _written = self.again.write(1);
     }
 
-    /// Lets `link` wake the device, once [asked](Self::when_writable).
+    /// Lets a link wake the device when it has frames, or ends.
     pub fn watch(&self, link: RawFd) -> io::Result<()> {
-        self.epoll.ctl(
-            ControlOperation::Add,
-            link,
-            EpollEvent::new(EventSet::empty(), LINK),
-        )
+        self.control(ControlOperation::Add, link, READS, LINK)
     }
 
-    /// Wakes the device once when `link` takes data.
-    pub fn when_writable(&self, link: RawFd) -> io::Result<()> {
-        let events = EventSet::OUT | EventSet::ONE_SHOT;
-        self.epoll
-            .ctl(ControlOperation::Modify, link, EpollEvent::new(events, LINK))
+    /// Lets a timer wake the device.
+    pub fn watch_timer(&self, timer: RawFd) -> io::Result<()> {
+        self.control(ControlOperation::Add, timer, EventSet::IN, TIMER)
+    }
+
+    /// Lets a watched link wake the device when it takes frames, too, or no longer.
+    pub fn when_writable(&self, link: RawFd, writes: bool) -> io::Result<()> {
+        let events = if writes { READS | EventSet::OUT } else { READS };
+        self.control(ControlOperation::Modify, link, events, LINK)
+    }
+
+    /// Keeps a watched link from waking the device, until [`when_writable`](Self::when_writable) is called.
+    pub fn ignore(&self, link: RawFd) -> io::Result<()> {
+        self.control(ControlOperation::Modify, link, EventSet::empty(), LINK)
     }
 
     /// Takes the events that have come.
@@ -69,9 +84,26 @@ impl Wakes {
         for event in events.iter().take(count) {
             match event.data() {
                 AGAIN => woken.again = true,
-                _ => woken.link = true,
+                TIMER => woken.timer = true,
+                _ => {
+                    let set = event.event_set();
+                    woken.readable |= set.contains(EventSet::IN);
+                    woken.writable |= set.contains(EventSet::OUT);
+                    woken.hung_up |= set.intersects(EventSet::HANG_UP | EventSet::READ_HANG_UP);
+                }
             }
         }
         woken
+    }
+
+    fn control(
+        &self,
+        operation: ControlOperation,
+        descriptor: RawFd,
+        events: EventSet,
+        token: u64,
+    ) -> io::Result<()> {
+        let event = EpollEvent::new(events | EventSet::EDGE_TRIGGERED, token);
+        self.epoll.ctl(operation, descriptor, event)
     }
 }

@@ -10,7 +10,7 @@ use super::guest::{GUEST, Guest, config};
 use super::namespace::{TAP, ip, link, socket, wait_until_attached, with_tap};
 use crate::config::NetworkBackend;
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::net::{LINK, Network, OpenNetworkError, RECEIVE};
+use crate::devices::virtio::net::{Network, OpenNetworkError, RECEIVE, WAKES};
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
 
@@ -31,7 +31,7 @@ fn open() -> Network {
 fn receive(guest: &mut Guest, network: &mut Network, count: usize) -> Vec<super::guest::Received> {
     let mut frames = Vec::new();
     loop {
-        network.source_ready(LINK);
+        network.source_ready(WAKES);
         // The host's IPv6 has things to say as well.
         frames.extend(
             guest
@@ -46,7 +46,10 @@ fn receive(guest: &mut Guest, network: &mut Network, count: usize) -> Vec<super:
             tv_sec: 10,
             tv_nsec: 0,
         };
-        let mut events = [PollFd::from_borrowed_fd(network.link.as_fd(), PollFlags::IN)];
+        let mut events = [PollFd::from_borrowed_fd(
+            network.link.tap().unwrap().as_fd(),
+            PollFlags::IN,
+        )];
         assert_eq!(poll(&mut events, Some(&limit)).unwrap(), 1, "only {frames:?}");
     }
 }
@@ -102,7 +105,7 @@ fn frames_wait_in_the_interface_until_the_guest_has_room() {
         let (mut guest, mut network, socket) = (Guest::new(16), open(), socket());
         guest.start(&mut network, MERGEABLE);
         socket.send(b"early").unwrap();
-        network.source_ready(LINK);
+        network.source_ready(WAKES);
         assert!(guest.received().is_empty());
         guest.give(4, 2048);
         network.queue_ready(RECEIVE);
@@ -141,7 +144,7 @@ fn an_interface_that_cannot_serve_is_refused_with_what_would_help() {
 fn a_tap_that_another_process_has_opened_serves_as_well() {
     with_tap(|| {
         let opened = open();
-        let descriptor = opened.link.as_fd().try_clone_to_owned().unwrap();
+        let descriptor = opened.link.tap().unwrap().as_fd().try_clone_to_owned().unwrap();
         let network = Network::with_tap(&config(backend("")), descriptor).unwrap();
         assert_eq!(network.stats().peer, TAP);
         assert_eq!(network.mtu, None, "its interface may be in another namespace");

@@ -1,0 +1,187 @@
+//! vhost-net: the kernel moves the frames between the tap and the guest's memory, without a switch to this process.
+//!
+//! Threat: the kernel walks the rings by itself, and is as exposed to the guest as our own path; it has been hardened for it. It reaches
+//! only the memory table that it is given here, which is the guest's memory.
+//!
+//! # Dirty pages
+//!
+//! What vhost-net writes is in no log of KVM's. While writes are to be logged ([`Vhost::start`] with `log`), it sets a bit for each page
+//! that it writes, rings included (`VHOST_F_LOG_ALL`); [`Vhost::stop`] moves the bits into the memory's own bitmap. Frames then cost a
+//! little more; without a wish for incremental snapshots nobody pays for it.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use vhost::net::VhostNet as _;
+use vhost::vhost_kern::net::Net;
+use vhost::{VhostBackend as _, VhostUserMemoryRegionInfo, VringConfigData};
+use virtio_queue::{Queue, QueueT as _};
+use vm_memory::bitmap::Bitmap as _;
+use vm_memory::{Address as _, GuestAddress, GuestAddressSpace, GuestMemoryBackend as _};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::features::RING_FEATURES;
+use crate::devices::virtio::Interrupt;
+use crate::memory::GuestMemory;
+
+/// The kernel logs what it writes (`VHOST_F_LOG_ALL`).
+const LOG_ALL: u32 = 26;
+/// The used ring is logged, too (`VHOST_VRING_F_LOG`).
+const LOG_RING: u32 = 1;
+/// What a bit of the log stands for, in bytes (`VHOST_PAGE_SIZE`).
+const LOG_PAGE: u64 = 4096;
+
+/// The guest's memory, which is not known yet when the device is opened: that is before this process confines itself.
+#[derive(Clone, Default)]
+struct LaterMemory(Arc<OnceLock<GuestMemory>>);
+
+impl GuestAddressSpace for LaterMemory {
+    type M = GuestMemory;
+    type T = Arc<GuestMemory>;
+
+    fn memory(&self) -> Arc<GuestMemory> {
+        Arc::new(self.0.get().cloned().unwrap_or_default())
+    }
+}
+
+/// What the kernel needs to serve a queue.
+pub struct Served<'a> {
+    /// The queue, where it is.
+    pub queue: &'a mut Queue,
+    /// What the guest kicks.
+    pub kick: &'a EventFd,
+}
+
+/// A vhost-net instance.
+pub struct Vhost {
+    /// Before `log`, so that it is closed first: the kernel writes there while it is open.
+    net: Net<LaterMemory>,
+    memory: LaterMemory,
+    features: u64,
+    /// A bit for each page, from address 0 to the end of memory; the kernel sets bits.
+    log: Option<Box<[AtomicU64]>>,
+}
+
+impl Vhost {
+    /// Opens `/dev/vhost-net`.
+    pub fn open() -> Result<Self, vhost::Error> {
+        let memory = LaterMemory::default();
+        let net = Net::new(memory.clone())?;
+        net.set_owner()?;
+        let features = net.get_features()?;
+        Ok(Self {
+            net,
+            memory,
+            features,
+            log: None,
+        })
+    }
+
+    /// Of these features, those that the kernel can serve.
+    pub fn able(&self, features: u64) -> u64 {
+        features & (self.features | !RING_FEATURES)
+    }
+
+    /// Lets the kernel serve the queues, from where they are.
+    pub fn start(
+        &mut self,
+        memory: &GuestMemory,
+        features: u64,
+        queues: &mut [Served<'_>],
+        tap: &File,
+        interrupt: &Interrupt,
+        log: bool,
+    ) -> Result<(), vhost::Error> {
+        let memory = self.memory.0.get_or_init(|| memory.clone()).clone();
+        let regions = memory
+            .iter()
+            .map(VhostUserMemoryRegionInfo::from_guest_region)
+            .collect::<Result<Vec<_>, _>>()?;
+        self.net.set_mem_table(&regions)?;
+        let mut wanted = features & self.features & RING_FEATURES;
+        if log && self.features & 1 << LOG_ALL != 0 {
+            let log = self.log.get_or_insert_with(|| log_of(&memory));
+            self.net.set_log_base(log.as_ptr() as u64, None)?;
+            wanted |= 1 << LOG_ALL;
+        }
+        self.net.set_features(wanted)?;
+        for (index, served) in queues.iter().enumerate() {
+            let queue = &*served.queue;
+            self.net.set_vring_num(index, queue.size())?;
+            self.net.set_vring_base(index, queue.next_avail())?;
+            self.net.set_vring_addr(
+                index,
+                &VringConfigData {
+                    queue_max_size: queue.max_size(),
+                    queue_size: queue.size(),
+                    flags: if wanted & 1 << LOG_ALL == 0 { 0 } else { LOG_RING },
+                    desc_table_addr: queue.desc_table(),
+                    used_ring_addr: queue.used_ring(),
+                    avail_ring_addr: queue.avail_ring(),
+                    log_addr: Some(queue.used_ring()),
+                },
+            )?;
+            self.net.set_vring_call(index, interrupt.line())?;
+            self.net.set_vring_kick(index, served.kick)?;
+        }
+        for (index, served) in queues.iter().enumerate() {
+            self.net.set_backend(index, Some(tap))?;
+            // What the guest made available before has had its kick, perhaps.
+            let _full_is_a_kick_too = served.kick.write(1);
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel can log what it writes.
+    pub fn can_log(&self) -> bool {
+        self.features & 1 << LOG_ALL != 0
+    }
+
+    /// Takes the queues back, with nothing in flight: the kernel finishes what it has begun before it lets go of the tap.
+    ///
+    /// Also after a [`start`](Self::start) that failed half-way, and for a queue whose ring made no sense to the kernel.
+    pub fn stop(&mut self, memory: &GuestMemory, queues: &mut [Served<'_>]) -> Result<(), vhost::Error> {
+        let mut first_error = Ok(());
+        for (index, served) in queues.iter_mut().enumerate() {
+            let stopped = self
+                .net
+                .set_backend(index, None)
+                .and_then(|()| self.net.get_vring_base(index));
+            match stopped {
+                // 16 bits in a split ring.
+                Ok(base) => served.queue.set_next_avail(base as u16),
+                Err(error) => {
+                    first_error = first_error.and(Err(error));
+                    continue;
+                }
+            }
+            if let Ok(used) = served.queue.used_idx(memory, Ordering::Acquire) {
+                served.queue.set_next_used(used.0);
+            }
+        }
+        self.collect(memory);
+        first_error
+    }
+
+    /// Moves what the kernel has logged into the memory's bitmap.
+    fn collect(&self, memory: &GuestMemory) {
+        for (word, at) in self.log.iter().flatten().zip(0_u64..) {
+            let mut bits = word.swap(0, Ordering::AcqRel);
+            while bits != 0 {
+                let page = at * u64::from(u64::BITS) + u64::from(bits.trailing_zeros());
+                bits &= bits - 1;
+                if let Ok(slice) = memory.get_slice(GuestAddress(page * LOG_PAGE), 1) {
+                    slice.bitmap().mark_dirty(0, 1);
+                }
+            }
+        }
+    }
+}
+
+/// A log with no bit set: 32 KiB for each GiB of memory.
+fn log_of(memory: &GuestMemory) -> Box<[AtomicU64]> {
+    let pages = memory.last_addr().raw_value() / LOG_PAGE + 1;
+    let words = usize::try_from(pages.div_ceil(u64::from(u64::BITS))).unwrap_or(0);
+    (0..words).map(|_| AtomicU64::new(0)).collect()
+}
