@@ -108,6 +108,7 @@ describe('the failure of a machine', () => {
     const panel = await screen.findByRole('region', { name: 'Plan' });
     expect(await within(panel).findByText('Without atlas, 1 instance finds no room.')).toBeVisible();
     expect(within(panel).getByText('needs 48 GiB, this computer has 22.7 GiB free')).toBeVisible();
+    expect(screen.getByRole('button', { name: /^files, / })).toHaveAttribute('data-stranded', 'true');
   });
 });
 

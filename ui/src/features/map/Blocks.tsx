@@ -47,7 +47,7 @@ export const Blocks = memo(function Blocks(props: BlocksProps) {
   const words = useWords();
   const selected = session.view(({ selection }) => (selection.kind === 'instance' ? selection.id : undefined));
   const leaving = session.instances.leaving((state) => state.leaving);
-  const { arriving, departing } = usePlanned(machine);
+  const { arriving, departing, stranded } = usePlanned(machine);
   const ghosts = useMemo(
     () => layGhosts(arriving, [...placed.values()], room, offered, scale.block),
     [arriving, placed, room, offered, scale],
@@ -72,6 +72,7 @@ export const Blocks = memo(function Blocks(props: BlocksProps) {
               selected={selected === instance.id}
               leaving={leaving.has(instance.id)}
               departing={departing.has(instance.id)}
+              stranded={stranded.has(instance.id)}
               words={words}
               onMenu={setMenu}
             />
@@ -104,6 +105,8 @@ interface BlockProps extends Omit<PlacedBlock, 'id'> {
   leaving: boolean;
   /** The plan that is looked at moves it away. */
   departing: boolean;
+  /** It finds no place in the plan that is looked at. */
+  stranded: boolean;
   /** Handed down: thousands of blocks must not each listen for the language. */
   words: Words;
   onMenu: (menu: OpenMenu) => void;
@@ -116,7 +119,7 @@ const SECOND_LINE_PX_MIN = { width: 84, height: 44 } as const;
 
 const Block = memo(function Block(props: BlockProps) {
   const session = useSession();
-  const { instance, machine, machineName, left, bottom, width, height, selected, leaving, departing, words, onMenu } = props;
+  const { instance, machine, machineName, left, bottom, width, height, selected, leaving, departing, stranded, words, onMenu } = props;
   const phase = leaving ? 'deleting' : phaseOf(instance);
   const load =
     phase === 'ready' && instance.usage ? loadOf(instance.usage.cpu_percent, instance.spec.vcpus) : undefined;
@@ -153,6 +156,7 @@ const Block = memo(function Block(props: BlockProps) {
       data-load={load}
       data-selected={selected}
       data-departing={departing}
+      data-stranded={stranded}
       aria-label={label}
       title={label}
       onClick={() => session.view.getState().select({ kind: 'instance', id: instance.id, tab: 'overview' })}
@@ -165,7 +169,7 @@ const Block = memo(function Block(props: BlockProps) {
           {roomForTwo && <small>{words.t(`phase.${phase}`)}</small>}
         </span>
       )}
-      {phase === 'failed' && <Icon name="warning" size={roomForWords ? 14 : 10} />}
+      {(phase === 'failed' || stranded) && <Icon name="warning" size={roomForWords ? 14 : 10} />}
       {load && roomForWords && width >= LOAD_PX_MIN && <LoadMark load={load} />}
     </button>
   );
