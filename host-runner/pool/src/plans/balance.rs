@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::{Daring, Draft, Moment};
+use super::draft::{Daring, Draft, Finished, Moment};
 use super::error::PlanError;
+#[cfg(feature = "optimal")]
+use super::evening::even_out_towards;
 use super::evening::{best_gain, even_out, is_overloaded, needed_gain};
-use super::figures::{left_out, nearest};
+use super::figures::{judge, left_out, nearest};
 use super::options::BalanceOptions;
 use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed};
 use super::rules::{Rules, broken_wish, cooling_s, mobility};
-use crate::Pool;
+use crate::placing::{Policy, Recoverability};
 use crate::state::{InstanceIndex, MachineIndex};
+use crate::{Pool, Refusal};
 
 /// How many instances a plan names that it leaves where they are.
 const LEFT_OUT_MAX: usize = 32;
@@ -36,10 +39,11 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
         return Ok(draft.finish(&|moment| reason(moment, options)).plan);
     }
     let mut finished = match options.how.solver {
-        Solver::Heuristic => Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC)
-            .finish_by(&|at, daring| even_if_worth_it(at, options, daring), &|moment| {
-                reason(moment, options)
-            }),
+        Solver::Heuristic => Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC).finish_by(
+            options.keep_recovery,
+            &|at, daring| even_if_worth_it(at, options, daring),
+            &|moment| reason(moment, options),
+        ),
         Solver::Optimal => {
             let known = even_out(pool, options, Daring::Bold);
             let (goal, found_by) = super::optimal::balance(pool, options, &known)?;
@@ -47,12 +51,54 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
                 goal,
                 ..Draft::nothing(pool, PlanKind::Balance, rules, found_by)
             };
-            draft.finish(&|moment| reason(moment, options))
+            best_finish(draft, options)
         }
     };
-    let stays = what_stays(&finished.end, options);
+    let stays = what_stays(&finished, options);
     finished.plan.left_out.extend(stays);
     Ok(finished.plan)
+}
+
+/// The solver knows nothing of failures: what does harm is left out of its answer.
+#[cfg(feature = "optimal")]
+fn best_finish(draft: Draft<'_>, options: &BalanceOptions) -> Finished {
+    let why = |moment: &Moment<'_>| reason(moment, options);
+    if !options.keep_recovery {
+        return draft.finish(&why);
+    }
+    let goal = draft.goal.clone();
+    let search = |pool: &Pool, daring| match daring {
+        Daring::Guarded(exposure) => even_out_towards(&goal, pool, options, exposure),
+        Daring::Bold | Daring::Careful | Daring::Relief(_) => even_out(pool, options, daring),
+    };
+    draft.finish_kept(&search, &why)
+}
+
+#[cfg(not(feature = "optimal"))]
+fn best_finish(draft: Draft<'_>, options: &BalanceOptions) -> Finished {
+    draft.finish(&|moment| reason(moment, options))
+}
+
+/// The pool evened out without making any failure worse.
+pub(super) fn even_and_kept(pool: &Pool, options: &BalanceOptions) -> Pool {
+    let careful = even_if_worth_it(pool, options, Daring::Careful);
+    if !options.keep_recovery {
+        return careful;
+    }
+    let Some(exposure) = judge(pool).exposure() else {
+        return careful;
+    };
+    let relieved = even_if_worth_it(pool, options, Daring::Relief(exposure));
+    let allowed = judge(&relieved).exposure().map(|then| then.or(exposure));
+    if !judge(&careful).is_worse_than(allowed) {
+        return careful;
+    }
+    let guarded = even_if_worth_it(pool, options, Daring::Guarded(exposure));
+    if judge(&guarded).is_worse_than(allowed) {
+        relieved
+    } else {
+        guarded
+    }
 }
 
 /// The pool evened out, or as it is where there is no reason to begin.
@@ -112,7 +158,9 @@ fn balanced_enough(pool: &Pool, threshold: f64) -> LeftOut {
 
 /// What is where it must not be, and why the pool is not more even: that it is even enough, or what keeps the instances of the fullest
 /// machines where they are.
-fn what_stays(pool: &Pool, options: &BalanceOptions) -> Vec<LeftOut> {
+fn what_stays(finished: &Finished, options: &BalanceOptions) -> Vec<LeftOut> {
+    let pool = &finished.end;
+    let held_back = held_back(finished, options);
     let mut staying: Vec<InstanceIndex> = misplaced(pool).take(LEFT_OUT_MAX).collect();
     let is_content = pool.imbalance().value() <= options.end;
     if !is_content {
@@ -120,17 +168,64 @@ fn what_stays(pool: &Pool, options: &BalanceOptions) -> Vec<LeftOut> {
             staying.extend(&pool.machine(*machine).instances);
         }
     }
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<InstanceIndex> = held_back.iter().map(|(instance, _)| *instance).collect();
     staying.retain(|instance| seen.insert(*instance));
-    staying.truncate(LEFT_OUT_MAX);
-    let mut left: Vec<LeftOut> = staying
+    let staying = staying
         .into_iter()
-        .map(|instance| left_out(pool, instance, why_it_stays(pool, instance, options)))
+        .map(|instance| (instance, why_it_stays(pool, instance, options)));
+    let mut left: Vec<LeftOut> = held_back
+        .into_iter()
+        .chain(staying)
+        .take(LEFT_OUT_MAX)
+        .map(|(instance, why)| left_out(pool, instance, why))
         .collect();
     if is_content {
         left.push(balanced_enough(pool, options.end));
     }
     left
+}
+
+/// What stays because its move would make some failure worse, and which.
+fn held_back(finished: &Finished, options: &BalanceOptions) -> Vec<(InstanceIndex, LeftOutReason)> {
+    let Some(refusal) = finished.held_back.refusal.clone() else {
+        return Vec::new();
+    };
+    let pool = &finished.end;
+    let mut recoverability = Recoverability::new(pool, &Policy::default());
+    // Where a better plan would have moved it; and where it would go by itself.
+    let by_itself = fullest(pool)
+        .into_iter()
+        .take(FULLEST_MAX)
+        .flat_map(|(_, machine)| pool.machine(machine).instances.iter().copied())
+        .filter_map(|instance| {
+            mobility(pool.instance(instance)).ok()?;
+            let (gain, to) = best_gain(pool, instance, options)?;
+            (gain > needed_gain(pool, instance, options)).then_some((instance, to))
+        });
+    let why = |to: MachineIndex, refusal: Refusal| LeftOutReason::NoPlace {
+        nearest: Some(pool.machine(to).id),
+        refusals: vec![refusal],
+    };
+    let moves = &finished.held_back.moves;
+    let mut seen = BTreeSet::new();
+    let each: Vec<(InstanceIndex, LeftOutReason)> = moves
+        .iter()
+        .copied()
+        .chain(by_itself)
+        .filter_map(|(instance, to)| {
+            let broken = recoverability.would_break(pool, instance, to)?;
+            seen.insert(instance)
+                .then(|| (instance, why(to, broken.refusal(pool))))
+        })
+        .take(LEFT_OUT_MAX)
+        .collect();
+    if !each.is_empty() {
+        return each;
+    }
+    // Each by itself would do no harm; all of them together did.
+    let all = moves.iter().take(LEFT_OUT_MAX);
+    all.map(|(instance, to)| (*instance, why(*to, refusal.clone())))
+        .collect()
 }
 
 fn fullest(pool: &Pool) -> Vec<(f64, MachineIndex)> {

@@ -3,7 +3,7 @@
 use super::rules::Rules;
 use crate::Pool;
 use crate::inventory::AffinityKind;
-use crate::state::{AskedTarget, InstanceIndex, MachineIndex};
+use crate::state::{AskedTarget, InstanceIndex, MachineIndex, Place};
 
 /// Whether all find room there once none of them is elsewhere. The pool is left as it was.
 pub(super) fn fit_together(
@@ -12,10 +12,7 @@ pub(super) fn fit_together(
     members: &[InstanceIndex],
     to: MachineIndex,
 ) -> bool {
-    let before: Vec<Option<MachineIndex>> = members
-        .iter()
-        .map(|instance| pool.instance(*instance).machine)
-        .collect();
+    let before: Vec<Option<Place>> = members.iter().map(|instance| pool.place_of(*instance)).collect();
     for instance in members {
         pool.unseat(*instance);
     }
@@ -26,11 +23,8 @@ pub(super) fn fit_together(
         }
         fits
     });
-    for (instance, machine) in members.iter().zip(before) {
-        match machine {
-            Some(machine) => pool.seat(*instance, machine),
-            None => pool.unseat(*instance),
-        }
+    for (instance, place) in members.iter().zip(before) {
+        pool.put_back(*instance, place);
     }
     fit
 }

@@ -4,9 +4,7 @@ use super::draft::{Draft, Moment};
 use super::error::PlanError;
 use super::figures::{judge, left_out, nearest};
 use super::options::ConsolidateOptions;
-use super::plan::{
-    LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Recovery, Solver, SolverUsed, StaysAwake,
-};
+use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed, StaysAwake};
 use super::rules::{Rules, cooling_s, mobility};
 use super::travel;
 use crate::Pool;
@@ -18,7 +16,7 @@ use crate::state::{InstanceIndex, MachineIndex};
 /// CPU to spare, and sleeps; machines that are too busy are relieved before that. It calls the same [`consolidation`] that the simulator
 /// measures.
 ///
-/// A machine stays awake where its sleep saves less than its moves are worth, where the pool could no longer recover from a failure, and
+/// A machine stays awake where its sleep saves less than its moves are worth, where more failures could not be recovered than before, and
 /// where too few would be awake. [`Plan::left_out`] says so.
 ///
 /// # Errors
@@ -84,11 +82,10 @@ impl Task<'_> {
     /// What sleeps if everything is there; what had better stay awake gets its instances back.
     fn found(&self, mut goal: Pool) -> Found {
         let mut left_out = Vec::new();
-        let could_recover = judge(self.now).verdict == Recovery::Recoverable;
         let mut sleep = empty(&goal);
         let mut kept = Vec::new();
         while let Some(machine) = sleep.pop() {
-            if let Some(why) = self.why_awake(&goal, machine, &sleep, could_recover) {
+            if let Some(why) = self.why_awake(&goal, machine, &sleep) {
                 self.give_back(&mut goal, machine);
                 left_out.push(self.stays_awake(machine, why));
             } else {
@@ -96,6 +93,10 @@ impl Task<'_> {
             }
         }
         kept.reverse();
+        for machine in kept.split_off(self.may_sleep(&goal, &kept)) {
+            self.give_back(&mut goal, machine);
+            left_out.push(self.stays_awake(machine, StaysAwake::Recovery));
+        }
         Found {
             goal,
             wake: Vec::new(),
@@ -109,7 +110,6 @@ impl Task<'_> {
         goal: &Pool,
         machine: MachineIndex,
         others_asleep: &[MachineIndex],
-        could_recover: bool,
     ) -> Option<StaysAwake> {
         let ready = goal
             .machines()
@@ -132,19 +132,40 @@ impl Task<'_> {
             })
             .sum();
         let needed_w = minutes * self.options.watts_per_minute;
-        if saved_w < needed_w || saved_w <= 0.0 {
-            return Some(StaysAwake::SavesTooLittle { saved_w, needed_w });
+        (saved_w < needed_w || saved_w <= 0.0).then_some(StaysAwake::SavesTooLittle { saved_w, needed_w })
+    }
+
+    /// How many of these machines, the first ones, may sleep without making failures worse. The fewer sleep, the more room there is for a
+    /// failure: so a few looks are enough.
+    fn may_sleep(&self, goal: &Pool, sleep: &[MachineIndex]) -> usize {
+        if !self.options.keep_recovery || sleep.is_empty() {
+            return sleep.len();
         }
-        if self.options.keep_recovery && could_recover {
-            let mut asleep = goal.clone();
-            for machine in others_asleep.iter().chain([&machine]) {
-                asleep.set_machine_state(*machine, MachineState::Asleep);
+        let before = judge(self.now).exposure();
+        let is_kept = |count: usize| {
+            let mut pool = goal.clone();
+            for (number, machine) in sleep.iter().enumerate() {
+                if number < count {
+                    pool.set_machine_state(*machine, MachineState::Asleep);
+                } else {
+                    self.give_back(&mut pool, *machine);
+                }
             }
-            if matches!(judge(&asleep).verdict, Recovery::Stranding { .. }) {
-                return Some(StaysAwake::Recovery);
+            !judge(&pool).is_worse_than(before)
+        };
+        if is_kept(sleep.len()) {
+            return sleep.len();
+        }
+        let (mut good, mut bad) = (0, sleep.len());
+        while bad - good > 1 {
+            let middle = usize::midpoint(good, bad);
+            if is_kept(middle) {
+                good = middle;
+            } else {
+                bad = middle;
             }
         }
-        None
+        good
     }
 
     /// What was on a machine at first.

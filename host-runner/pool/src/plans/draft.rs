@@ -1,16 +1,21 @@
 //! From "everything should be there" to a plan: steps, reasons, and the pool before and after.
 
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
 use super::depends::{DependsOn, depends_on};
-use super::figures::pool_state;
+use super::figures::{Judged, figures, judge};
 use super::order::{Blocked, Hop, Ordered, order};
 use super::plan::{
     LeftOut, LeftOutReason, Move, MoveReason, Plan, PlanKind, PowerChange, SolverUsed, Step, Stranded,
 };
 use super::rules::{Rules, mobility};
 use super::travel;
-use crate::Pool;
 use crate::inventory::{MachineState, Mobility};
+use crate::placing::Exposure;
 use crate::state::{InstanceIndex, MachineIndex};
+use crate::{Pool, Refusal};
 
 /// How often a plan may go on from where the order of its moves left it.
 const LEGS_MAX: u32 = 6;
@@ -22,6 +27,10 @@ pub(super) enum Daring {
     Bold,
     /// What single moves and swaps lead to.
     Careful,
+    /// The same without any move after which failures would be worse than this, unless it must be made.
+    Guarded(Exposure),
+    /// What must be done, and no more; if possible without making failures worse than this.
+    Relief(Exposure),
 }
 
 /// What a plan is to achieve.
@@ -59,6 +68,79 @@ pub(super) struct Finished {
     pub(super) plan: Plan,
     pub(super) blocked: Vec<Blocked>,
     pub(super) end: Pool,
+    /// What a better plan would have moved, and where to, if it had not made failures worse.
+    pub(super) held_back: HeldBack,
+}
+
+/// Moves that a better plan would have made.
+#[derive(Default)]
+pub(super) struct HeldBack {
+    pub(super) moves: Vec<(InstanceIndex, MachineIndex)>,
+    /// What they would have done together.
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl HeldBack {
+    fn add(&mut self, refused: &Ordered, judged: &Judged, kept: &Kept) {
+        self.moves.extend(refused.moves());
+        if self.refusal.is_none() {
+            self.refusal = judged.worse_failure(&kept.before, &refused.end);
+        }
+    }
+}
+
+/// What failures would do before a plan, and what they may do after it.
+struct Kept {
+    before: Judged,
+    allowed: Option<Exposure>,
+}
+
+impl Kept {
+    /// What failures would do to a pool: `Ok` if they may.
+    fn admits(&self, pool: &Pool) -> Result<Judged, Judged> {
+        let judged = judge(pool);
+        if judged.is_worse_than(self.allowed) {
+            Err(judged)
+        } else {
+            Ok(judged)
+        }
+    }
+
+    /// As many of the moves, from the first on, as make no failure worse. Nobody is left half-way on a detour.
+    fn cut_back(&self, from: &Pool, leg: Ordered) -> Ordered {
+        if self.admits(&leg.end).is_ok() {
+            return leg;
+        }
+        let hops: Vec<Hop> = leg.steps.iter().flatten().copied().collect();
+        let direct = hops.iter().take_while(|hop| hop.lets_go.is_none()).count();
+        let after = |count: usize| {
+            let mut pool = from.clone();
+            for hop in hops.iter().take(count) {
+                pool.seat(hop.instance, hop.to);
+            }
+            pool
+        };
+        let (mut good, mut bad) = (0, direct.saturating_add(1));
+        while bad - good > 1 {
+            let middle = usize::midpoint(good, bad);
+            if self.admits(&after(middle)).is_ok() {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        let mut left = good;
+        let steps = leg.steps.iter().map(|step| {
+            let taken = step.len().min(left);
+            left -= taken;
+            step.iter().take(taken).copied().collect::<Vec<Hop>>()
+        });
+        Ordered {
+            steps: steps.filter(|step| !step.is_empty()).collect(),
+            blocked: leg.blocked,
+            end: after(good),
+        }
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -91,33 +173,88 @@ impl<'a> Draft<'a> {
     pub(super) fn finish(self, why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Finished {
         let ordered = self.leg(&self.start, &self.goal);
         let steps = describe(&self.start, &ordered.steps, why);
-        self.put_together(steps, ordered)
+        let before = judge(self.now);
+        self.put_together(steps, ordered, before, None)
     }
 
-    /// The same for a search that says where things should be, given where they are. A bold goal is taken where it can be reached as a whole,
-    /// else a careful one as far as it can be, and from there on again. A search from where this ends leads nowhere else.
-    pub(super) fn finish_by(
-        self,
+    /// The same, unless failures were worse after it than before: then without the moves that do the harm, as `search` says where things
+    /// should be instead.
+    #[cfg(feature = "optimal")]
+    pub(super) fn finish_kept(
+        mut self,
         search: &dyn Fn(&Pool, Daring) -> Pool,
         why: &dyn Fn(&Moment<'_>) -> MoveReason,
     ) -> Finished {
+        let kept = self.kept(true, search);
+        let mut leg = self.leg(&self.start, &self.goal);
+        let judged = kept.admits(&leg.end);
+        let mut held_back = HeldBack::default();
+        if let (Err(judged), Some(exposure)) = (&judged, kept.allowed) {
+            held_back.add(&leg, judged, &kept);
+            self.found_by.proven_optimal = false;
+            leg = kept.cut_back(
+                &self.start,
+                self.leg(&self.start, &search(&self.start, Daring::Guarded(exposure))),
+            );
+        }
+        let steps = describe(&self.start, &leg.steps, why);
+        let finished = self.put_together(steps, leg, kept.before, judged.ok());
+        finished.holding_back(held_back)
+    }
+
+    /// The same for a search that says where things should be, given where they are. A bold goal is taken where it can be reached as a whole
+    /// and makes no failure worse, else a careful one as far as it can be, and from there on again; where that makes failures worse, one
+    /// that minds them. A search from where this ends leads nowhere else.
+    pub(super) fn finish_by(
+        self,
+        keep_recovery: bool,
+        search: &dyn Fn(&Pool, Daring) -> Pool,
+        why: &dyn Fn(&Moment<'_>) -> MoveReason,
+    ) -> Finished {
+        let kept = self.kept(keep_recovery, search);
         let mut steps = Vec::new();
+        let mut held_back = HeldBack::default();
         let mut at = self.start.clone();
         for _ in 0..LEGS_MAX {
             let bold = self.leg(&at, &search(&at, Daring::Bold));
-            if bold.blocked.is_empty() {
-                steps.extend(describe(&at, &bold.steps, why));
-                return self.put_together(steps, bold);
+            match kept.admits(&bold.end) {
+                Ok(judged) if bold.blocked.is_empty() => {
+                    steps.extend(describe(&at, &bold.steps, why));
+                    let finished = self.put_together(steps, bold, kept.before, Some(judged));
+                    return finished.holding_back(held_back);
+                }
+                Ok(_) => {}
+                Err(judged) => held_back.add(&bold, &judged, &kept),
             }
-            let careful = self.leg(&at, &search(&at, Daring::Careful));
+            let mut careful = self.leg(&at, &search(&at, Daring::Careful));
+            let judged = kept.admits(&careful.end);
+            if let (Err(judged), Some(exposure)) = (&judged, kept.allowed) {
+                held_back.add(&careful, judged, &kept);
+                let guarded = self.leg(&at, &search(&at, Daring::Guarded(exposure)));
+                careful = kept.cut_back(&at, guarded);
+            }
             steps.extend(describe(&at, &careful.steps, why));
             if careful.steps.is_empty() {
-                return self.put_together(steps, careful);
+                let finished = self.put_together(steps, careful, kept.before, judged.ok());
+                return finished.holding_back(held_back);
             }
             at = careful.end;
         }
         let rest = self.leg(&at, &at);
-        self.put_together(steps, rest)
+        let finished = self.put_together(steps, rest, kept.before, None);
+        finished.holding_back(held_back)
+    }
+
+    /// What must be done is allowed to make failures worse, if there is no other way.
+    fn kept(&self, is_kept: bool, search: &dyn Fn(&Pool, Daring) -> Pool) -> Kept {
+        let before = judge(self.now);
+        let allowed = before.exposure().filter(|_| is_kept).map(|exposure| {
+            let relieved = search(self.now, Daring::Relief(exposure));
+            judge(&relieved)
+                .exposure()
+                .map_or(exposure, |then| then.or(exposure))
+        });
+        Kept { before, allowed }
     }
 
     fn leg(&self, from: &Pool, goal: &Pool) -> Ordered {
@@ -131,7 +268,14 @@ impl<'a> Draft<'a> {
         order(from, &goals, &self.rules)
     }
 
-    fn put_together(self, steps: Vec<Step>, last: Ordered) -> Finished {
+    /// `after` is what failures would do in the end, where that is known already.
+    fn put_together(
+        self,
+        steps: Vec<Step>,
+        last: Ordered,
+        before: Judged,
+        after: Option<Judged>,
+    ) -> Finished {
         let Ordered { blocked, mut end, .. } = last;
         let mut left_out = self.left_out;
         left_out.extend(blocked.iter().map(|blocked| {
@@ -158,6 +302,10 @@ impl<'a> Draft<'a> {
                 power.push(PowerChange::Sleep { machine });
             }
         }
+        let after = match after {
+            Some(known) if self.sleep.is_empty() => known,
+            Some(_) | None => judge(&end),
+        };
         let mut plan = Plan {
             kind: self.kind,
             version: self.now.version(),
@@ -167,14 +315,38 @@ impl<'a> Draft<'a> {
             steps,
             left_out,
             stranded: self.stranded,
-            before: pool_state(self.now),
-            after: pool_state(&end),
+            before: figures(self.now, before.verdict),
+            after: figures(&end, after.verdict),
             found_by: self.found_by,
         };
         let about = self.about.map(|machine| self.now.machine(machine).id);
         plan.depends_on = depends_on(self.now, &plan, about);
         plan.fingerprint = plan.depends_on.fingerprint();
-        Finished { plan, blocked, end }
+        Finished {
+            plan,
+            blocked,
+            end,
+            held_back: HeldBack::default(),
+        }
+    }
+}
+
+impl Finished {
+    /// Remembers what would have moved, of those that have not.
+    fn holding_back(mut self, mut held_back: HeldBack) -> Self {
+        let moved: BTreeSet<Uuid> = self
+            .plan
+            .steps
+            .iter()
+            .flat_map(|step| &step.moves)
+            .map(|made| made.instance)
+            .collect();
+        let mut seen = BTreeSet::new();
+        held_back.moves.retain(|(instance, _)| {
+            !moved.contains(&self.end.instance(*instance).id) && seen.insert(*instance)
+        });
+        self.held_back = held_back;
+        self
     }
 }
 

@@ -39,16 +39,39 @@ const JUDGED_MAX: u32 = 100_000;
 #[derive(Debug, Clone)]
 pub(super) struct Judged {
     pub(super) verdict: Recovery,
-    exposure: Option<Exposure>,
+    /// Which of them strand how many instances; `None` where nobody has looked.
+    failures: Option<Vec<(MachineIndex, u32)>>,
 }
 
 impl Judged {
-    /// Whether more failures could not be recovered than in the other, or these would strand more; never where nobody has looked.
-    pub(super) fn is_worse_than(&self, other: &Self) -> bool {
-        match (self.exposure, other.exposure) {
-            (Some(own), Some(other)) => own.is_worse_than(other),
+    /// The same as a measure.
+    pub(super) fn exposure(&self) -> Option<Exposure> {
+        let failures = self.failures.as_ref()?;
+        Some(Exposure::of(failures.iter().map(|(_, stranded)| *stranded)))
+    }
+
+    /// Whether more failures could not be recovered than is allowed, or these would strand more; never where nobody has looked.
+    pub(super) fn is_worse_than(&self, allowed: Option<Exposure>) -> bool {
+        match (self.exposure(), allowed) {
+            (Some(own), Some(allowed)) => own.is_worse_than(allowed),
             (None, _) | (_, None) => false,
         }
+    }
+
+    /// The first failure that strands more instances than before, as a reason to refuse.
+    pub(super) fn worse_failure(&self, before: &Self, pool: &Pool) -> Option<Refusal> {
+        let count = |judged: &Self, machine| {
+            let mut failures = judged.failures.iter().flatten();
+            failures
+                .find(|(failure, _)| *failure == machine)
+                .map_or(0, |(_, count)| *count)
+        };
+        let mut failures = self.failures.iter().flatten();
+        let (failure, stranded) = failures.find(|(machine, stranded)| *stranded > count(before, *machine))?;
+        Some(Refusal::BreaksRecovery {
+            failure: pool.machine(*failure).name.to_string(),
+            stranded: *stranded,
+        })
     }
 }
 
@@ -57,13 +80,13 @@ pub(super) fn judge(pool: &Pool) -> Judged {
     if pool.placed() > JUDGED_MAX {
         return Judged {
             verdict: Recovery::NotJudged,
-            exposure: None,
+            failures: None,
         };
     }
-    let (verdict, exposure) = placing::judge(pool, &Policy::default());
+    let (verdict, failures) = placing::judge(pool, &Policy::default());
     Judged {
         verdict,
-        exposure: Some(exposure),
+        failures: Some(failures),
     }
 }
 

@@ -125,6 +125,10 @@ pub struct BalanceOptions {
     pub cooldown_s: u32,
     /// How many moves at most, 1..=100,000. Default 10,000.
     pub moves_max: u32,
+    /// Whether moves for evenness' sake are held back that would leave more failures unrecoverable, or more instances stranded by them, than
+    /// there were. Default true. What hurts now comes first: a broken wish or an overloaded machine is seen to even so, where there is no
+    /// way that keeps every failure recoverable.
+    pub keep_recovery: bool,
 }
 
 impl Default for BalanceOptions {
@@ -141,6 +145,7 @@ impl Default for BalanceOptions {
             overload: 0.95,
             cooldown_s: 3_600,
             moves_max: 10_000,
+            keep_recovery: true,
         }
     }
 }
@@ -155,7 +160,7 @@ pub struct ConsolidateOptions {
     pub cpu: CpuLimit,
     /// Watts that a machine's sleep must save for each minute of moves that it takes, 0..=10,000. Default 1.
     pub watts_per_minute: f64,
-    /// Whether a pool that could recover from the failure of any one machine must stay so. Default true.
+    /// Whether no sleep may leave more failures unrecoverable, or more instances stranded by them, than before. Default true.
     pub keep_recovery: bool,
     /// How many machines stay awake at least, 1..=100,000. Default 1.
     pub awake_min: u32,

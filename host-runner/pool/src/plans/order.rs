@@ -37,6 +37,16 @@ pub(super) struct Ordered {
     pub(super) end: Pool,
 }
 
+impl Ordered {
+    /// Who moves, and where to; detours are none.
+    pub(super) fn moves(&self) -> Vec<(InstanceIndex, MachineIndex)> {
+        let hops = self.steps.iter().flatten();
+        hops.filter(|hop| hop.lets_go.is_none())
+            .map(|hop| (hop.instance, hop.to))
+            .collect()
+    }
+}
+
 /// Orders moves that are to be made from `start`. What cannot be reached without breaking something in between is left out.
 pub(super) fn order(start: &Pool, goals: &[(InstanceIndex, MachineIndex)], rules: &Rules) -> Ordered {
     let mut way = Way::new(start, goals, rules);
@@ -174,6 +184,7 @@ impl<'a> Way<'a> {
 
     /// Who could move if this one were gone.
     fn whom_it_lets_go(&mut self, instance: InstanceIndex, from: MachineIndex) -> Option<InstanceIndex> {
+        let place = self.pool.place_of(instance);
         self.pool.unseat(instance);
         let found = self
             .waiting
@@ -182,7 +193,7 @@ impl<'a> Way<'a> {
             .filter_map(|party| party.members.first())
             .copied()
             .find(|other| self.rules.fits(&self.pool, *other, from));
-        self.pool.seat(instance, from);
+        self.pool.put_back(instance, place);
         found
     }
 

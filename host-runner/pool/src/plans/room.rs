@@ -101,9 +101,10 @@ impl Room<'_> {
         leaving: &[InstanceIndex],
     ) -> Vec<InstanceIndex> {
         let found = leaving.iter().copied().find(|other| {
+            let place = pool.place_of(*other);
             pool.unseat(*other);
             let fits = self.rules.fits(pool, instance, machine);
-            pool.seat(*other, machine);
+            pool.put_back(*other, place);
             fits
         });
         found.into_iter().collect()
@@ -121,25 +122,26 @@ impl Room<'_> {
         let mut out = Vec::new();
         let mut fits = false;
         for other in leaving {
+            out.push((*other, pool.place_of(*other)));
             pool.unseat(*other);
-            out.push(*other);
             fits = self.rules.fits(pool, instance, machine);
             if fits {
                 break;
             }
         }
         let mut needed = Vec::new();
-        for other in out.iter().rev() {
-            pool.seat(*other, machine);
+        for (other, place) in out.into_iter().rev() {
+            pool.put_back(other, place.clone());
             if fits && !self.rules.fits(pool, instance, machine) {
-                pool.unseat(*other);
-                needed.push(*other);
+                pool.unseat(other);
+                needed.push((other, place));
             }
         }
-        for other in &needed {
-            pool.seat(*other, machine);
+        let leaving: Vec<InstanceIndex> = needed.iter().map(|(other, _)| *other).collect();
+        for (other, place) in needed {
+            pool.put_back(other, place);
         }
-        if needed.len() > 1 { needed } else { Vec::new() }
+        if leaving.len() > 1 { leaving } else { Vec::new() }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use crate::Pool;
 use crate::inventory::MachineState;
-use crate::state::{InstanceIndex, MachineIndex};
+use crate::state::{InstanceIndex, MachineIndex, Place};
 
 /// A pool, and what was done to it.
 #[derive(Debug)]
 pub(super) struct Trail {
     pool: Pool,
-    done: Vec<(InstanceIndex, Option<MachineIndex>)>,
+    done: Vec<(InstanceIndex, Option<Place>)>,
 }
 
 impl Trail {
@@ -38,12 +38,12 @@ impl Trail {
     }
 
     pub(super) fn seat(&mut self, instance: InstanceIndex, machine: MachineIndex) {
-        self.done.push((instance, self.pool.instance(instance).machine));
+        self.done.push((instance, self.pool.place_of(instance)));
         self.pool.seat(instance, machine);
     }
 
     pub(super) fn unseat(&mut self, instance: InstanceIndex) {
-        self.done.push((instance, self.pool.instance(instance).machine));
+        self.done.push((instance, self.pool.place_of(instance)));
         self.pool.unseat(instance);
     }
 
@@ -58,10 +58,7 @@ impl Trail {
             let Some((instance, before)) = self.done.pop() else {
                 return;
             };
-            match before {
-                Some(machine) => self.pool.seat(instance, machine),
-                None => self.pool.unseat(instance),
-            }
+            self.pool.put_back(instance, before);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::balance::even_if_worth_it;
-use super::draft::{Daring, Draft};
+use super::balance::even_and_kept;
+use super::draft::Draft;
 use super::error::{PlanError, within};
 use super::options::{Edit, WhatIfOptions};
 use super::plan::{MoveReason, Plan, PlanKind};
@@ -41,7 +41,7 @@ pub fn what_if(pool: &Pool, edits: &[Edit], options: &WhatIfOptions) -> Result<P
     let restart = Restart::of(&start, &homeless);
     let (found, found_by) = restart.find(&start, &options.recover)?;
     let goal = match &options.balance {
-        Some(balance) => even_if_worth_it(&found.pool, balance, Daring::Careful),
+        Some(balance) => even_and_kept(&found.pool, balance),
         None => found.pool.clone(),
     };
     let draft = Draft {

@@ -35,6 +35,13 @@ pub struct MachineIndex(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceIndex(pub u32);
 
+/// Where an instance was: its machine, and the storages of its disks there.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    machine: MachineIndex,
+    disk_places: Box<[Option<u32>]>,
+}
+
 /// What all machines of a pool offer together.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Offered {
@@ -193,9 +200,34 @@ impl Pool {
     /// Puts an instance on a machine. Nothing is checked: filters do that before.
     pub fn seat(&mut self, instance: InstanceIndex, machine: MachineIndex) {
         self.unseat(instance);
-        self.instances[instance.0 as usize].machine = Some(machine);
+        let asked = &self.instances[instance.0 as usize].asked;
+        let disk_places = self.machines[machine.0 as usize].disk_places(&asked.disks);
+        self.seat_with(instance, machine, disk_places);
+    }
+
+    fn seat_with(&mut self, instance: InstanceIndex, machine: MachineIndex, disk_places: Box<[Option<u32>]>) {
+        let held = &mut self.instances[instance.0 as usize];
+        held.machine = Some(machine);
+        held.disk_places = disk_places;
         self.machines[machine.0 as usize].instances.push(instance);
         self.promise(instance, machine, Change::Made);
+    }
+
+    /// Where an instance is, to put it back there after something was tried.
+    pub(crate) fn place_of(&self, instance: InstanceIndex) -> Option<Place> {
+        let held = self.instance(instance);
+        held.machine.map(|machine| Place {
+            machine,
+            disk_places: held.disk_places.clone(),
+        })
+    }
+
+    /// Puts an instance back where it was, its disks included: a disk that names no storage would else go where there is most room now.
+    pub(crate) fn put_back(&mut self, instance: InstanceIndex, place: Option<Place>) {
+        self.unseat(instance);
+        if let Some(Place { machine, disk_places }) = place {
+            self.seat_with(instance, machine, disk_places);
+        }
     }
 
     /// Takes an instance from its machine; one without a machine stays as it is.
@@ -350,12 +382,6 @@ impl Pool {
         let held = &mut self.instances[instance.0 as usize];
         let seat = &mut self.machines[machine.0 as usize];
         let before = seat.load();
-        match change {
-            Change::Made => {
-                held.disk_places = seat.disk_places(&held.asked.disks);
-            }
-            Change::TakenBack => {}
-        }
         let there = matches!(change, Change::Made);
         self.placed = if there {
             self.placed + 1

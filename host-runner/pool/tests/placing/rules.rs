@@ -1,6 +1,8 @@
 //! The filters against an admission that was written without them: plain sums over the inventory, machine by machine.
 
-use pool::inventory::{Activity, AffinityKind, AffinityTarget, Instance, Inventory, Machine, MachineState};
+use pool::inventory::{
+    Activity, AffinityKind, AffinityTarget, DiskNeed, Instance, Inventory, Machine, MachineState, Storage,
+};
 use pool::placing::{Subject, passes, unmet};
 use pool::{ImageState, Mib};
 use proptest::prelude::*;
@@ -74,11 +76,17 @@ fn has_disks(inventory: &Inventory, machine: &Machine, asked: &Instance) -> bool
         return true;
     }
     let held = others(inventory, machine, asked).flat_map(|other| &other.needs.disks);
-    let named = |name: &str| {
-        let all = held.clone().chain(&asked.needs.disks);
-        all.filter(|disk| disk.storage.as_deref() == Some(name))
+    let on = |name: &str, disks: &mut dyn Iterator<Item = &DiskNeed>| {
+        disks
+            .filter(|disk| disk.storage.as_deref() == Some(name))
             .map(|disk| u64::from(disk.size_mib.0))
             .sum::<u64>()
+    };
+    // What asks for nothing finds it even where more is held than there is.
+    let fits = |storage: &Storage| {
+        let wanted = on(&storage.name, &mut asked.needs.disks.iter());
+        let held = on(&storage.name, &mut held.clone());
+        wanted == 0 || held + wanted <= u64::from(storage.capacity_mib.0)
     };
     let capacity: u64 = machine
         .storages
@@ -101,7 +109,7 @@ fn has_disks(inventory: &Inventory, machine: &Machine, asked: &Instance) -> bool
         .filter_map(|disk| disk.storage.as_ref())
         .all(|name| {
             let storage = machine.storages.iter().find(|storage| storage.name == *name);
-            storage.is_some_and(|storage| named(name) <= u64::from(storage.capacity_mib.0))
+            storage.is_some_and(fits)
         });
     // Of several storages, one may hold more than it has while another is empty: then only what must be in one can be judged.
     let smallest = machine

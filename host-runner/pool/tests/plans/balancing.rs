@@ -2,10 +2,10 @@
 
 use pool::Refusal;
 use pool::inventory::{Inventory, Mobility, UsageSeries};
-use pool::plans::{BalanceOptions, LeftOutReason, MoveCost, MoveReason, PlanError, balance};
+use pool::plans::{BalanceOptions, LeftOutReason, MoveCost, MoveReason, PlanError, Recovery, balance};
 
 use crate::support::{
-    NOW_S, apart_from_group, applied, instance, inventory, machine, machine_id, moves, pool, usage,
+    NOW_S, apart_from_group, applied, failures, instance, inventory, machine, machine_id, moves, pool, usage,
 };
 
 /// All on one of three machines.
@@ -264,4 +264,60 @@ fn what_is_where_a_wish_forbids_it_moves_however_even_the_pool_is() {
     assert_eq!(broken.count(), 1, "{:?}", plan.steps);
     let again = balance(&pool(&applied(&inventory, &plan)), &options).unwrap();
     assert_eq!(moves(&again), 0);
+}
+
+/// A large instance could be started anew on the third machine alone, which the busy ones of the second would rather have for themselves.
+fn one_counts_on_room_that_others_want() -> Inventory {
+    let mut instances = vec![instance(0, 0, 2, 20, 0.2)];
+    instances.extend((1..5).map(|number| instance(number, 1, 4, 3, 3.0)));
+    inventory(
+        vec![machine(0, 16, 22), machine(1, 16, 24), machine(2, 16, 24)],
+        instances,
+    )
+}
+
+#[test]
+fn a_move_that_would_make_a_failure_unrecoverable_is_held_back_and_named() {
+    let inventory = one_counts_on_room_that_others_want();
+    let bold = BalanceOptions {
+        keep_recovery: false,
+        ..BalanceOptions::default()
+    };
+    let plan = balance(&pool(&inventory), &bold).unwrap();
+    assert_eq!(plan.before.recovery, Recovery::Recoverable);
+    assert!(failures(&plan.after.recovery) > 0, "{plan:?}");
+
+    let plan = balance(&pool(&inventory), &BalanceOptions::default()).unwrap();
+    assert_eq!(plan.after.recovery, Recovery::Recoverable);
+    let held_back = plan.left_out.iter().find_map(|left| match &left.reason {
+        LeftOutReason::NoPlace { refusals, .. } => match refusals.as_slice() {
+            [Refusal::BreaksRecovery { failure, stranded }] => Some((failure.clone(), *stranded)),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert!(
+        held_back.is_some_and(|(_, stranded)| stranded > 0),
+        "{:?}",
+        plan.left_out
+    );
+    let again = balance(&pool(&applied(&inventory, &plan)), &BalanceOptions::default()).unwrap();
+    assert_eq!(moves(&again), 0);
+}
+
+/// What hurts now comes first: some leave the machine that runs out of CPU, although a failure could then strand one of them.
+#[test]
+fn an_overloaded_machine_is_relieved_even_so() {
+    let mut overloaded = one_counts_on_room_that_others_want();
+    overloaded.machines[1].threads = 8;
+    let plan = balance(&pool(&overloaded), &BalanceOptions::default()).unwrap();
+    assert_eq!(plan.before.recovery, Recovery::Recoverable);
+    assert!(
+        plan.before.highest_cpu_load > 1.0 && plan.after.highest_cpu_load < 0.95,
+        "{:?}",
+        plan.after
+    );
+    assert_eq!(failures(&plan.after.recovery), 1);
+    let mut moved = plan.steps.iter().flat_map(|step| &step.moves);
+    assert!(moved.any(|made| matches!(made.reason, MoveReason::Overload { .. })));
 }

@@ -2,7 +2,7 @@
 
 use pool::inventory::{Inventory, MachineState};
 use pool::plans::{
-    BalanceOptions, ConsolidateOptions, DrainOptions, Plan, RecoverOptions, Recovery, balance, consolidate,
+    BalanceOptions, ConsolidateOptions, DrainOptions, MoveReason, Plan, RecoverOptions, balance, consolidate,
     drain, recover,
 };
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::support::{
-    Ledger, applied, machine_id, moves, pool,
+    Ledger, applied, failures, machine_id, moves, pool,
     random::{Made, inventories},
 };
 
@@ -53,6 +53,10 @@ proptest! {
         let plan = balance(&before, &options).unwrap();
         carry_out_in_some_orders(&inventory, &plan, seed);
         prop_assert!(plan.after.imbalance <= plan.before.imbalance + 1e-9 || plan.before.highest_cpu_load > 0.9);
+        // Unless something had to be done, no more failures are unrecoverable than were.
+        let had_to = plan.steps.iter().flat_map(|step| &step.moves)
+            .any(|made| !matches!(made.reason, MoveReason::Balance { .. } | MoveReason::MakesRoom { .. }));
+        prop_assert!(had_to || failures(&plan.after.recovery) <= failures(&plan.before.recovery), "{:?}", plan.after.recovery);
         let after = applied(&inventory, &plan);
         let again = balance(&pool(&after), &options).unwrap();
         prop_assert_eq!(moves(&again), 0, "{:?} after {:?}", again.steps, plan.steps);
@@ -72,9 +76,9 @@ proptest! {
             prop_assert_eq!(held.count(), 0);
         }
         prop_assert!(plan.after.machines_awake <= plan.before.machines_awake);
-        if plan.before.recovery == Recovery::Recoverable {
-            prop_assert_eq!(plan.after.recovery, Recovery::Recoverable);
-        }
+        // Relief comes first, whatever a failure would do.
+        let relieves = plan.steps.iter().flat_map(|step| &step.moves).any(|made| matches!(made.reason, MoveReason::Overload { .. }));
+        prop_assert!(relieves || failures(&plan.after.recovery) <= failures(&plan.before.recovery), "{:?}", plan.after.recovery);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use pool::inventory::{
     Activity, Affinity, AffinityKind, AffinityTarget, Instance, Inventory, Machine, Mobility, Needs,
     UsageSeries,
 };
-use pool::plans::{Plan, PowerChange};
+use pool::plans::{Plan, PowerChange, Recovery};
 use pool::{Mib, Pool};
 use uuid::Uuid;
 
@@ -108,6 +108,15 @@ pub fn applied(before: &Inventory, plan: &Plan) -> Inventory {
 
 pub fn moves(plan: &Plan) -> usize {
     plan.steps.iter().map(|step| step.moves.len()).sum()
+}
+
+/// How many machines' failures could not be recovered.
+pub fn failures(recovery: &Recovery) -> u32 {
+    match recovery {
+        Recovery::Recoverable => 0,
+        Recovery::Stranding { failures, .. } => *failures,
+        Recovery::NotJudged => u32::MAX,
+    }
 }
 
 /// Who holds what, move by move: an instance under way holds room on both its machines.

@@ -11,7 +11,7 @@ use super::super::verdict::{NoPlace, choose_machine, no_place};
 use crate::Refusal;
 use crate::inventory::{Activity, MachineState, Mobility};
 use crate::plans::Stranded;
-use crate::state::{InstanceIndex, MachineIndex, Pool};
+use crate::state::{InstanceIndex, MachineIndex, Place, Pool};
 
 /// How many machines are asked for an instance, beginning with the neighbours of the one that fails, before the best is looked for.
 const NEARBY_MAX: usize = 32;
@@ -106,17 +106,18 @@ impl<'a> Trial<'a> {
         let seat = self.pool.machine(failure);
         let state = seat.state;
         let running = |instance: &InstanceIndex| self.pool.instance(*instance).activity == Activity::Running;
-        let held: Vec<InstanceIndex> = seat.instances.iter().copied().filter(running).collect();
-        let mut lost = held.clone();
+        let mut lost: Vec<InstanceIndex> = seat.instances.iter().copied().filter(running).collect();
+        // Put back in the order in which they came, and as they were, so that what is found depends on the pool alone.
+        let held: Vec<(InstanceIndex, Option<Place>)> =
+            lost.iter().map(|one| (*one, self.pool.place_of(*one))).collect();
         lost.sort_unstable_by_key(|one| (Reverse(self.pool.instance(*one).asked.memory_mib), *one));
         self.pool.set_machine_state(failure, MachineState::Unreachable);
         self.unseat(&lost);
         let seen = look(self, &lost);
-        // Undone in the order in which they came, so that what is found depends on the pool alone.
         self.unseat(&lost);
         self.pool.set_machine_state(failure, state);
-        for instance in held {
-            self.pool.seat(instance, failure);
+        for (instance, place) in held {
+            self.pool.put_back(instance, place);
         }
         seen
     }

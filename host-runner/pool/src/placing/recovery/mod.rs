@@ -79,17 +79,19 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
-    fn of(stranding: &[InstanceIndex]) -> Self {
-        Self {
-            failures: u32::from(!stranding.is_empty()),
-            stranded: u32::try_from(stranding.len()).unwrap_or(u32::MAX),
-        }
+    /// Of failures that each strand so many instances, at least one.
+    pub(crate) fn of(stranded: impl Iterator<Item = u32>) -> Self {
+        stranded.fold(Self::default(), |exposure, stranded| Self {
+            failures: exposure.failures.saturating_add(1),
+            stranded: exposure.stranded.saturating_add(stranded),
+        })
     }
 
-    fn and(self, other: Self) -> Self {
+    /// The worse of both in each respect.
+    pub(crate) fn or(self, other: Self) -> Self {
         Self {
-            failures: self.failures.saturating_add(other.failures),
-            stranded: self.stranded.saturating_add(other.stranded),
+            failures: self.failures.max(other.failures),
+            stranded: self.stranded.max(other.stranded),
         }
     }
 
@@ -104,25 +106,26 @@ pub fn n_plus_one(pool: &Pool, policy: &Policy) -> Recovery {
     judge(pool, policy).0
 }
 
-/// The verdict, and the same as a measure.
-pub(crate) fn judge(pool: &Pool, policy: &Policy) -> (Recovery, Exposure) {
+/// The verdict, and which failures strand how many instances.
+pub(crate) fn judge(pool: &Pool, policy: &Policy) -> (Recovery, Vec<(MachineIndex, u32)>) {
     let mut tried = pool.clone();
     let mut trial = Trial::new(&mut tried, policy);
-    let mut exposure = Exposure::default();
+    let mut failures = Vec::new();
     let mut witness = None;
     for (failure, _) in pool.machines() {
         let certificate = trial.certify(failure, &NOTHING_LOST);
-        let stranding = Exposure::of(certificate.stranded());
-        exposure = exposure.and(stranding);
-        if stranding.failures > 0 && witness.is_none() {
-            witness = Some((failure, certificate));
+        let stranded = u32::try_from(certificate.stranded().len()).unwrap_or(u32::MAX);
+        if stranded > 0 {
+            failures.push((failure, stranded));
+            witness.get_or_insert((failure, certificate));
         }
     }
+    let count = u32::try_from(failures.len()).unwrap_or(u32::MAX);
     let verdict = match witness {
         None => Recovery::Recoverable,
-        Some((failure, certificate)) => stranding(&mut trial, failure, &certificate, exposure.failures),
+        Some((failure, certificate)) => stranding(&mut trial, failure, &certificate, count),
     };
-    (verdict, exposure)
+    (verdict, failures)
 }
 
 fn stranding(
@@ -170,12 +173,17 @@ impl Recoverability {
         stranding(&mut trial, failure, self.certificate(failure), failures)
     }
 
+    /// Where an instance is, as far as it was told.
+    pub(crate) fn machine_of(&self, instance: InstanceIndex) -> Option<MachineIndex> {
+        self.pool.instance(instance).machine
+    }
+
     /// How far the pool is from bearing any failure.
     pub(crate) fn exposure(&self) -> Exposure {
         let stranding = self.stranding.iter().map(|failure| self.certificate(*failure));
-        stranding.fold(Exposure::default(), |exposure, certificate| {
-            exposure.and(Exposure::of(certificate.stranded()))
-        })
+        Exposure::of(
+            stranding.map(|certificate| u32::try_from(certificate.stranded().len()).unwrap_or(u32::MAX)),
+        )
     }
 
     /// How many machines' failures could not be recovered.
@@ -222,7 +230,7 @@ impl Recoverability {
         machine: MachineIndex,
     ) -> Option<Broken> {
         self.pool.learn_from(pool);
-        let back = self.pool.instance(instance).machine;
+        let back = self.pool.place_of(instance);
         let affected = self.affected_by(machine);
         let kept: Vec<(MachineIndex, Certificate)> = affected
             .iter()
@@ -238,10 +246,7 @@ impl Recoverability {
             failure,
             stranded: Trial::new(&mut self.pool, &self.policy).describe(failure, &certificate),
         });
-        match back {
-            Some(back) => self.pool.seat(instance, back),
-            None => self.pool.unseat(instance),
-        }
+        self.pool.put_back(instance, back);
         for (failure, certificate) in kept {
             self.keep(failure, certificate);
         }

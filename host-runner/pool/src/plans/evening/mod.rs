@@ -3,12 +3,14 @@
 //! What a move gains follows from the two machines alone, because the imbalance is kept as sums (see [`Imbalance`]); so a candidate costs a
 //! few nanoseconds however large the pool is.
 
+mod guard;
 mod moves;
 mod relief;
 mod rows;
 mod swaps;
 mod wander;
 
+use guard::Guard;
 use rows::Rows;
 
 use super::draft::Daring;
@@ -16,6 +18,8 @@ use super::options::BalanceOptions;
 use super::rules::{Rules, cooling_s, mobility};
 use super::travel;
 use crate::Pool;
+#[cfg(feature = "optimal")]
+use crate::placing::Exposure;
 use crate::state::{InstanceIndex, MachineIndex};
 
 /// How often the search begins anew from what it has found; in the last round it finds nothing more.
@@ -28,22 +32,23 @@ const LATER_ROUNDS: f64 = 0.98;
 ///
 /// A bold search finds more even pools, which may be hard to reach: its moves may wait for each other's room in a ring.
 pub(super) fn even_out(pool: &Pool, options: &BalanceOptions, daring: Daring) -> Pool {
-    let mut search = Evening::new(pool, options);
-    for round in 0..ROUNDS_MAX {
-        let scale = if round == 0 { 1.0 } else { LATER_ROUNDS };
-        search.begin_round(scale);
-        search.mend();
-        search.relieve();
-        search.climb();
-        if daring == Daring::Bold {
-            search.wander();
-            search.climb();
-        }
-        search.take_back_what_hardly_helps();
-        if !search.has_changed() {
-            break;
-        }
-    }
+    let mut search = Evening::new(pool, options, daring);
+    search.improve(daring);
+    search.pool
+}
+
+/// Makes the pool as even as the goal, as far as no failure suffers: the goal's moves that do no harm, and what else helps then.
+#[cfg(feature = "optimal")]
+pub(super) fn even_out_towards(
+    goal: &Pool,
+    pool: &Pool,
+    options: &BalanceOptions,
+    exposure: Exposure,
+) -> Pool {
+    let daring = Daring::Guarded(exposure);
+    let mut search = Evening::new(pool, options, daring);
+    search.follow(goal);
+    search.improve(daring);
     search.pool
 }
 
@@ -63,7 +68,7 @@ pub(super) fn best_gain(
 ) -> Option<(f64, MachineIndex)> {
     let rows = Rows::of(pool);
     let rules = Rules::new(options.cpu);
-    rows.best_target(pool, instance, &rules)
+    rows.best_target(pool, instance, &rules, &|_| false)
 }
 
 /// What a move must gain in units of the imbalance: its cost is meant for one machine's load, of which the imbalance is the mean.
@@ -76,6 +81,13 @@ pub(super) fn needed_gain(pool: &Pool, instance: InstanceIndex, options: &Balanc
     #[expect(clippy::cast_precision_loss, reason = "at most MACHINES_MAX")]
     let machines = machines as f64;
     options.cost.of_duration(travel::seconds_out(pool, instance)) / machines
+}
+
+/// Which machines come into question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Among {
+    All,
+    NotRefused,
 }
 
 struct Evening<'a> {
@@ -93,10 +105,12 @@ struct Evening<'a> {
     moves_left: u32,
     /// Whether the pool is uneven enough to begin; else only what must move does.
     is_uneven: bool,
+    /// Who minds what failures would do.
+    guard: Option<Guard>,
 }
 
 impl<'a> Evening<'a> {
-    fn new(pool: &Pool, options: &'a BalanceOptions) -> Self {
+    fn new(pool: &Pool, options: &'a BalanceOptions, daring: Daring) -> Self {
         let now_s = pool.now_s();
         let frozen = pool
             .instances()
@@ -119,6 +133,65 @@ impl<'a> Evening<'a> {
             scale: 1.0,
             moves_left: options.moves_max,
             is_uneven: pool.imbalance().value() > options.begin,
+            guard: match daring {
+                Daring::Guarded(exposure) | Daring::Relief(exposure) => Guard::of(pool, exposure),
+                Daring::Bold | Daring::Careful => None,
+            },
+        }
+    }
+
+    fn improve(&mut self, daring: Daring) {
+        if let Daring::Relief(_) = daring {
+            self.begin_round(1.0);
+            self.mend();
+            self.relieve();
+            return;
+        }
+        for round in 0..ROUNDS_MAX {
+            let scale = if round == 0 { 1.0 } else { LATER_ROUNDS };
+            self.begin_round(scale);
+            self.mend();
+            self.relieve();
+            self.climb();
+            if daring == Daring::Bold {
+                self.wander();
+                self.climb();
+            }
+            self.take_back_what_hardly_helps();
+            if !self.has_changed() {
+                break;
+            }
+        }
+    }
+
+    /// Makes the moves that lead to a goal, as far as they fit one by one and no failure suffers; again as long as that goes on.
+    #[cfg(feature = "optimal")]
+    fn follow(&mut self, goal: &Pool) {
+        self.begin_round(1.0);
+        let mut waiting: Vec<(InstanceIndex, MachineIndex)> = self
+            .pool
+            .instances()
+            .filter(|(instance, _)| self.is_free(*instance))
+            .filter_map(|(instance, seat)| {
+                let to = goal.instance(instance).machine?;
+                (seat.machine != Some(to)).then_some((instance, to))
+            })
+            .collect();
+        loop {
+            let before = waiting.len();
+            waiting.retain(|(instance, to)| {
+                let goes = self.moves_left > 0
+                    && self.rules.fits(&self.pool, *instance, *to)
+                    && self.admits(&[(*instance, *to)]);
+                if goes {
+                    self.seat(*instance, *to);
+                    self.moves_left -= 1;
+                }
+                !goes
+            });
+            if waiting.len() == before {
+                return;
+            }
         }
     }
 
@@ -135,6 +208,9 @@ impl<'a> Evening<'a> {
     fn begin_round(&mut self, scale: f64) {
         self.scale = scale;
         self.origin = self.pool.instances().map(|(_, seat)| seat.machine).collect();
+        if let Some(guard) = &mut self.guard {
+            guard.begin_round();
+        }
     }
 
     fn has_changed(&self) -> bool {
@@ -168,7 +244,37 @@ impl<'a> Evening<'a> {
         !self.is_uneven || self.pool.imbalance().value() <= self.options.end || self.moves_left == 0
     }
 
+    /// Whether no failure suffers if all of these move.
+    fn admits(&mut self, moves: &[(InstanceIndex, MachineIndex)]) -> bool {
+        match &mut self.guard {
+            Some(guard) => guard.admits(&self.pool, moves),
+            None => true,
+        }
+    }
+
+    /// Where the instance should rather be, and what that gains; among all machines, or those that the guard has not refused to it.
+    fn best_target(&self, instance: InstanceIndex, among: Among) -> Option<(f64, MachineIndex)> {
+        let is_barred = |machine| {
+            let guard = self.guard.as_ref().filter(|_| among == Among::NotRefused);
+            guard.is_some_and(|guard| guard.bars(instance, machine))
+        };
+        self.rows
+            .best_target(&self.pool, instance, &self.rules, &is_barred)
+    }
+
+    /// A move that must be made is made, whatever that does to failures.
+    fn insist(&mut self, instance: InstanceIndex, to: MachineIndex) {
+        if let Some(guard) = &mut self.guard {
+            guard.insist(&self.pool, instance, to);
+        }
+        self.seat(instance, to);
+        self.moves_left = self.moves_left.saturating_sub(1);
+    }
+
     fn seat(&mut self, instance: InstanceIndex, to: MachineIndex) {
+        if let Some(guard) = &mut self.guard {
+            guard.follow(&self.pool, instance, to);
+        }
         let from = self.pool.instance(instance).machine;
         self.pool.seat(instance, to);
         self.rows.refresh(&self.pool, to);

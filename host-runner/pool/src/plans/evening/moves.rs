@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::Evening;
+use super::{Among, Evening};
 use crate::state::{InstanceIndex, MachineIndex};
 
 /// What an instance's best move gained when it was looked at; the pool may have changed since.
@@ -57,7 +57,7 @@ impl Evening<'_> {
     }
 
     fn chance(&self, instance: InstanceIndex) -> Option<(Chance, MachineIndex)> {
-        let (gain, to) = self.rows.best_target(&self.pool, instance, &self.rules)?;
+        let (gain, to) = self.best_target(instance, Among::NotRefused)?;
         (gain > self.must_gain(instance)).then_some((Chance { gain, instance }, to))
     }
 
@@ -73,6 +73,10 @@ impl Evening<'_> {
             };
             if chances.peek().is_some_and(|next| *next > now) {
                 chances.push(now);
+                continue;
+            }
+            if !self.admits(&[(now.instance, to)]) {
+                chances.extend(self.chance(now.instance).map(|(chance, _)| chance));
                 continue;
             }
             self.seat(now.instance, to);
@@ -93,7 +97,10 @@ impl Evening<'_> {
         for (instance, origin) in moved {
             let saved = self.needed.get(instance.0 as usize).copied().unwrap_or(0.0) * self.scale;
             let gain = self.rows.gain(&self.pool, instance, origin);
-            if gain.is_some_and(|gain| gain + saved > 0.0) && self.rules.fits(&self.pool, instance, origin) {
+            if gain.is_some_and(|gain| gain + saved > 0.0)
+                && self.rules.fits(&self.pool, instance, origin)
+                && self.admits(&[(instance, origin)])
+            {
                 self.seat(instance, origin);
             }
         }

@@ -1,6 +1,6 @@
 //! What comes first, whatever the imbalance: wishes that are broken, and machines that are expected to run out of CPU.
 
-use super::{Evening, is_overloaded};
+use super::{Among, Evening, is_overloaded};
 use crate::plans::rules::broken_wish;
 use crate::state::{InstanceIndex, MachineIndex};
 
@@ -15,10 +15,21 @@ impl Evening<'_> {
             if !self.is_free(instance) || broken_wish(&self.pool, instance).is_none() {
                 continue;
             }
-            if let Some((_, to)) = self.rows.best_target(&self.pool, instance, &self.rules) {
+            self.mend_one(instance);
+        }
+    }
+
+    /// To the best machine that keeps failures recoverable, else to the best of all.
+    fn mend_one(&mut self, instance: InstanceIndex) {
+        while let Some((_, to)) = self.best_target(instance, Among::NotRefused) {
+            if self.admits(&[(instance, to)]) {
                 self.seat(instance, to);
                 self.moves_left -= 1;
+                return;
             }
+        }
+        if let Some((_, to)) = self.best_target(instance, Among::All) {
+            self.insist(instance, to);
         }
     }
 
@@ -36,23 +47,28 @@ impl Evening<'_> {
         });
         for machine in overloaded {
             while self.moves_left > 0 && is_overloaded(&self.pool, machine, self.options) {
-                let Some((instance, to)) = self.best_relief(machine) else {
+                if let Some((instance, to)) = self.best_relief(machine, Among::NotRefused) {
+                    if self.admits(&[(instance, to)]) {
+                        self.seat(instance, to);
+                        self.moves_left -= 1;
+                    }
+                } else if let Some((instance, to)) = self.best_relief(machine, Among::All) {
+                    self.insist(instance, to);
+                } else {
                     break;
-                };
-                self.seat(instance, to);
-                self.moves_left -= 1;
+                }
             }
         }
     }
 
     /// The move off this machine that leaves the pool most even, of those that take load away.
-    fn best_relief(&self, machine: MachineIndex) -> Option<(InstanceIndex, MachineIndex)> {
+    fn best_relief(&self, machine: MachineIndex, among: Among) -> Option<(InstanceIndex, MachineIndex)> {
         let mut best: Option<(f64, InstanceIndex, MachineIndex)> = None;
         for instance in self.free_on(machine) {
             if self.pool.instance(instance).demand.mean <= 0.0 {
                 continue;
             }
-            let Some((gain, to)) = self.rows.best_target(&self.pool, instance, &self.rules) else {
+            let Some((gain, to)) = self.best_target(instance, among) else {
                 continue;
             };
             if best.is_none_or(|(most, _, _)| gain > most) {

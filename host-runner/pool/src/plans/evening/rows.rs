@@ -177,6 +177,7 @@ impl Rows {
         pool: &Pool,
         instance: InstanceIndex,
         rules: &Rules,
+        is_barred: &dyn Fn(MachineIndex) -> bool,
     ) -> Option<(f64, MachineIndex)> {
         let amount = Amount::of(pool, instance);
         let from = self.row(pool.instance(instance).machine?)?;
@@ -189,6 +190,7 @@ impl Rows {
                 && row.machine != from.machine
                 && amount.memory_mib <= row.memory_free_mib
                 && rules.fits(pool, instance, row.machine)
+                && !is_barred(row.machine)
             {
                 least = worse;
                 best = Some(row);

@@ -52,7 +52,10 @@ impl Evening<'_> {
                 .total_cmp(&a.gain)
                 .then((a.one, a.other).cmp(&(b.one, b.other)))
         });
-        swaps.into_iter().take(TRIES_MAX).find(|swap| self.can_swap(swap))
+        swaps
+            .into_iter()
+            .take(TRIES_MAX)
+            .find(|swap| self.can_swap(swap) && self.admits_swap(swap))
     }
 
     fn swaps_that_gain(&self, machine: MachineIndex) -> Vec<Swap> {
@@ -122,12 +125,21 @@ impl Evening<'_> {
         has_way && self.fit_swapped(one, other)
     }
 
+    fn admits_swap(&mut self, swap: &Swap) -> bool {
+        let place = |instance| self.pool.instance(instance).machine;
+        let (Some(here), Some(there)) = (place(swap.one), place(swap.other)) else {
+            return false;
+        };
+        self.admits(&[(swap.one, there), (swap.other, here)])
+    }
+
     /// Whether both fit where the other is, once they are there.
     pub(super) fn fit_swapped(&mut self, one: InstanceIndex, other: InstanceIndex) -> bool {
         let (Some(here), Some(there)) = (self.pool.instance(one).machine, self.pool.instance(other).machine)
         else {
             return false;
         };
+        let places = [one, other].map(|instance| (instance, self.pool.place_of(instance)));
         self.pool.unseat(one);
         self.pool.unseat(other);
         let mut fits = self.rules.fits(&self.pool, one, there);
@@ -135,8 +147,9 @@ impl Evening<'_> {
             self.pool.seat(one, there);
             fits = self.rules.fits(&self.pool, other, here);
         }
-        self.pool.seat(one, here);
-        self.pool.seat(other, there);
+        for (instance, place) in places {
+            self.pool.put_back(instance, place);
+        }
         fits
     }
 
