@@ -187,6 +187,10 @@ pub struct BalancePlan {
     /// How many moves at most
     #[arg(long, value_name = "N")]
     pub moves_max: Option<u32>,
+
+    /// Even out the load even if more failures could then not be recovered on the others
+    #[arg(long)]
+    pub give_up_recovery: bool,
 }
 
 /// Options of `plan consolidate`.

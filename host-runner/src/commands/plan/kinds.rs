@@ -57,6 +57,7 @@ pub(super) fn balance(asked: &BalancePlan) -> Result<Answer, PlanCommandError> {
         end: asked.end.unwrap_or(defaults.end.min(begin)),
         cooldown_s: asked.cooldown.unwrap_or(defaults.cooldown_s),
         moves_max: asked.moves_max.unwrap_or(defaults.moves_max),
+        keep_recovery: !asked.give_up_recovery,
         ..defaults
     };
     let pool = pool_of(&inventory)?;
