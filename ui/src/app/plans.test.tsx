@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { PlanStanding } from '../api/generated/contract';
 import { startWords } from '../i18n';
-import { idOf } from '../platform/testing/scenes';
+import { idOf, SCENES } from '../platform/testing/scenes';
 import type { Session } from '../session';
 import { openScene } from '../testing/openScene';
 
@@ -47,6 +47,21 @@ describe('a plan', () => {
     await waitFor(() => expect(block).toHaveAttribute('data-departing', 'false'));
   });
 
+  it('is drawn where a machine invites as long as it is empty', async () => {
+    const scene = SCENES['strained']?.();
+    if (!scene) throw new Error('there is no such scene');
+    const instances = scene.instances.map((placed) => ({
+      ...placed,
+      instance: { ...placed.instance, spec: { ...placed.instance.spec, memory_mib: 512 } },
+    }));
+    const { user } = open('strained', { picture: { ...scene, instances } });
+    expect(await screen.findByText('Drag Tiny Linux here')).toBeInTheDocument();
+    await user.click(await screen.findByRole('button', { name: /^atlas: / }));
+    await user.click(await screen.findByRole('button', { name: 'Plan a drain…' }));
+    await screen.findByText('atlas can be emptied with 1 move.');
+    expect(screen.queryByText('Drag Tiny Linux here')).toBeNull();
+  });
+
   it('says that it holds no more when the pool has changed, and is made again', async () => {
     let standing: PlanStanding = { standing: 'holds' };
     const { user, platform } = open('seven', { standing: () => standing });
@@ -62,6 +77,16 @@ describe('a plan', () => {
     expect(notice.parentElement).toHaveTextContent('db-1 is on castor now.');
     await user.click(screen.getByRole('button', { name: 'Plan again' }));
     await waitFor(() => expect(screen.queryByText('The pool has changed. This plan holds no more.')).toBeNull());
+  });
+
+  it('that changes nothing tells the pool as it is, once', async () => {
+    const { user } = open('two');
+    await user.click(await screen.findByRole('button', { name: 'Save power' }));
+    const panel = await screen.findByRole('region', { name: 'Plan' });
+    expect(await within(panel).findByText('No machine can sleep now.')).toBeVisible();
+    expect(within(panel).getByRole('heading', { name: 'The pool now' })).toBeVisible();
+    expect(within(panel).getByRole('row', { name: /Machines awake/ })).toHaveTextContent(/^Machines awake2$/);
+    expect(within(panel).getByText(/^Now: /)).toBeVisible();
   });
 
   it('is asked for by name in the palette, too', async () => {

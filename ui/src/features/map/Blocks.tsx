@@ -170,7 +170,7 @@ const Block = memo(function Block(props: BlockProps) {
         </span>
       )}
       {(phase === 'failed' || stranded) && <Icon name="warning" size={roomForWords ? 14 : 10} />}
-      {load && roomForWords && width >= LOAD_PX_MIN && <LoadMark load={load} />}
+      {load && !stranded && roomForWords && width >= LOAD_PX_MIN && <LoadMark load={load} />}
     </button>
   );
 });

@@ -160,6 +160,9 @@ function Invitation({ machine, scale }: { machine: PoolMachine; scale: Scale }) 
   const template = session.templates((state) => state.templates[0]);
   // What it invites to is under way: the hatched water and the caption say the rest.
   const dragging = session.drag((state) => state.lifted !== undefined || state.landings.length > 0);
+  const { arriving } = usePlanned(machine.id);
+  // A plan brings something here: its outline stands where the words would.
+  if (arriving.length > 0) return null;
   if (!template || machine.link.state !== 'connected' || machine.draining || dragging) return null;
   if (scale.name === 'snug' || scale.name === 'dense') return null;
   return (

@@ -1,4 +1,4 @@
-import type { MadePlan, Move, PlanAsk, PlanReport, PowerChange, Recovery } from '../../api/generated/contract';
+import type { MadePlan, Move, PlanAsk, PlanReport, PoolState, PowerChange } from '../../api/generated/contract';
 import { errorWords } from '../../domain/errors';
 import { formatDuration, formatShare } from '../../domain/format';
 import {
@@ -163,8 +163,15 @@ function figureText(figure: Figure, value: number, words: Words): string {
 /** The pool before and after; what stays the same is said once. */
 function Figures({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
   const words = useWords();
+  const rows = figuresOf(plan).map((figure) => ({
+    name: figure.name,
+    before: figureText(figure, figure.before, words),
+    after: figureText(figure, figure.after, words),
+  }));
+  const [was, is] = [plan.before.recovery, plan.after.recovery].map((one) => words.say(recoveryText(one, nameOf)));
+  const changes = was !== is || rows.some(({ before, after }) => before !== after);
   return (
-    <Section title={words.t('plan.figures')}>
+    <Section title={words.t(changes ? 'plan.figures' : 'plan.figures.now')}>
       <table className={styles.figures}>
         <thead className="visually-hidden">
           <tr>
@@ -174,56 +181,45 @@ function Figures({ plan, nameOf }: { plan: PlanReport; nameOf: NameOf }) {
           </tr>
         </thead>
         <tbody>
-          {figuresOf(plan).map((figure) => {
-            const [before, after] = [figureText(figure, figure.before, words), figureText(figure, figure.after, words)];
-            return (
-              <tr key={figure.name}>
-                <th scope="row">{words.t(`plan.figure.${figure.name}`)}</th>
-                {before === after ? (
-                  <td colSpan={2}>{before}</td>
-                ) : (
-                  <>
-                    <td>{before}</td>
-                    <td>
-                      <Icon name="arrow" size={12} />
-                      {after}
-                    </td>
-                  </>
-                )}
-              </tr>
-            );
-          })}
+          {rows.map(({ name, before, after }) => (
+            <tr key={name}>
+              <th scope="row">{words.t(`plan.figure.${name}`)}</th>
+              {before === after ? (
+                <td colSpan={2}>{before}</td>
+              ) : (
+                <>
+                  <td>{before}</td>
+                  <td>
+                    <Icon name="arrow" size={12} />
+                    {after}
+                  </td>
+                </>
+              )}
+            </tr>
+          ))}
         </tbody>
       </table>
-      <Verdict before={plan.before.recovery} after={plan.after.recovery} nameOf={nameOf} />
+      <ul className={styles.verdict}>
+        {was === is ? (
+          <Verdict of={plan.after} text={words.t(changes ? 'plan.recovery.same' : 'plan.recovery.now', { recovery: is ?? '' })} />
+        ) : (
+          <>
+            <Verdict of={plan.before} text={words.t('plan.recovery.before', { recovery: was ?? '' })} />
+            <Verdict of={plan.after} text={words.t('plan.recovery.after', { recovery: is ?? '' })} />
+          </>
+        )}
+      </ul>
     </Section>
   );
 }
 
-/** Whether a failure can be borne, before and after, each with its mark; said once where the plan changes nothing. */
-function Verdict({ before, after, nameOf }: { before: Recovery; after: Recovery; nameOf: NameOf }) {
-  const words = useWords();
-  const [was, is] = [before, after].map((recovery) => ({
-    tone: recovery.verdict,
-    text: words.say(recoveryText(recovery, nameOf)),
-  }));
-  if (!was || !is) return null;
-  const lines =
-    was.text === is.text
-      ? [{ tone: is.tone, text: words.t('plan.recovery.same', { recovery: is.text }) }]
-      : [
-          { tone: was.tone, text: words.t('plan.recovery.before', { recovery: was.text }) },
-          { tone: is.tone, text: words.t('plan.recovery.after', { recovery: is.text }) },
-        ];
+/** Whether a failure can be borne, with its mark. */
+function Verdict({ of: { recovery }, text }: { of: PoolState; text: string }) {
   return (
-    <ul className={styles.verdict}>
-      {lines.map(({ tone, text }) => (
-        <li key={text} data-tone={tone}>
-          <i aria-hidden="true" />
-          {text}
-        </li>
-      ))}
-    </ul>
+    <li data-tone={recovery.verdict}>
+      <i aria-hidden="true" />
+      {text}
+    </li>
   );
 }
 
