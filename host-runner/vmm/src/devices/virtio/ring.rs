@@ -311,26 +311,13 @@ impl Ring {
             return;
         }
         self.told = now;
-        let Ok(wanted) = self.is_wanted(memory) else {
+        let Ok(wanted) = wants_interrupt(&mut self.queue, memory) else {
             self.give_up();
             return;
         };
         if wanted {
             interrupt.used();
         }
-    }
-
-    /// With the event index the queue's own rule; without it the driver's flag, which that does not look at.
-    fn is_wanted(&mut self, memory: &GuestMemory) -> Result<bool, virtio_queue::Error> {
-        let wanted = self.queue.needs_notification(memory)?;
-        if self.queue.event_idx_enabled() {
-            return Ok(wanted);
-        }
-        fence(Ordering::SeqCst);
-        let flags: u16 = memory
-            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
-            .map_err(virtio_queue::Error::GuestMemory)?;
-        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
 
     /// Whether the available index makes sense: no more is available than the ring holds. One that does not would have us look for ever.
@@ -382,6 +369,20 @@ fn walk(head: u16, chain: virtio_queue::DescriptorChain<&GuestMemory>) -> Option
         readable: Segments(readable),
         writable: Segments(writable),
     })
+}
+
+/// Whether the driver wants to hear of what was given back since this was last asked: with the event index by the queue's own rule, and
+/// without it by the driver's flag, which that does not look at.
+pub(super) fn wants_interrupt(queue: &mut Queue, memory: &GuestMemory) -> Result<bool, virtio_queue::Error> {
+    let wanted = queue.needs_notification(memory)?;
+    if queue.event_idx_enabled() {
+        return Ok(wanted);
+    }
+    fence(Ordering::SeqCst);
+    let flags: u16 = memory
+        .load(GuestAddress(queue.avail_ring()), Ordering::Relaxed)
+        .map_err(virtio_queue::Error::GuestMemory)?;
+    Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
 }
 
 #[cfg(test)]

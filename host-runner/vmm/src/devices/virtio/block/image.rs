@@ -7,6 +7,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::SECTOR;
+use super::qcow2::{Qcow2Image, Scratch};
 use super::task::{Segment, Task};
 use super::vectors::Vectors;
 use crate::memory::GuestMemory;
@@ -16,6 +17,8 @@ use crate::memory::GuestMemory;
 pub enum Image {
     /// The file is the disk.
     Raw(File),
+    /// QEMU's format.
+    Qcow2(Qcow2Image),
 }
 
 /// Why a disk does not grow.
@@ -50,15 +53,33 @@ impl Image {
     pub fn grow(&self, bytes: u64, read_only: bool) -> Result<(), GrowError> {
         match self {
             Self::Raw(file) => grow_raw(file, bytes, read_only),
+            Self::Qcow2(image) if bytes <= image.size() => Ok(()),
+            Self::Qcow2(_) if read_only => Err(GrowError::ReadOnly),
+            Self::Qcow2(image) => image.grow(bytes),
+        }
+    }
+
+    /// Brings what only this process knows into the file, so that another one finds it there. For good only after a flush.
+    pub fn leave(&self) -> io::Result<()> {
+        match self {
+            Self::Raw(_) => Ok(()),
+            Self::Qcow2(image) => image.flush(),
         }
     }
 
     /// Carries out one task, and returns when it has ended.
     ///
     /// What is read into guest memory may not be in the memory's log of writes: that is left to the caller.
-    pub fn run(&self, task: Task, data: &[Segment], memory: &GuestMemory) -> io::Result<()> {
+    pub fn run(
+        &self,
+        task: Task,
+        data: &[Segment],
+        memory: &GuestMemory,
+        scratch: &mut Scratch,
+    ) -> io::Result<()> {
         match self {
             Self::Raw(file) => run_raw(file, task, data, memory),
+            Self::Qcow2(image) => image.run(task, data, memory, scratch),
         }
     }
 }

@@ -15,10 +15,15 @@
 //! `fdatasync` looks at. Without a flush in the agreement with the driver, or when it turns the write cache off, each write is durable
 //! when it is answered.
 
+mod counts;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod image;
+mod lock;
 mod open;
 mod pool;
+mod qcow2;
 mod request;
 mod ring;
 mod service;
@@ -32,8 +37,7 @@ use std::sync::Arc;
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
-    VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY,
-    VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
@@ -49,6 +53,7 @@ use service::{Active, Flight, Lane};
 pub use image::GrowError;
 pub use open::OpenDiskError;
 pub use pool::ThreadStart;
+pub use qcow2::Qcow2Error;
 pub use stats::BlockStats;
 
 /// The unit in which a driver counts, in bytes, whatever the blocks of the disk are.
@@ -114,12 +119,12 @@ impl Block {
             id: config.id.clone(),
             err,
         };
-        let ring = ring::Ring::new(&opened.file);
-        let image = Arc::new(Image::Raw(opened.file));
+        let image = Arc::new(opened.image);
+        let ring = opened.raw.and_then(|file| ring::Ring::new(&file).ok());
         let engine = match ring {
-            Ok(ring) => Engine::Ring(ring),
-            // Not in this kernel, or not permitted.
-            Err(_) => {
+            Some(ring) => Engine::Ring(ring),
+            // Not for this format, not in this kernel, or not permitted.
+            None => {
                 let name = format!("disk-{}", config.id);
                 Engine::Pool(pool::Pool::new(Arc::clone(&image), name, start).map_err(events)?)
             }
@@ -264,7 +269,11 @@ impl VirtioDevice for Block {
     }
 
     fn queue_ready(&mut self, queue: usize) {
-        if let Some(lane) = self.active.as_mut().and_then(|active| active.lanes.get_mut(queue)) {
+        if let Some(lane) = self
+            .active
+            .as_mut()
+            .and_then(|active| active.lanes.get_mut(queue))
+        {
             lane.look();
             self.work();
         }
@@ -288,6 +297,13 @@ impl VirtioDevice for Block {
             active.paused = true;
         }
         self.drain();
+        // A snapshot's reader finds the tables in the file.
+        if let Err(error) = self.image.leave() {
+            crate::devices::once(
+                &self.name,
+                &format_args!("{}: cannot write its tables: {error}", self.name),
+            );
+        }
     }
 
     fn resume(&mut self) {

@@ -1,33 +1,42 @@
 //! Opening a disk: the file, whose it is, and what it can do.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, StatxFlags};
+use rustix::fs::StatxFlags;
 
+use super::image::Image;
+use super::lock::{self, NotLocked};
+use super::qcow2::{Qcow2Error, Qcow2Image};
 use super::{SECTOR, Traits};
-use crate::config::DiskConfig;
+use crate::config::{DiskConfig, DiskFormat};
+
+/// How often a lock is tried for.
+const LOCK_TRIES: u32 = 25;
+/// How long it is waited for before each further try.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a disk cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenDiskError {
     /// The file cannot be opened.
-    #[error("disk {id}: cannot open {}; does it exist, and may this user {} it?", path.display(), if *read_only { "read" } else { "write" })]
+    #[error("disk {id}: cannot open {}; does it exist, and may this user {} it?", path.display(), if *written { "write" } else { "read" })]
     Open {
         /// The disk.
         id: String,
         /// The file.
         path: PathBuf,
-        /// Whether only to read.
-        read_only: bool,
+        /// Whether for writing.
+        written: bool,
         /// What the system said.
         #[source]
         err: io::Error,
     },
     /// It is something else.
-    #[error("disk {id}: {} is {kind}; a disk is a regular file or a block device", path.display())]
+    #[error("disk {id}: {} is {kind}; {right}", path.display())]
     Kind {
         /// The disk.
         id: String,
@@ -35,20 +44,44 @@ pub enum OpenDiskError {
         path: PathBuf,
         /// What it is.
         kind: &'static str,
+        /// What it should be, as a sentence.
+        right: &'static str,
     },
     /// Another process has it.
     #[error(
         "disk {id}: {} is in use by another machine or program{}; stop that first",
         path.display(),
-        if *read_only { ", which writes it" } else { "" }
+        if *written { "" } else { ", which writes it" }
     )]
     InUse {
         /// The disk.
         id: String,
         /// The file.
         path: PathBuf,
-        /// Whether it was only to be read.
-        read_only: bool,
+        /// Whether it was to be written.
+        written: bool,
+    },
+    /// Locking it fails.
+    #[error("disk {id}: cannot lock {} against other machines", path.display())]
+    Lock {
+        /// The disk.
+        id: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
+    /// It is no image that can be used.
+    #[error("disk {id}: {} cannot be used", path.display())]
+    Qcow2 {
+        /// The disk.
+        id: String,
+        /// The file: the disk's own, or one behind it.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        err: Qcow2Error,
     },
     /// What it is like cannot be found out.
     #[error("disk {id}: cannot find out the size of {}", path.display())]
@@ -95,113 +128,190 @@ pub enum OpenDiskError {
     },
 }
 
-/// A file that is open, and locked: no other machine writes it.
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy)]
+pub struct Purpose<'a> {
+    /// The disk.
+    pub id: &'a str,
+    /// Whether the disk is written.
+    pub written: bool,
+    /// Whether the host's page cache is bypassed.
+    pub direct: bool,
+}
+
+impl Purpose<'_> {
+    /// There is something wrong with a file of the disk.
+    pub fn bad(&self, path: &Path, err: Qcow2Error) -> OpenDiskError {
+        OpenDiskError::Qcow2 {
+            id: self.id.to_owned(),
+            path: path.into(),
+            err,
+        }
+    }
+
+    fn unknown(&self, path: &Path, err: io::Error) -> OpenDiskError {
+        OpenDiskError::Size {
+            id: self.id.to_owned(),
+            path: path.into(),
+            err,
+        }
+    }
+}
+
+/// What a disk's file gives.
 #[derive(Debug)]
-pub struct OpenFile {
-    /// The file.
-    pub file: File,
-    /// Its size, in bytes.
+pub struct Opened {
+    /// The contents.
+    pub image: Image,
+    /// The size of the disk, in bytes.
     pub bytes: u64,
     /// What it is like.
     pub traits: Traits,
+    /// The file, where it is the disk itself.
+    pub raw: Option<File>,
 }
 
-/// Opens and locks a disk's file.
-pub fn open(config: &DiskConfig) -> Result<OpenFile, OpenDiskError> {
-    let (id, path) = (&config.id, &config.path);
+/// Opens and locks a disk.
+pub fn open(config: &DiskConfig) -> Result<Opened, OpenDiskError> {
+    let path = &config.path;
+    let purpose = Purpose {
+        id: &config.id,
+        written: !config.read_only,
+        direct: config.direct,
+    };
+    match config.format {
+        DiskFormat::Raw => {
+            let (file, metadata) = open_file(path, &purpose, purpose.written)?;
+            let device = !metadata.is_file();
+            let unknown = |err| purpose.unknown(path, err);
+            let bytes = size(&file, &metadata).map_err(unknown)?;
+            let traits = traits(&file, &metadata);
+            let direct = if device { 0 } else { direct_block(&file) };
+            if config.direct && u64::from(direct) > SECTOR {
+                return Err(OpenDiskError::Direct {
+                    id: config.id.clone(),
+                    path: path.clone(),
+                    bytes: direct,
+                });
+            }
+            Ok(Opened {
+                bytes,
+                traits,
+                raw: Some(file.try_clone().map_err(unknown)?),
+                image: Image::Raw(file),
+            })
+        }
+        DiskFormat::Qcow2 => {
+            let (file, metadata) = open_file(path, &purpose, purpose.written)?;
+            only_regular(path, &purpose, &metadata)?;
+            let traits = traits(&file, &metadata);
+            let image = Qcow2Image::open(file, path, &purpose)?;
+            Ok(Opened {
+                bytes: image.size(),
+                traits,
+                raw: None,
+                image: Image::Qcow2(image),
+            })
+        }
+    }
+}
+
+/// Opens and locks a backing file: a regular file, only to be read.
+pub fn regular(path: &Path, purpose: &Purpose<'_>) -> Result<File, OpenDiskError> {
+    let (file, metadata) = open_file(path, purpose, false)?;
+    only_regular(path, purpose, &metadata)?;
+    Ok(file)
+}
+
+fn only_regular(path: &Path, purpose: &Purpose<'_>, metadata: &Metadata) -> Result<(), OpenDiskError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(OpenDiskError::Kind {
+        id: purpose.id.to_owned(),
+        path: path.into(),
+        kind: "a block device",
+        right: "a qcow2 image, and what is behind it, is a regular file",
+    })
+}
+
+fn open_file(path: &Path, purpose: &Purpose<'_>, written: bool) -> Result<(File, Metadata), OpenDiskError> {
+    // A named pipe would otherwise block here until somebody opens its other end.
     let mut flags = libc::O_NONBLOCK;
-    if config.direct {
+    if purpose.direct {
         flags |= libc::O_DIRECT;
     }
     let file = OpenOptions::new()
         .read(true)
-        .write(!config.read_only)
-        // A named pipe would otherwise block here until somebody opens its other end.
+        .write(written)
         .custom_flags(flags)
         .open(path)
         .map_err(|err| OpenDiskError::Open {
-            id: id.clone(),
-            path: path.clone(),
-            read_only: config.read_only,
+            id: purpose.id.to_owned(),
+            path: path.into(),
+            written,
             err,
         })?;
-    let unknown = |err| OpenDiskError::Size {
-        id: id.clone(),
-        path: path.clone(),
-        err,
-    };
-    let metadata = file.metadata().map_err(unknown)?;
+    let metadata = file.metadata().map_err(|err| purpose.unknown(path, err))?;
     let kind = metadata.file_type();
     if !kind.is_file() && !kind.is_block_device() {
         return Err(OpenDiskError::Kind {
-            id: id.clone(),
-            path: path.clone(),
+            id: purpose.id.to_owned(),
+            path: path.into(),
             kind: name(kind),
+            right: "a disk is a regular file or a block device",
         });
     }
-    lock(&file, config)?;
-    let bytes = size(&file, &metadata).map_err(unknown)?;
-    let traits = traits(&file, kind.is_block_device(), config)?;
-    Ok(OpenFile { file, bytes, traits })
+    lock_soon(&file, written).map_err(|not| match not {
+        NotLocked::InUse => OpenDiskError::InUse {
+            id: purpose.id.to_owned(),
+            path: path.into(),
+            written,
+        },
+        NotLocked::Failed(err) => OpenDiskError::Lock {
+            id: purpose.id.to_owned(),
+            path: path.into(),
+            err,
+        },
+    })?;
+    Ok((file, metadata))
+}
+
+/// Locks a file, waiting a little where it is in use: the kernel lets go of a disk only when it has ended the last write of a machine
+/// that is no more.
+fn lock_soon(file: &File, written: bool) -> Result<(), NotLocked> {
+    let mut tries = LOCK_TRIES;
+    loop {
+        tries -= 1;
+        match lock::lock(file, written) {
+            Err(NotLocked::InUse) if tries > 0 => std::thread::sleep(LOCK_PAUSE),
+            locked => return locked,
+        }
+    }
 }
 
 /// The size of a regular file or a block device, in bytes.
-pub fn size(file: &File, metadata: &std::fs::Metadata) -> io::Result<u64> {
+pub fn size(file: &File, metadata: &Metadata) -> io::Result<u64> {
     if metadata.is_file() {
         return Ok(metadata.len());
     }
     Ok(rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))?)
 }
 
-/// For as long as the file is open, no other process of this program writes it, and, unless it is only read, none reads it.
-fn lock(file: &File, config: &DiskConfig) -> Result<(), OpenDiskError> {
-    let operation = if config.read_only {
-        FlockOperation::NonBlockingLockShared
-    } else {
-        FlockOperation::NonBlockingLockExclusive
-    };
-    match rustix::fs::flock(file, operation) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenDiskError::InUse {
-            id: config.id.clone(),
-            path: config.path.clone(),
-            read_only: config.read_only,
-        }),
-        // A file system without locks.
-        Err(_) | Ok(()) => Ok(()),
-    }
-}
-
-fn traits(file: &File, device: bool, config: &DiskConfig) -> Result<Traits, OpenDiskError> {
-    let block_bytes = match device {
-        true => rustix::fs::ioctl_blksszget(file).unwrap_or(512).max(512),
-        false => 512,
-    };
-    let physical = match device {
-        true => rustix::fs::ioctl_blkpbszget(file).unwrap_or(block_bytes),
-        false => file_block(file),
-    };
-    if config.direct && !device {
-        let bytes = direct_block(file);
-        if u64::from(bytes) > SECTOR {
-            return Err(OpenDiskError::Direct {
-                id: config.id.clone(),
-                path: config.path.clone(),
-                bytes,
-            });
-        }
-    }
-    let sensible = |bytes: u32| bytes.is_power_of_two() && (512..=1 << 20).contains(&bytes);
-    Ok(Traits {
-        block_bytes: if sensible(block_bytes) { block_bytes } else { 512 },
-        physical_bytes: if sensible(physical) { physical } else { 4096 },
-    })
-}
-
-/// The block size of the file system that a file is on.
-fn file_block(file: &File) -> u32 {
+fn traits(file: &File, metadata: &Metadata) -> Traits {
     use std::os::unix::fs::MetadataExt as _;
-    let bytes = file.metadata().map_or(4096, |metadata| metadata.blksize());
-    u32::try_from(bytes).unwrap_or(4096)
+    let (block, physical) = if metadata.is_file() {
+        (512, u32::try_from(metadata.blksize()).unwrap_or(4096))
+    } else {
+        let block = rustix::fs::ioctl_blksszget(file).unwrap_or(512);
+        (block, rustix::fs::ioctl_blkpbszget(file).unwrap_or(block))
+    };
+    let sensible = |bytes: u32| bytes.is_power_of_two() && (512..=1 << 20).contains(&bytes);
+    let block_bytes = if sensible(block) { block } else { 512 };
+    Traits {
+        block_bytes,
+        physical_bytes: if sensible(physical) { physical } else { 4096 }.max(block_bytes),
+    }
 }
 
 /// In what blocks a file takes direct access, where the kernel says so.

@@ -10,6 +10,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::SLOTS;
 use super::image::Image;
+use super::qcow2::Scratch;
 use super::task::{Completion, Segment, Task};
 use crate::memory::GuestMemory;
 
@@ -105,7 +106,7 @@ impl Pool {
         self.need_threads();
         if self.threads.is_empty() {
             // Nobody to do it but this thread: slow, but the guest lives.
-            self.shared.run(job);
+            self.shared.run(job, &mut Scratch::default());
             return Ok(());
         }
         self.shared.desk().jobs.push_back(job);
@@ -172,6 +173,7 @@ impl Shared {
     }
 
     fn work(&self) {
+        let mut scratch = Scratch::default();
         loop {
             let mut desk = self.desk();
             let job = loop {
@@ -184,12 +186,12 @@ impl Shared {
                 desk = self.to_do.wait(desk).unwrap_or_else(PoisonError::into_inner);
             };
             drop(desk);
-            self.run(job);
+            self.run(job, &mut scratch);
         }
     }
 
-    fn run(&self, job: Job) {
-        let result = self.image.run(job.task, &job.data, &job.memory);
+    fn run(&self, job: Job, scratch: &mut Scratch) {
+        let result = self.image.run(job.task, &job.data, &job.memory, scratch);
         // The memory is let go of before anyone hears that the job is done.
         let slot = job.slot;
         drop(job);

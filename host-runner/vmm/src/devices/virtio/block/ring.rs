@@ -19,6 +19,8 @@ use super::task::{Completion, Segment, Task};
 use super::vectors::Vectors;
 use crate::memory::GuestMemory;
 
+/// IORING_UNREGISTER_FILES, as `io_uring_register(2)` has it.
+const UNREGISTER_FILES: u8 = 3;
 /// The one file that is registered.
 const FILE: types::Fixed = types::Fixed(0);
 
@@ -94,6 +96,7 @@ impl Ring {
         ];
         let mut restrictions: Vec<_> = codes.into_iter().map(Restriction::sqe_op).collect();
         restrictions.push(Restriction::sqe_flags_required(squeue::Flags::FIXED_FILE.bits()));
+        restrictions.push(Restriction::register_op(UNREGISTER_FILES));
         submitter.register_restrictions(&mut restrictions)?;
         submitter.register_enable_rings()?;
         let slots = (0..SLOTS).map(|_| Slot {
@@ -370,6 +373,8 @@ impl Drop for Ring {
             self.wait();
             while self.take_completion().is_some() {}
         }
+        // The kernel takes its time with the end of a ring, and the file's lock ends with the last that has it open.
+        let _then_it_ends_later = self.uring.submitter().unregister_files();
     }
 }
 

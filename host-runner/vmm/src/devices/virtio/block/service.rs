@@ -13,6 +13,7 @@ use super::task::{Completion, Segment, Task};
 use super::vectors::mark_written;
 use super::{Block, SLOTS};
 use crate::devices::virtio::Interrupt;
+use crate::devices::virtio::ring::wants_interrupt;
 use crate::memory::GuestMemory;
 
 /// How many requests of one queue are taken before another one, or another device, has its turn.
@@ -103,7 +104,7 @@ impl Active {
         for lane in &mut self.lanes {
             if std::mem::take(&mut lane.used) {
                 // A ring that cannot be read: rather once too often.
-                wanted |= lane.queue.needs_notification(&*self.memory).unwrap_or(true);
+                wanted |= wants_interrupt(&mut lane.queue, &self.memory).unwrap_or(true);
             }
         }
         if wanted {

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use vm_memory::GuestAddress;
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::memory::GuestMemory;
 
 /// A piece of guest memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,69 @@ impl Segment {
         self.address = GuestAddress(self.address.0.checked_add(u64::from(count))?);
         self.length = length;
         Some(())
+    }
+}
+
+/// Pieces of guest memory, as one run of bytes that is gone through from its beginning.
+#[derive(Debug, Clone, Copy)]
+pub struct Segments<'a> {
+    rest: &'a [Segment],
+    /// How much of the first of them is gone, in bytes.
+    gone: u32,
+}
+
+impl<'a> Segments<'a> {
+    /// All of these.
+    pub fn new(segments: &'a [Segment]) -> Self {
+        Self {
+            rest: segments,
+            gone: 0,
+        }
+    }
+
+    /// How many bytes are left.
+    pub fn left(&self) -> u64 {
+        let all: u64 = self.rest.iter().map(|segment| u64::from(segment.length)).sum();
+        all - u64::from(self.gone)
+    }
+
+    /// Fills `bytes` from guest memory.
+    pub fn read(&mut self, memory: &GuestMemory, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (address, count) = self.next(bytes.len())?;
+            let (now, later) = bytes.split_at_mut(count);
+            memory.read_slice(now, address).map_err(io::Error::other)?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes` to guest memory.
+    pub fn write(&mut self, memory: &GuestMemory, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (address, count) = self.next(bytes.len())?;
+            let (now, later) = bytes.split_at(count);
+            memory.write_slice(now, address).map_err(io::Error::other)?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Goes on by up to `most` bytes that lie in one piece: where they are, and how many.
+    fn next(&mut self, most: usize) -> io::Result<(GuestAddress, usize)> {
+        while let Some((first, rest)) = self.rest.split_first() {
+            let mut left = *first;
+            // No more is ever gone than there was.
+            let gone = self.gone as usize;
+            if left.skip(gone).is_some() && left.length > 0 {
+                let count = left.bytes().min(most);
+                self.gone += u32::try_from(count).map_err(io::Error::other)?;
+                return Ok((left.address, count));
+            }
+            self.rest = rest;
+            self.gone = 0;
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use super::images;
 use crate::config::{DiskConfig, DiskFormat, RateLimits};
 use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::block::engine::Engine;
+use crate::devices::virtio::block::pool::Pool;
 use crate::devices::virtio::block::{Block, SECTOR};
 use crate::devices::virtio::testing::{Driver, Piece};
 
@@ -46,8 +50,15 @@ pub fn sector_of(sector: u64) -> Vec<u8> {
 
 pub fn config(file: &NamedTempFile) -> DiskConfig {
     DiskConfig {
-        id: "root".into(),
         path: file.path().into(),
+        ..config_of("root")
+    }
+}
+
+pub fn config_of(id: &str) -> DiskConfig {
+    DiskConfig {
+        id: id.into(),
+        path: "/nonexistent".into(),
         format: DiskFormat::Raw,
         read_only: false,
         direct: false,
@@ -130,17 +141,50 @@ impl Guest {
         }
     }
 
+    /// As [`wait_for`](Self::wait_for), with each source's edges as the device thread sees them.
+    pub fn wait_for_edges(&mut self, queue: usize, count: usize) -> Vec<(u16, u32)> {
+        let epoll = self.sources();
+        let mut used = Vec::new();
+        loop {
+            used.extend(self.driver.used(queue));
+            if used.len() >= count {
+                return used;
+            }
+            self.take_turn(&epoll);
+        }
+    }
+
     /// Waits for one of the device's sources, and lets the device see to it.
     pub fn turn(&mut self) {
+        let epoll = self.sources();
+        self.take_turn(&epoll);
+    }
+
+    fn sources(&self) -> Epoll {
         let epoll = Epoll::new().unwrap();
         for source in self.disk.sources() {
-            let event = EpollEvent::new(EventSet::IN, source.token.into());
+            let edge = if source.edge {
+                EventSet::EDGE_TRIGGERED
+            } else {
+                EventSet::empty()
+            };
+            let event = EpollEvent::new(EventSet::IN | edge, source.token.into());
             epoll
                 .ctl(ControlOperation::Add, source.descriptor, event)
                 .unwrap();
         }
+        epoll
+    }
+
+    fn take_turn(&mut self, epoll: &Epoll) {
         let mut events = [EpollEvent::default(); 4];
-        let count = epoll.wait(PATIENCE_MS, &mut events).unwrap();
+        let count = loop {
+            match epoll.wait(PATIENCE_MS, &mut events) {
+                // The kernel did some work of the ring's in this thread.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                waited => break waited.unwrap(),
+            }
+        };
         assert!(count > 0, "the disk does not answer");
         for event in &events[..count] {
             self.disk.source_ready(u32::try_from(event.data()).unwrap());
@@ -180,4 +224,65 @@ pub fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
     range.extend(sectors.to_le_bytes());
     range.extend(flags.to_le_bytes());
     range
+}
+
+/// A way to keep a disk, with a guest that uses it.
+pub struct Kind {
+    pub name: &'static str,
+    pub guest: Guest,
+    config: DiskConfig,
+    files: TempDir,
+}
+
+impl Kind {
+    /// The machine ends, and another one opens the disk.
+    pub fn opened_again(self) -> (&'static str, Guest) {
+        let Self {
+            name,
+            guest,
+            config,
+            files,
+        } = self;
+        drop(guest);
+        let guest = Guest::new(open(&config));
+        // Open files stay.
+        drop(files);
+        (name, guest)
+    }
+}
+
+/// A disk of so many sectors that [`sector_of`] describes, in each way that there is to keep one.
+pub fn kinds(sectors: u64) -> Vec<Kind> {
+    vec![
+        kind("io_uring", sectors, false, false),
+        kind("threads", sectors, true, false),
+        kind("qcow2", sectors, false, true),
+    ]
+}
+
+fn kind(name: &'static str, sectors: u64, threads: bool, overlay: bool) -> Kind {
+    let files = TempDir::new().unwrap();
+    let raw = files.path().join("disk");
+    let bytes: Vec<u8> = (0..sectors).flat_map(sector_of).collect();
+    std::fs::write(&raw, bytes).unwrap();
+    let mut config = DiskConfig {
+        path: raw,
+        ..config_of("root")
+    };
+    if overlay {
+        config.path = files.path().join("disk.qcow2");
+        config.format = DiskFormat::Qcow2;
+        images::overlay(&config.path, sectors * SECTOR, "disk", "raw");
+    }
+    let mut disk = open(&config);
+    if threads {
+        let pool = Pool::new(Arc::clone(&disk.image), "threads".into(), || {}).unwrap();
+        disk.engine = Engine::Pool(pool);
+    }
+    Kind {
+        name,
+        guest: Guest::new(disk),
+        config,
+        files,
+    }
 }

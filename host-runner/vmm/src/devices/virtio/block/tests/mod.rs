@@ -1,4 +1,9 @@
 //! What a disk does for its driver.
 
 mod guest;
+mod hostile;
+mod images;
+mod lifecycle;
+mod opening;
+mod qcow2;
 mod serving;

@@ -1,0 +1,371 @@
+//! Disks in QEMU's copy-on-write format, through imago.
+//!
+//! What a header says is checked here, not followed: a backing file is opened only by a plain file name, only if it is a regular file, only
+//! for reading, and only in the format that the header names. A format is never guessed: a guest that wrote such a header into its raw
+//! disk would otherwise choose a file of the host to read.
+//!
+//! Memory: imago keeps at most 128 tables and 32 blocks of counters of one cluster each for each file of a chain, as far as they are
+//! used: with clusters of 64 KiB, a table maps 512 MiB of disk.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use imago::FormatAccess;
+use imago::file::File as Storage;
+use imago::format::PreallocateMode;
+use imago::io_buffers::IoBuffer;
+use imago::qcow2::Qcow2;
+use imago::raw::Raw;
+
+use super::counts;
+use super::image::GrowError;
+use super::open::{self, OpenDiskError, Purpose};
+use super::task::{Segment, Segments, Task};
+use crate::memory::GuestMemory;
+
+/// The most files of a chain: the disk itself and what is behind it.
+pub const CHAIN_MAX: usize = 16;
+/// How much is read or written at once, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A disk in qcow2.
+#[derive(Debug)]
+pub struct Qcow2Image {
+    /// Shared by what leaves the places of data alone; exclusive for what gives clusters back.
+    access: RwLock<FormatAccess<Storage>>,
+    /// The file itself: for syncs that do not keep readers out, as imago's would.
+    file: File,
+    /// How memory is to be aligned for its files, in bytes.
+    alignment: usize,
+    /// imago has panicked on it: what its caches hold is not to be trusted.
+    broken: AtomicBool,
+}
+
+/// The memory that a thread copies through: what imago works on must not change under its hands, and guest memory may.
+#[derive(Default)]
+pub struct Scratch(Option<IoBuffer>);
+
+/// What is wrong with a file of a chain.
+#[derive(Debug, thiserror::Error)]
+pub enum Qcow2Error {
+    /// The file is not a qcow2 image, or not one that can be used.
+    #[error("it is no usable qcow2 image")]
+    Image(#[source] io::Error),
+    /// The library gave up on it.
+    #[error("its tables contradict each other")]
+    Contradiction,
+    /// What it says of its own clusters is wrong.
+    #[error("its reference counts are damaged; repair it with qemu-img check -r all")]
+    Counts,
+    /// Its data is in another file.
+    #[error("its data lies in an external data file; convert it with qemu-img convert")]
+    ExternalData,
+    /// The backing file is not a file name.
+    #[error("its backing file {name:?} is not the name of a file")]
+    BackingName {
+        /// What it is.
+        name: String,
+    },
+    /// The format of the backing file is missing.
+    #[error("the format of its backing file is not stated; add it with qemu-img rebase -u -F FORMAT")]
+    NoBackingFormat,
+    /// The format of the backing file is another one.
+    #[error("its backing file is in the format {format:?}; only raw and qcow2 are supported")]
+    BackingFormat {
+        /// What it is.
+        format: String,
+    },
+    /// There are too many files.
+    #[error(
+        "it has more than {CHAIN_MAX} files in its chain of backing files; shorten it with qemu-img commit or convert"
+    )]
+    Chain,
+}
+
+impl Qcow2Image {
+    /// Opens a disk whose own file is open already, and what is behind it.
+    pub fn open(file: File, path: &Path, purpose: &Purpose<'_>) -> Result<Self, OpenDiskError> {
+        let storage = file
+            .try_clone()
+            .map_err(|err| purpose.bad(path, Qcow2Error::Image(err)))?;
+        let access = caught(|| layer(storage, path, purpose, purpose.written, CHAIN_MAX - 1))
+            .unwrap_or_else(|| Err(purpose.bad(path, Qcow2Error::Contradiction)))?;
+        let alignment = access.mem_align().max(access.req_align());
+        Ok(Self {
+            access: RwLock::new(access),
+            file,
+            alignment,
+            broken: AtomicBool::new(false),
+        })
+    }
+
+    /// The size of the disk, in bytes.
+    pub fn size(&self) -> u64 {
+        self.shared().size()
+    }
+
+    /// Carries out one task.
+    pub fn run(
+        &self,
+        task: Task,
+        data: &[Segment],
+        memory: &GuestMemory,
+        scratch: &mut Scratch,
+    ) -> io::Result<()> {
+        self.whole(|| match task {
+            Task::Read { offset } => self.read(offset, Segments::new(data), memory, scratch),
+            Task::Write { offset, durable } => {
+                self.write(offset, Segments::new(data), memory, scratch)?;
+                self.settle(durable)
+            }
+            Task::Flush => self.settle(true),
+            Task::Discard {
+                offset,
+                length,
+                durable,
+            } => {
+                // Less than a cluster cannot be given back: a hint that is not taken, as in version 2 of the format.
+                if let Some(whole) = self.clusters(offset, length) {
+                    self.alone()
+                        .discard_to_any(whole.start, whole.end - whole.start)?;
+                }
+                self.settle(durable)
+            }
+            Task::Zero {
+                offset,
+                length,
+                unmap,
+                durable,
+            } => {
+                self.zero(offset, length, unmap, scratch)?;
+                self.settle(durable)
+            }
+        })
+    }
+
+    /// Brings the tables into the file, so that another process finds them there.
+    pub fn flush(&self) -> io::Result<()> {
+        self.whole(|| self.shared().flush())
+    }
+
+    /// Makes the disk larger.
+    pub fn grow(&self, bytes: u64) -> Result<(), GrowError> {
+        // Zeroes, so that a backing file that is larger than the disk does not show through.
+        let grown = self.whole(|| {
+            self.alone().resize_grow(bytes, PreallocateMode::Zero)?;
+            self.settle(true)
+        });
+        grown.map_err(GrowError::File)
+    }
+
+    fn read(
+        &self,
+        mut offset: u64,
+        mut data: Segments<'_>,
+        memory: &GuestMemory,
+        scratch: &mut Scratch,
+    ) -> io::Result<()> {
+        let access = self.shared();
+        let buffer = scratch.buffer(self.alignment)?;
+        while data.left() > 0 {
+            let count = data.left().min(PIECE_BYTES as u64);
+            access.read(buffer.as_mut_range(0..cut(count)), offset)?;
+            data.write(memory, buffer.as_ref_range(0..cut(count)).into_slice())?;
+            offset += count;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        mut offset: u64,
+        mut data: Segments<'_>,
+        memory: &GuestMemory,
+        scratch: &mut Scratch,
+    ) -> io::Result<()> {
+        let access = self.shared();
+        let buffer = scratch.buffer(self.alignment)?;
+        while data.left() > 0 {
+            let count = data.left().min(PIECE_BYTES as u64);
+            data.read(memory, buffer.as_mut_range(0..cut(count)).into_slice())?;
+            access.write(buffer.as_ref_range(0..cut(count)), offset)?;
+            offset += count;
+        }
+        Ok(())
+    }
+
+    /// Zeroes a range: whole clusters in the tables, what is around them by writing. imago would do both, but miscounts where a range
+    /// ends in the last cluster of a disk that is not made of whole ones.
+    fn zero(&self, offset: u64, length: u64, unmap: bool, scratch: &mut Scratch) -> io::Result<()> {
+        let end = offset + length;
+        let whole = self.clusters(offset, length).unwrap_or(end..end);
+        self.write_zeroes(offset..whole.start, scratch)?;
+        self.write_zeroes(whole.end..end, scratch)?;
+        let count = whole.end - whole.start;
+        match count {
+            0 => Ok(()),
+            _ if unmap => self.alone().discard_to_zero(whole.start, count),
+            _ => self.shared().write_zeroes(whole.start, count),
+        }
+    }
+
+    /// The whole clusters in a range, of an image whose tables can say "zero"; the last cluster of the disk is whole with what it has.
+    fn clusters(&self, offset: u64, length: u64) -> Option<Range<u64>> {
+        let access = self.shared();
+        let cluster = access.inner().zero_granularity()?;
+        let end = offset.checked_add(length)?;
+        let start = offset.checked_next_multiple_of(cluster)?;
+        let stop = if end == access.size() {
+            end
+        } else {
+            end - end % cluster
+        };
+        (start < stop).then_some(start..stop)
+    }
+
+    fn write_zeroes(&self, range: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
+        let access = self.shared();
+        let buffer = scratch.buffer(self.alignment)?;
+        buffer.as_mut().into_slice().fill(0);
+        let mut offset = range.start;
+        while offset < range.end {
+            let count = (range.end - offset).min(PIECE_BYTES as u64);
+            access.write(buffer.as_ref_range(0..cut(count)), offset)?;
+            offset += count;
+        }
+        Ok(())
+    }
+
+    fn settle(&self, durable: bool) -> io::Result<()> {
+        if !durable {
+            return Ok(());
+        }
+        self.shared().flush()?;
+        self.file.sync_data()
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, FormatAccess<Storage>> {
+        self.access.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alone(&self) -> RwLockWriteGuard<'_, FormatAccess<Storage>> {
+        self.access.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with imago, unless that has panicked before: an image whose tables contradict each other may bring it to that.
+    fn whole<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let broken = || io::Error::other("the image's tables contradict each other");
+        if self.broken.load(Ordering::Acquire) {
+            return Err(broken());
+        }
+        caught(work).unwrap_or_else(|| {
+            self.broken.store(true, Ordering::Release);
+            Err(broken())
+        })
+    }
+}
+
+impl Scratch {
+    /// The buffer, made at its first use.
+    fn buffer(&mut self, alignment: usize) -> io::Result<&mut IoBuffer> {
+        let buffer = match self.0.take() {
+            Some(buffer) => buffer,
+            None => IoBuffer::new(PIECE_BYTES, alignment.max(512))?,
+        };
+        Ok(self.0.insert(buffer))
+    }
+}
+
+/// Opens one image of a chain, and all that is behind it: at most `left` more files.
+fn layer(
+    file: File,
+    path: &Path,
+    purpose: &Purpose<'_>,
+    written: bool,
+    left: usize,
+) -> Result<FormatAccess<Storage>, OpenDiskError> {
+    let bad = |error| purpose.bad(path, error);
+    let storage = Storage::try_from(file).map_err(|err| bad(Qcow2Error::Image(err)))?;
+    if written {
+        counts::check(&storage).map_err(bad)?;
+    }
+    let mut image =
+        Qcow2::<Storage>::open_image(storage, written).map_err(|err| bad(Qcow2Error::Image(err)))?;
+    if image.requires_external_data_file() {
+        return Err(bad(Qcow2Error::ExternalData));
+    }
+    image.set_data_file(None);
+    let backing = match image.implicit_backing_file() {
+        None => None,
+        Some(name) => {
+            let below =
+                beside(path, name).ok_or_else(|| bad(Qcow2Error::BackingName { name: name.clone() }))?;
+            let format = image
+                .implicit_backing_format()
+                .ok_or_else(|| bad(Qcow2Error::NoBackingFormat))?;
+            let left = left.checked_sub(1).ok_or_else(|| bad(Qcow2Error::Chain))?;
+            Some(
+                behind(&below, format, purpose, left).map_err(|error| match error {
+                    Behind::Open(error) => error,
+                    Behind::Format => bad(Qcow2Error::BackingFormat {
+                        format: format.clone(),
+                    }),
+                })?,
+            )
+        }
+    };
+    image.set_backing(backing);
+    Ok(FormatAccess::new(image))
+}
+
+/// Why a backing file cannot be opened.
+enum Behind {
+    Open(OpenDiskError),
+    Format,
+}
+
+/// Opens a backing file.
+fn behind(
+    path: &Path,
+    format: &str,
+    purpose: &Purpose<'_>,
+    left: usize,
+) -> Result<FormatAccess<Storage>, Behind> {
+    if !matches!(format, "raw" | "qcow2") {
+        return Err(Behind::Format);
+    }
+    let file = open::regular(path, purpose).map_err(Behind::Open)?;
+    if format == "qcow2" {
+        return layer(file, path, purpose, false, left).map_err(Behind::Open);
+    }
+    let raw = Storage::try_from(file).and_then(|storage| Raw::open_image(storage, false));
+    let raw = raw.map_err(|err| Behind::Open(purpose.bad(path, Qcow2Error::Image(err))))?;
+    Ok(FormatAccess::new(raw))
+}
+
+/// The file that an image names as its backing file, seen from where the image is. `None` when it names something else: a device of
+/// QEMU's (`nbd:…`, `json:…`), a folder, or nothing.
+fn beside(image: &Path, name: &str) -> Option<PathBuf> {
+    let path = Path::new(name);
+    let is_file = matches!(path.components().next_back(), Some(Component::Normal(_))) && !name.ends_with('/');
+    let first = name.split('/').next().unwrap_or_default();
+    if !is_file || first.contains(':') || name.contains('\0') {
+        return None;
+    }
+    // An absolute name takes the place of all before it.
+    Some(image.parent().unwrap_or(Path::new("")).join(path))
+}
+
+/// What `work` gives, or `None` when it panicked. (Where a panic ends the process, it does that.)
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn cut(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(PIECE_BYTES)
+}
