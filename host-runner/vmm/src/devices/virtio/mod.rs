@@ -12,6 +12,7 @@ pub mod net;
 pub mod ring;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod testing;
+pub mod vsock;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

@@ -150,6 +150,16 @@ impl Driver {
         address
     }
 
+    /// Where the next data is placed.
+    pub fn mark(&self) -> u64 {
+        self.heap
+    }
+
+    /// Takes back the room of all that was placed since a mark: nobody looks at it any more.
+    pub fn forget(&mut self, mark: u64) {
+        self.heap = mark;
+    }
+
     /// Bytes of the guest's memory.
     pub fn bytes(&self, address: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];

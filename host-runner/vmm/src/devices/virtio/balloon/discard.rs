@@ -43,7 +43,7 @@ pub fn discard(memory: &GuestMemory, range: &Range<u64>) -> u64 {
                 given += length;
             }
             Err(err) => {
-                crate::devices::once("balloon", &format!("balloon: memory cannot be given back: {err}"))
+                crate::devices::once("balloon", &format!("balloon: memory cannot be given back: {err}"));
             }
         }
     }

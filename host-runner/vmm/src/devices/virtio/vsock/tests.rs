@@ -1,0 +1,600 @@
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::super::testing::{Driver, Piece};
+use super::credit::ROOM_BYTES;
+use super::host::CONNECTIONS_MAX;
+use super::packet::{
+    HEADER_BYTES, HOST, Header, Operation, SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, STREAM,
+};
+use super::*;
+
+const GUEST: u32 = 5;
+const RECEIVE: usize = 0;
+const EVENTS: usize = 2;
+/// A port that a process of the guest listens on.
+const GUEST_PORT: u32 = 52;
+/// A port of a process of the guest that connects.
+const CLIENT_PORT: u32 = 40_000;
+/// A port that a process of the host listens on.
+const HOST_PORT: u32 = 1024;
+const BUFFER_BYTES: u32 = 4096;
+/// The room that the guest says it has.
+const GUEST_ROOM: u32 = 256 << 10;
+
+/// A guest with its driver, and the host around it.
+struct Lab {
+    folder: tempfile::TempDir,
+    vsock: Vsock,
+    driver: Driver,
+    buffers: BTreeMap<u16, u64>,
+    /// What the guest's process has read: goes into each header.
+    read: u32,
+    room: u32,
+}
+
+impl Lab {
+    fn inactive() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = VsockConfig {
+            cid: GUEST,
+            path: folder.path().join("vsock"),
+        };
+        Self {
+            vsock: Vsock::new(&config).unwrap(),
+            folder,
+            driver: Driver::new(&[QUEUE_SIZE; QUEUES]),
+            buffers: BTreeMap::new(),
+            read: 0,
+            room: GUEST_ROOM,
+        }
+    }
+
+    fn new() -> Self {
+        let mut lab = Self::inactive();
+        lab.vsock.activate(lab.driver.activation(0)).unwrap();
+        for _ in 0..16 {
+            lab.offer_buffer();
+        }
+        lab
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("vsock")
+    }
+
+    fn offer_buffer(&mut self) {
+        let address = self.driver.room(BUFFER_BYTES);
+        self.offer_buffer_at(address);
+    }
+
+    fn offer_buffer_at(&mut self, address: u64) {
+        let head = self.driver.offer(RECEIVE, &[Piece::write(address, BUFFER_BYTES)]);
+        self.buffers.insert(head, address);
+    }
+
+    fn header(&self, guest_port: u32, host_port: u32, operation: Operation) -> Header {
+        Header {
+            source: GUEST.into(),
+            destination: HOST,
+            source_port: guest_port,
+            destination_port: host_port,
+            length: 0,
+            kind: STREAM,
+            operation: Some(operation),
+            flags: 0,
+            room: self.room,
+            read: self.read,
+        }
+    }
+
+    fn send(&mut self, header: Header, data: &[u8]) {
+        let mark = self.driver.mark();
+        let at = self.driver.place(&header.bytes());
+        let data_at = self.driver.place(data);
+        let pieces = [
+            Piece::read(at, u32::try_from(HEADER_BYTES).unwrap()),
+            Piece::read(data_at, u32::try_from(data.len()).unwrap()),
+        ];
+        self.driver.offer(TRANSMIT, &pieces);
+        self.vsock.queue_ready(TRANSMIT);
+        assert_eq!(self.driver.used(TRANSMIT).len(), 1);
+        self.driver.forget(mark);
+    }
+
+    fn send_data(&mut self, guest_port: u32, host_port: u32, data: &[u8]) {
+        let header = Header {
+            length: u32::try_from(data.len()).unwrap(),
+            ..self.header(guest_port, host_port, Operation::Data)
+        };
+        self.send(header, data);
+    }
+
+    /// The packets that the guest got, whose buffers it offers again.
+    fn packets(&mut self) -> Vec<(Header, Vec<u8>)> {
+        self.vsock.source_ready(0);
+        let mut packets = Vec::new();
+        loop {
+            let used = self.driver.used(RECEIVE);
+            if used.is_empty() {
+                return packets;
+            }
+            for (head, length) in used {
+                let address = self.buffers.remove(&head).unwrap();
+                let bytes = self.driver.bytes(address, usize::try_from(length).unwrap());
+                let (header, data) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
+                packets.push((Header::parse(header), data.to_vec()));
+                self.offer_buffer_at(address);
+            }
+            self.vsock.queue_ready(RECEIVE);
+        }
+    }
+
+    /// The one packet that the guest got.
+    fn packet(&mut self) -> Header {
+        let packets = self.packets();
+        assert_eq!(packets.len(), 1, "{packets:?}");
+        packets[0].0
+    }
+
+    fn operations(&mut self) -> Vec<Operation> {
+        self.packets()
+            .iter()
+            .filter_map(|(header, _)| header.operation)
+            .collect()
+    }
+
+    /// A process of the host, connected to the guest's port: its socket, and its port.
+    fn host_connects(&mut self) -> (UnixStream, u32) {
+        let mut client = UnixStream::connect(self.path()).unwrap();
+        client
+            .write_all(format!("CONNECT {GUEST_PORT}\n").as_bytes())
+            .unwrap();
+        let request = self.packet();
+        assert_eq!(request.operation, Some(Operation::Request));
+        assert_eq!((request.source, request.destination_port), (HOST, GUEST_PORT));
+        let port = request.source_port;
+        self.send(self.header(GUEST_PORT, port, Operation::Response), &[]);
+        let mut answer = vec![0; format!("OK {port}\n").len()];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, format!("OK {port}\n").as_bytes());
+        (client, port)
+    }
+
+    /// A process of the guest, connected to a port of the host: the host's socket.
+    fn guest_connects(&mut self) -> UnixStream {
+        let listener = UnixListener::bind(format!("{}_{HOST_PORT}", self.path().display())).unwrap();
+        self.send(self.header(CLIENT_PORT, HOST_PORT, Operation::Request), &[]);
+        let response = self.packet();
+        assert_eq!(response.operation, Some(Operation::Response));
+        assert_eq!(response.room, ROOM_BYTES);
+        listener.accept().unwrap().0
+    }
+}
+
+#[test]
+fn the_guest_finds_its_address() {
+    let lab = Lab::inactive();
+    let mut data = [0; 8];
+    lab.vsock.read_config(0, &mut data);
+    assert_eq!(u64::from_le_bytes(data), u64::from(GUEST));
+    let mut beyond = [0; 8];
+    lab.vsock.read_config(u64::MAX, &mut beyond);
+    assert_eq!(beyond, [0; 8]);
+}
+
+#[test]
+fn a_process_of_the_host_reaches_a_port_of_the_guest_and_both_talk() {
+    let mut lab = Lab::new();
+    let (mut client, port) = lab.host_connects();
+    client.write_all(b"question").unwrap();
+    let packets = lab.packets();
+    assert_eq!(packets.len(), 1);
+    assert_eq!(packets[0].0.operation, Some(Operation::Data));
+    assert_eq!(packets[0].1, b"question");
+
+    lab.send_data(GUEST_PORT, port, b"answer");
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"answer");
+    let stats = lab.vsock.stats();
+    assert_eq!(
+        (stats.connections, stats.to_guest_bytes, stats.from_guest_bytes),
+        (1, 8, 6)
+    );
+}
+
+#[test]
+fn what_is_said_behind_the_first_line_is_for_the_guest() {
+    let mut lab = Lab::new();
+    let mut client = UnixStream::connect(lab.path()).unwrap();
+    client.write_all(b"CONNE").unwrap();
+    assert!(lab.packets().is_empty());
+    client.write_all(b"CT 52\nhello").unwrap();
+    let request = lab.packet();
+    lab.send(
+        lab.header(GUEST_PORT, request.source_port, Operation::Response),
+        &[],
+    );
+    assert_eq!(lab.packets()[0].1, b"hello");
+}
+
+#[test]
+fn who_talks_nonsense_is_turned_away() {
+    let nonsense: [&[u8]; 6] = [
+        b"CONNECT\n",
+        b"CONNECT -1\n",
+        b"CONNECT 4294967295\n",
+        b"GET / HTTP/1.1\r\nHost: x",
+        b"connect 52\n",
+        b"\xff\xff\xff\n",
+    ];
+    let mut lab = Lab::new();
+    for line in nonsense {
+        let mut client = UnixStream::connect(lab.path()).unwrap();
+        client.write_all(line).unwrap();
+        assert!(lab.packets().is_empty());
+        assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "{line:?}");
+    }
+    assert_eq!(lab.vsock.stats().refused, 6);
+    assert_eq!(lab.vsock.stats().connections, 0);
+}
+
+#[test]
+fn a_guest_that_refuses_ends_the_connection() {
+    let mut lab = Lab::new();
+    let mut client = UnixStream::connect(lab.path()).unwrap();
+    client.write_all(b"CONNECT 52\n").unwrap();
+    let request = lab.packet();
+    lab.send(lab.header(GUEST_PORT, request.source_port, Operation::Reset), &[]);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert!(lab.packets().is_empty(), "a reset is not answered");
+}
+
+#[test]
+fn a_process_of_the_guest_reaches_who_listens_on_the_host() {
+    let mut lab = Lab::new();
+    let mut server = lab.guest_connects();
+    lab.send_data(CLIENT_PORT, HOST_PORT, b"ready\n");
+    let mut line = [0; 6];
+    server.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"ready\n");
+}
+
+#[test]
+fn where_nobody_listens_the_guest_is_refused() {
+    let mut lab = Lab::new();
+    lab.send(lab.header(CLIENT_PORT, 9, Operation::Request), &[]);
+    let answer = lab.packet();
+    assert_eq!(answer.operation, Some(Operation::Reset));
+    assert_eq!((answer.source_port, answer.destination_port), (9, CLIENT_PORT));
+}
+
+#[test]
+fn the_guest_gets_no_more_than_it_has_room_for() {
+    let mut lab = Lab::new();
+    lab.room = 1000;
+    let (mut client, port) = lab.host_connects();
+    client.write_all(&[7; 2500]).unwrap();
+    let packets = lab.packets();
+    let data: usize = packets.iter().map(|(_, data)| data.len()).sum();
+    assert_eq!(data, 1000);
+    let last = packets.last().unwrap().0;
+    assert_eq!(last.operation, Some(Operation::CreditRequest), "asked once");
+
+    lab.read = 1000;
+    lab.send(lab.header(GUEST_PORT, port, Operation::CreditUpdate), &[]);
+    let data: usize = lab.packets().iter().map(|(_, data)| data.len()).sum();
+    assert_eq!(data, 1000);
+}
+
+#[test]
+fn a_stream_of_megabytes_arrives_whole_in_both_directions() {
+    let mut lab = Lab::new();
+    let (mut client, port) = lab.host_connects();
+    let stream: Vec<u8> = (0..=250).cycle().take(1 << 20).collect();
+
+    let mut writer = client.try_clone().unwrap();
+    let sent = stream.clone();
+    let writing = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+    let mut received = Vec::new();
+    while received.len() < stream.len() {
+        for (_, data) in lab.packets() {
+            received.extend(data);
+        }
+        lab.read = u32::try_from(received.len()).unwrap();
+        lab.send(lab.header(GUEST_PORT, port, Operation::CreditUpdate), &[]);
+    }
+    writing.join().unwrap();
+    assert_eq!(received, stream);
+
+    let length = stream.len();
+    let reading = std::thread::spawn(move || {
+        let mut read = vec![0; length];
+        client.read_exact(&mut read).unwrap();
+        // Open until the guest is done.
+        (client, read)
+    });
+    let (mut sent, mut forwarded) = (0, 0);
+    while sent < stream.len() {
+        let room = usize::try_from(ROOM_BYTES).unwrap() - (sent - forwarded);
+        let count = room.min(8192).min(stream.len() - sent);
+        lab.send_data(GUEST_PORT, port, &stream[sent..sent + count]);
+        sent += count;
+        if count == 0 {
+            lab.send(lab.header(GUEST_PORT, port, Operation::CreditRequest), &[]);
+        }
+        if let Some((header, _)) = lab.packets().last() {
+            assert_eq!(header.operation, Some(Operation::CreditUpdate));
+            forwarded = usize::try_from(header.read).unwrap();
+        }
+    }
+    // What the device kept goes as the reader makes room.
+    while lab.vsock.stats().connections == 1 && !reading.is_finished() {
+        lab.vsock.source_ready(0);
+    }
+    assert_eq!(reading.join().unwrap().1, stream);
+}
+
+#[test]
+fn a_guest_that_sends_more_than_there_is_room_for_loses_the_connection() {
+    let mut lab = Lab::new();
+    let mut server = lab.guest_connects();
+    let piece = vec![1; 32 << 10];
+    let mut operations = Vec::new();
+    // The host reads nothing: its socket fills, then the device's room.
+    for _ in 0..100 {
+        lab.send_data(CLIENT_PORT, HOST_PORT, &piece);
+        operations = lab.operations();
+        if operations.contains(&Operation::Reset) {
+            break;
+        }
+    }
+    assert_eq!(operations, [Operation::Reset]);
+    assert_eq!(lab.vsock.stats().connections, 0);
+    let mut rest = Vec::new();
+    server.read_to_end(&mut rest).unwrap();
+    assert!(!rest.is_empty());
+}
+
+#[test]
+fn the_end_of_the_hosts_data_is_announced_behind_it() {
+    let mut lab = Lab::new();
+    let (mut client, port) = lab.host_connects();
+    client.write_all(b"last words").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let packets = lab.packets();
+    assert_eq!(packets[0].1, b"last words");
+    assert_eq!(packets[1].0.operation, Some(Operation::Shutdown));
+    assert_eq!(packets[1].0.flags, SHUTDOWN_SEND);
+    assert_eq!(packets.len(), 2);
+
+    lab.send_data(GUEST_PORT, port, b"reply");
+    let mut reply = [0; 5];
+    client.read_exact(&mut reply).unwrap();
+    drop(client);
+    let end = lab.packet();
+    assert_eq!(
+        (end.operation, end.flags),
+        (Some(Operation::Shutdown), SHUTDOWN_BOTH)
+    );
+    lab.send(lab.header(GUEST_PORT, port, Operation::Reset), &[]);
+    assert_eq!(lab.vsock.stats().connections, 0);
+}
+
+#[test]
+fn a_guest_that_sends_no_more_ends_the_hosts_reading_and_one_that_is_done_is_answered() {
+    let mut lab = Lab::new();
+    let mut server = lab.guest_connects();
+    lab.send_data(CLIENT_PORT, HOST_PORT, b"all");
+    let shutdown = |lab: &Lab, flags| Header {
+        flags,
+        ..lab.header(CLIENT_PORT, HOST_PORT, Operation::Shutdown)
+    };
+    lab.send(shutdown(&lab, SHUTDOWN_SEND), &[]);
+    let mut all = Vec::new();
+    server.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"all");
+    server.write_all(b"and you?").unwrap();
+    assert_eq!(lab.packets()[0].1, b"and you?");
+
+    lab.send(shutdown(&lab, SHUTDOWN_RECEIVE), &[]);
+    assert_eq!(lab.operations(), [Operation::Reset]);
+    assert_eq!(lab.vsock.stats().connections, 0);
+}
+
+#[test]
+fn packets_that_make_no_sense_are_reset_and_those_of_others_ignored() {
+    let mut lab = Lab::new();
+    let sense = lab.header(CLIENT_PORT, HOST_PORT, Operation::Data);
+    for header in [
+        Header { kind: 2, ..sense },
+        Header {
+            destination: 77,
+            ..sense
+        },
+        Header {
+            operation: None,
+            ..sense
+        },
+        Header { length: 100, ..sense },
+        Header {
+            operation: Some(Operation::Shutdown),
+            ..sense
+        },
+        sense,
+    ] {
+        lab.send(header, b"short");
+        let answer = lab.packet();
+        assert_eq!(answer.operation, Some(Operation::Reset), "{header:?}");
+        assert_eq!(answer.source, header.destination);
+    }
+    lab.send(Header { source: 99, ..sense }, &[]);
+    lab.send(
+        Header {
+            operation: Some(Operation::Reset),
+            ..sense
+        },
+        &[],
+    );
+    assert!(lab.packets().is_empty());
+}
+
+#[test]
+fn a_second_request_on_a_connection_ends_it() {
+    let mut lab = Lab::new();
+    let mut server = lab.guest_connects();
+    lab.send(lab.header(CLIENT_PORT, HOST_PORT, Operation::Request), &[]);
+    assert_eq!(lab.operations(), [Operation::Reset]);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn there_are_places_for_so_many_and_no_more() {
+    let mut lab = Lab::new();
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        clients.push(UnixStream::connect(lab.path()).unwrap());
+        lab.vsock.source_ready(0);
+    }
+    let mut late = UnixStream::connect(lab.path()).unwrap();
+    lab.vsock.source_ready(0);
+    assert_eq!(late.read(&mut [0]).unwrap(), 0);
+    assert_eq!(lab.vsock.stats().connections, CONNECTIONS_MAX);
+    lab.send(lab.header(CLIENT_PORT, HOST_PORT, Operation::Request), &[]);
+    assert_eq!(lab.operations(), [Operation::Reset]);
+
+    clients.pop();
+    lab.vsock.source_ready(0);
+    assert_eq!(lab.vsock.stats().connections, CONNECTIONS_MAX - 1);
+}
+
+#[test]
+fn buffers_of_no_use_lose_no_data() {
+    let mut lab = Lab::inactive();
+    lab.vsock.activate(lab.driver.activation(0)).unwrap();
+    let mut client = UnixStream::connect(lab.path()).unwrap();
+    client.write_all(b"CONNECT 52\n").unwrap();
+    lab.driver.offer(RECEIVE, &[Piece::write(0, 44)]);
+    lab.driver.offer(RECEIVE, &[Piece::write(1 << 40, 4096)]);
+    lab.driver.offer(RECEIVE, &[Piece::read(0, 4096)]);
+    lab.vsock.source_ready(0);
+    assert!(lab.driver.used(RECEIVE).iter().all(|(_, length)| *length == 0));
+    let buffer = lab.driver.room(64);
+    lab.driver.offer(RECEIVE, &[Piece::write(buffer, 64)]);
+    lab.vsock.queue_ready(RECEIVE);
+    assert_eq!(lab.driver.used(RECEIVE)[0].1, 44);
+    let request = Header::parse(lab.driver.bytes(buffer, HEADER_BYTES).first_chunk().unwrap());
+    lab.send(
+        lab.header(GUEST_PORT, request.source_port, Operation::Response),
+        &[],
+    );
+
+    client.write_all(b"kept").unwrap();
+    let room = lab.driver.room(64);
+    // Its header has a place, its data has not.
+    lab.driver
+        .offer(RECEIVE, &[Piece::write(room, 44), Piece::write(1 << 40, 64)]);
+    let head = lab.driver.offer(RECEIVE, &[Piece::write(room, 64)]);
+    lab.vsock.source_ready(0);
+    let used = lab.driver.used(RECEIVE);
+    assert_eq!((used[0].1, used[1]), (0, (head, 48)));
+    assert_eq!(lab.driver.bytes(room + 44, 4), b"kept");
+}
+
+#[test]
+fn who_connects_before_the_driver_is_ready_waits_for_it() {
+    let mut lab = Lab::inactive();
+    let mut client = UnixStream::connect(lab.path()).unwrap();
+    client.write_all(b"CONNECT 52\n").unwrap();
+    lab.vsock.source_ready(0);
+    lab.vsock.activate(lab.driver.activation(0)).unwrap();
+    lab.offer_buffer();
+    assert_eq!(lab.operations(), [Operation::Request]);
+}
+
+#[test]
+fn while_paused_nothing_moves_and_afterwards_all_does() {
+    let mut lab = Lab::new();
+    let (mut client, _) = lab.host_connects();
+    lab.vsock.pause();
+    client.write_all(b"later").unwrap();
+    assert!(lab.packets().is_empty());
+    lab.vsock.resume();
+    assert_eq!(lab.packets()[0].1, b"later");
+}
+
+#[test]
+fn after_a_restore_the_guest_learns_that_its_connections_are_gone() {
+    let mut lab = Lab::new();
+    let (_client, port) = lab.host_connects();
+    lab.vsock.pause();
+    let state = lab.vsock.save().unwrap();
+
+    let other = Lab::inactive();
+    lab.vsock = other.vsock;
+    lab.folder = other.folder;
+    lab.vsock.restore(&state).unwrap();
+    assert!(lab.vsock.restore(b"nonsense").is_err());
+    lab.vsock.activate(lab.driver.activation(0)).unwrap();
+    let event = lab.driver.place(&[0xff; 4]);
+    let head = lab.driver.offer(EVENTS, &[Piece::write(event, 4)]);
+    lab.vsock.queue_ready(EVENTS);
+    assert_eq!(lab.driver.used(EVENTS), [(head, 4)]);
+    assert_eq!(lab.driver.bytes(event, 4), TRANSPORT_RESET);
+    lab.driver.offer(EVENTS, &[Piece::write(event, 4)]);
+    lab.vsock.queue_ready(EVENTS);
+    assert!(lab.driver.used(EVENTS).is_empty(), "once");
+
+    lab.send_data(GUEST_PORT, port, b"into the void");
+    assert_eq!(lab.operations(), [Operation::Reset]);
+}
+
+#[test]
+fn a_reset_of_the_device_ends_all_connections() {
+    let mut lab = Lab::new();
+    let (mut client, _) = lab.host_connects();
+    lab.vsock.reset();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(lab.vsock.stats().connections, 0);
+    lab.vsock.queue_ready(TRANSMIT);
+    lab.vsock.source_ready(0);
+}
+
+#[test]
+fn a_host_that_does_not_read_stops_its_own_connection_and_no_other() {
+    let mut lab = Lab::new();
+    let (slow, slow_port) = lab.host_connects();
+    let (mut quick, quick_port) = lab.host_connects();
+    slow.set_nonblocking(true).unwrap();
+    let piece = vec![1; 32 << 10];
+    while !lab.vsock.host.is_holding_back() {
+        lab.send_data(GUEST_PORT, slow_port, &piece);
+    }
+    lab.send_data(GUEST_PORT, quick_port, b"through");
+    let mut seen = [0; 7];
+    quick.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"through");
+
+    // As it reads, the rest comes.
+    let mut slow = slow;
+    let mut bytes = vec![0; 1 << 20];
+    while lab.vsock.host.is_holding_back() {
+        let got = slow.read(&mut bytes);
+        assert!(got.is_ok() || got.is_err_and(|err| err.kind() == ErrorKind::WouldBlock));
+        lab.vsock.source_ready(0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn no_driver_does_harm(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        super::fuzz::fuzz(&data);
+    }
+}
