@@ -17,6 +17,8 @@
 mod chain;
 mod error;
 mod features;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod link;
 mod mac;
 mod pieces;

@@ -58,6 +58,11 @@ impl Stream {
             err,
         };
         let socket = connect(&address).map_err(|err| failed(err.into()))?;
+        Self::new(path, address, socket).map_err(failed)
+    }
+
+    /// A connection that exists. It comes back through `address`.
+    pub fn new(path: &Path, address: SocketAddrUnix, socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             address,
@@ -67,7 +72,7 @@ impl Stream {
             end: 0,
             output: Vec::new(),
             sent: 0,
-            retry: TimerFd::new().map_err(|err| failed(err.into()))?,
+            retry: TimerFd::new()?,
             wait: RETRY_MIN,
             reconnects: 0,
             errors: 0,

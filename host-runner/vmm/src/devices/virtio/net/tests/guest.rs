@@ -1,5 +1,7 @@
 //! A guest with a network driver.
 
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+
 use crate::config::{NetworkBackend, NetworkConfig, RateLimits};
 use crate::devices::virtio::VirtioDevice as _;
 use crate::devices::virtio::net::{HEADER, Network, RECEIVE, TRANSMIT};
@@ -16,6 +18,24 @@ pub fn config(backend: NetworkBackend) -> NetworkConfig {
         backend,
         limit: RateLimits::default(),
     }
+}
+
+/// Waits for one of the device's events as the device thread does, and lets the device see it.
+pub fn wake(network: &mut Network) {
+    let epoll = Epoll::new().unwrap();
+    for source in network.sources() {
+        let event = EpollEvent::new(EventSet::IN, source.token.into());
+        epoll
+            .ctl(ControlOperation::Add, source.descriptor, event)
+            .unwrap();
+    }
+    let mut events = [EpollEvent::default()];
+    assert_eq!(
+        epoll.wait(10_000, &mut events).unwrap(),
+        1,
+        "nothing has woken it"
+    );
+    network.source_ready(u32::try_from(events[0].data()).unwrap());
 }
 
 /// A guest: its driver, and the buffers that it has given for frames.

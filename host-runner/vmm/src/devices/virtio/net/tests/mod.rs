@@ -2,5 +2,8 @@
 
 mod frames;
 mod guest;
+mod hostile;
 mod namespace;
+mod peer;
+mod stream;
 mod tap;

@@ -2,11 +2,10 @@
 
 use std::os::fd::AsFd as _;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use virtio_bindings::virtio_net::{VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MRG_RXBUF};
 
 use super::frames::{data, udp};
-use super::guest::{GUEST, Guest, config};
+use super::guest::{GUEST, Guest, config, wake};
 use super::namespace::{TAP, ip, link, socket, wait_until_attached, with_tap};
 use crate::config::NetworkBackend;
 use crate::devices::virtio::VirtioDevice as _;
@@ -31,7 +30,6 @@ fn open() -> Network {
 fn receive(guest: &mut Guest, network: &mut Network, count: usize) -> Vec<super::guest::Received> {
     let mut frames = Vec::new();
     loop {
-        network.source_ready(WAKES);
         // The host's IPv6 has things to say as well.
         frames.extend(
             guest
@@ -42,15 +40,7 @@ fn receive(guest: &mut Guest, network: &mut Network, count: usize) -> Vec<super:
         if frames.len() >= count {
             return frames;
         }
-        let limit = Timespec {
-            tv_sec: 10,
-            tv_nsec: 0,
-        };
-        let mut events = [PollFd::from_borrowed_fd(
-            network.link.tap().unwrap().as_fd(),
-            PollFlags::IN,
-        )];
-        assert_eq!(poll(&mut events, Some(&limit)).unwrap(), 1, "only {frames:?}");
+        wake(network);
     }
 }
 
