@@ -222,7 +222,7 @@ mod tests {
                 for (end, tokens) in &given[from..] {
                     sum += u128::from(*tokens);
                     largest = largest.max(*tokens);
-                    let billionths = (*end - *start).as_nanos() * u128::from(per_second);
+                    let billionths = end.saturating_sub(*start).as_nanos() * u128::from(per_second);
                     prop_assert!((sum - u128::from(burst.max(largest)).min(sum)) * 1_000_000_000 <= billionths);
                 }
             }
@@ -269,7 +269,7 @@ mod tests {
             let mut bucket = TokenBucket::new(BucketConfig { per_second: 1_000_000, burst }, start);
             let (mut sum, mut largest) = (0, 0);
             for (back, tokens) in asked {
-                if try_take(&mut bucket, tokens, start - Duration::from_secs(back)) {
+                if try_take(&mut bucket, tokens, start.saturating_sub(Duration::from_secs(back))) {
                     sum += tokens;
                     largest = largest.max(tokens);
                 }

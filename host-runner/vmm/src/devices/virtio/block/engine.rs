@@ -11,7 +11,7 @@ use crate::memory::GuestMemory;
 /// What carries out the tasks of a disk. Slots are the caller's numbers, below [`SLOTS`](super::SLOTS), each for one task at a time.
 pub enum Engine {
     /// The kernel.
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Threads.
     Pool(Pool),
 }
@@ -45,6 +45,13 @@ impl Engine {
     pub fn submit(&mut self) {
         if let Self::Ring(ring) = self {
             ring.submit();
+        }
+    }
+
+    /// While `quiet`, the descriptor need not become readable: the caller looks by itself, and once more after this is over.
+    pub fn quiet(&mut self, quiet: bool) {
+        if let Self::Ring(ring) = self {
+            ring.quiet(quiet);
         }
     }
 

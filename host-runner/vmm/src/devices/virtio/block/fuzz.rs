@@ -1,6 +1,10 @@
 //! For fuzzing: a disk whose driver, or whose image, does what bytes say.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the run")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "what cannot be set up ends the run"
+)]
 
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};

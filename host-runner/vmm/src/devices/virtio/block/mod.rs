@@ -7,7 +7,7 @@
 //!                                        pool.rs: threads
 //! ```
 //!
-//! Raw files and block devices go through io_uring where it is permitted, straight between the file and guest memory; everything else
+//! Raw files and block devices go through `io_uring` where it is permitted, straight between the file and guest memory; everything else
 //! through two threads. At most [`SLOTS`] requests are under way; more wait in the available ring.
 //!
 //! Order: requests end in any order, as the standard has it. A flush is handed on when it is taken, and what had been answered before
@@ -121,13 +121,12 @@ impl Block {
         };
         let image = Arc::new(opened.image);
         let ring = opened.raw.and_then(|file| ring::Ring::new(&file).ok());
-        let engine = match ring {
-            Some(ring) => Engine::Ring(ring),
+        let engine = if let Some(ring) = ring {
+            Engine::Ring(Box::new(ring))
+        } else {
             // Not for this format, not in this kernel, or not permitted.
-            None => {
-                let name = format!("disk-{}", config.id);
-                Engine::Pool(pool::Pool::new(Arc::clone(&image), name, start).map_err(events)?)
-            }
+            let name = format!("disk-{}", config.id);
+            Engine::Pool(pool::Pool::new(Arc::clone(&image), name, start).map_err(events)?)
         };
         Ok(Self {
             id: config.id.clone(),
@@ -182,8 +181,7 @@ impl Block {
         Rules {
             capacity: self.capacity,
             read_only: self.read_only,
-            discard: self.agreed(VIRTIO_BLK_F_DISCARD),
-            write_zeroes: self.agreed(VIRTIO_BLK_F_WRITE_ZEROES),
+            features: self.active.as_ref().map_or(0, |active| active.features),
             durable: !(self.agreed(VIRTIO_BLK_F_FLUSH) && writeback),
         }
     }
@@ -224,7 +222,7 @@ impl VirtioDevice for Block {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let space = space::bytes(self.capacity, &self.traits, self.writeback, self.queues);
+        let space = space::bytes(self.capacity, self.traits, self.writeback, self.queues);
         space::read(&space, offset, data);
     }
 

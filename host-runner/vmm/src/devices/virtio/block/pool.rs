@@ -1,4 +1,4 @@
-//! Disks through threads: for what io_uring cannot do (qcow2), and where it is not permitted.
+//! Disks through threads: for what `io_uring` cannot do (qcow2), and where it is not permitted.
 
 use std::collections::VecDeque;
 use std::io;

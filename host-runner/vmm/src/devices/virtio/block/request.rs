@@ -11,7 +11,7 @@
 //! once, and kept; a chain is walked for at most [`SEGMENTS_MAX`] + 2 descriptors.
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
     VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
@@ -60,12 +60,16 @@ pub struct Rules {
     pub capacity: u64,
     /// Whether nothing may be written.
     pub read_only: bool,
-    /// Whether the driver knows discard.
-    pub discard: bool,
-    /// Whether the driver knows write-zeroes.
-    pub write_zeroes: bool,
+    /// The features that were agreed upon, as bits.
+    pub features: u64,
     /// Whether each write is to be durable when it is answered.
     pub durable: bool,
+}
+
+impl Rules {
+    fn agreed(&self, feature: u32) -> bool {
+        self.features & 1 << feature != 0
+    }
 }
 
 /// What is to be done.
@@ -139,10 +143,10 @@ pub fn parse(
             request.command = Command::Identify;
             request.take(writable, memory);
         }
-        VIRTIO_BLK_T_DISCARD if rules.discard => {
+        VIRTIO_BLK_T_DISCARD if rules.agreed(VIRTIO_BLK_F_DISCARD) => {
             request.command = range(&mut readable, memory, rules, false);
         }
-        VIRTIO_BLK_T_WRITE_ZEROES if rules.write_zeroes => {
+        VIRTIO_BLK_T_WRITE_ZEROES if rules.agreed(VIRTIO_BLK_F_WRITE_ZEROES) => {
             request.command = range(&mut readable, memory, rules, true);
         }
         _ => request.command = Command::Answer(Status::Unsupported),
@@ -269,7 +273,7 @@ fn read_header(header: &[u8; HEADER]) -> (u32, u64) {
 fn place(sector: u64, length: u64, rules: &Rules) -> Option<u64> {
     let offset = sector.checked_mul(SECTOR)?;
     let end = offset.checked_add(length)?;
-    (length % SECTOR == 0 && end <= rules.capacity).then_some(offset)
+    (length.is_multiple_of(SECTOR) && end <= rules.capacity).then_some(offset)
 }
 
 /// The one range of a discard, or of zeroes (5.2.6).

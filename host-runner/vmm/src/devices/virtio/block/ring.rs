@@ -2,7 +2,7 @@
     unsafe_code,
     reason = "io_uring is told addresses that it uses after the call: no type says how long they must live"
 )]
-//! Raw disks through io_uring: one ring for each disk, straight between its file and guest memory.
+//! Raw disks through `io_uring`: one ring for each disk, straight between its file and guest memory.
 //!
 //! The ring is restricted, for good, to reads, writes, syncs and allocation on the one file that is registered with it: whoever got hold
 //! of the process could not do anything else with it.
@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 
 use io_uring::{IoUring, opcode, register::Restriction, squeue, types};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -19,7 +20,7 @@ use super::task::{Completion, Segment, Task};
 use super::vectors::Vectors;
 use crate::memory::GuestMemory;
 
-/// IORING_UNREGISTER_FILES, as `io_uring_register(2)` has it.
+/// `IORING_UNREGISTER_FILES`, as `io_uring_register(2)` has it.
 const UNREGISTER_FILES: u8 = 3;
 /// The one file that is registered.
 const FILE: types::Fixed = types::Fixed(0);
@@ -192,6 +193,18 @@ impl Ring {
         }
     }
 
+    /// While `quiet`, the descriptor does not become readable: the caller looks by itself, and once more after this is over.
+    pub fn quiet(&mut self, quiet: bool) {
+        let queue = self.uring.completion();
+        if quiet {
+            queue.disable_eventfd();
+        } else {
+            queue.enable_eventfd();
+            // What the kernel ends from here on wakes the device; what it ended before is seen by who looks after this.
+            fence(Ordering::SeqCst);
+        }
+    }
+
     /// Forgets the wake-up; to be called before the completions are looked at.
     pub fn acknowledge(&mut self) {
         let _empty_counter_is_fine = self.done.read();
@@ -230,9 +243,8 @@ impl Ring {
     /// Takes note of what a system call of a slot came to: `Some` when its task has ended with it.
     fn next_step(&mut self, slot: u16, result: i32) -> Option<io::Result<()>> {
         let slot = self.slots.get_mut(usize::from(slot))?;
-        let count = match usize::try_from(result) {
-            Ok(count) => count,
-            Err(_) => return slot.failed(result.unsigned_abs().cast_signed()),
+        let Ok(count) = usize::try_from(result) else {
+            return slot.failed(result.unsigned_abs().cast_signed());
         };
         let ended = slot.succeeded(count);
         if ended.is_some() {
@@ -304,7 +316,6 @@ impl Slot {
     /// After a system call that did something: `None` to go on.
     fn succeeded(&mut self, count: usize) -> Option<io::Result<()>> {
         match &mut self.step {
-            Step::Idle | Step::Sync => Some(Ok(())),
             Step::Read { .. } if count == 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
             Step::Write { .. } | Step::WriteZeroes { .. } if count == 0 => {
                 Some(Err(io::ErrorKind::WriteZero.into()))
@@ -326,7 +337,7 @@ impl Slot {
                 self.step = Step::Sync;
                 None
             }
-            Step::Punch { .. } | Step::ZeroRange { .. } => Some(Ok(())),
+            Step::Punch { .. } | Step::ZeroRange { .. } | Step::Sync | Step::Idle => Some(Ok(())),
         }
     }
 

@@ -114,24 +114,35 @@ impl Active {
 }
 
 impl Block {
-    /// Takes what there is, hands it on, and answers what has ended.
+    /// Takes what there is, hands it on, and answers what has ended: what the kernel has at hand ends in the same call that hands it on.
     pub(super) fn work(&mut self) {
+        self.engine.quiet(true);
         for _ in 0..ROUNDS {
             self.take();
             self.engine.submit();
             self.finish();
-            if let Some(active) = &mut self.active {
-                active.notify();
-            }
+            self.notify();
             if !self.can_go_on() {
-                return;
+                break;
             }
         }
-        // There is more. It waits for its turn behind the other devices.
-        if let Some(active) = &self.active {
-            for lane in active.lanes.iter().filter(|lane| lane.work) {
-                lane.kick();
+        self.engine.quiet(false);
+        if self.finish() {
+            self.notify();
+        }
+        if self.can_go_on() {
+            // There is more. It waits for its turn behind the other devices.
+            for lane in self.active.iter().flat_map(|active| &active.lanes) {
+                if lane.work {
+                    lane.kick();
+                }
             }
+        }
+    }
+
+    fn notify(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.notify();
         }
     }
 
@@ -311,9 +322,7 @@ impl Block {
             self.engine.wait();
             self.finish();
         }
-        if let Some(active) = &mut self.active {
-            active.notify();
-        }
+        self.notify();
     }
 }
 

@@ -8,7 +8,7 @@ pub const WRITEBACK: u64 = 32;
 const LENGTH: usize = 60;
 
 /// The configuration space of a disk, in the order and little-endian form of the standard.
-pub fn bytes(capacity: u64, traits: &Traits, writeback: bool, queues: u16) -> [u8; LENGTH] {
+pub fn bytes(capacity: u64, traits: Traits, writeback: bool, queues: u16) -> [u8; LENGTH] {
     let mut space = [0; LENGTH];
     let blocks = traits.block_bytes;
     let segments = u32::try_from(SEGMENTS_MAX).unwrap_or(u32::MAX);

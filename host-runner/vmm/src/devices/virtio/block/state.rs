@@ -35,7 +35,7 @@ pub fn restore(block: &mut Block, bytes: &[u8]) -> Result<(), DeviceStateError> 
     if state.id != block.id {
         return Err(refuse(block, format!("is that of a disk {:?}", state.id)));
     }
-    if state.capacity > block.capacity || state.capacity % SECTOR != 0 {
+    if state.capacity > block.capacity || !state.capacity.is_multiple_of(SECTOR) {
         return Err(refuse(
             block,
             format!(

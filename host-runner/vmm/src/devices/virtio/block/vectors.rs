@@ -14,7 +14,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryError};
 use super::task::Segment;
 use crate::memory::GuestMemory;
 
-/// The most that one system call is given: below the kernel's UIO_MAXIOV, and a bound for what a slot keeps.
+/// The most that one system call is given: below the kernel's `UIO_MAXIOV`, and a bound for what a slot keeps.
 const VECTORS_MAX: usize = 1024;
 /// How many vectors are kept for the next request.
 const VECTORS_KEPT: usize = 8;

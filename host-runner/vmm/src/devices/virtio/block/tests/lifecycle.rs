@@ -56,7 +56,7 @@ fn after_a_reset_nothing_that_was_under_way_is_written_to_the_guest() {
         let before = guest.driver.used(0).len();
         guest.disk.reset();
         assert!(guest.disk.queues().is_none());
-        assert_eq!(guest.driver.used(0).len(), 0, "{} answered before", before);
+        assert_eq!(guest.driver.used(0).len(), 0, "{before} answered before");
         let unanswered = sent.iter().filter(|sent| guest.status(**sent) == NONE).count();
         assert_eq!(unanswered + before, 80);
         // Late calls do no harm.

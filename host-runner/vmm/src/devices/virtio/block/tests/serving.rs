@@ -1,4 +1,4 @@
-//! Requests that make sense: each of them on io_uring, on threads, and on qcow2.
+//! Requests that make sense: each of them on `io_uring`, on threads, and on qcow2.
 
 use std::os::unix::fs::MetadataExt;
 
