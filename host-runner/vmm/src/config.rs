@@ -96,6 +96,10 @@ pub struct MemoryConfig {
     /// Whether it lies in huge pages of 2 MiB, which the machine must have reserved.
     #[serde(default)]
     pub huge_pages: bool,
+    /// Whether another process will share its file. All of it is then in that file; otherwise the kernel's pages come from the kernel's
+    /// own file, as they are needed.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// What a machine boots.

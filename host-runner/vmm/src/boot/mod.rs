@@ -1,6 +1,7 @@
 //! Loading a kernel, and telling it what it needs to know.
 
 mod linux;
+mod mapped;
 mod pvh;
 
 use std::fs::File;
@@ -10,9 +11,12 @@ use std::path::{Path, PathBuf};
 use linux_loader::loader::{BzImage, Elf, KernelLoader, KernelLoaderResult, PvhBootCapability};
 use vm_memory::{Bytes, GuestAddress};
 
+use self::mapped::Mapped;
+
 use crate::config::BootConfig;
 use crate::cpu::Entry;
 use crate::memory::{self, GuestMemory, HIGH_MEMORY_START, LOW_MEMORY_END};
+use crate::snapshot::Run;
 
 /// Where the command line lies.
 const COMMAND_LINE: GuestAddress = GuestAddress(0x2_0000);
@@ -90,6 +94,15 @@ pub(crate) struct MapEntry {
     pub usable: bool,
 }
 
+/// What was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// How the first vCPU enters the kernel.
+    pub entry: Entry,
+    /// The pages that come from the kernel's file, and from that of the initial RAM file system, in order.
+    pub mapped: Vec<Run>,
+}
+
 /// An initial RAM file system in guest memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Initrd {
@@ -99,22 +112,48 @@ pub(crate) struct Initrd {
 
 /// Puts the kernel, its initial RAM file system and its command line into guest memory.
 ///
-/// `rsdp` is where the ACPI tables begin. Returns how the first vCPU enters the kernel.
-pub fn load(boot: &BootConfig, memory: &GuestMemory, rsdp: GuestAddress) -> Result<Entry, BootError> {
+/// `rsdp` is where the ACPI tables begin. With `mapping`, files are mapped rather than copied, where that can be.
+pub fn load(
+    boot: &BootConfig,
+    memory: &GuestMemory,
+    rsdp: GuestAddress,
+    mapping: bool,
+) -> Result<Loaded, BootError> {
     write_command_line(&boot.command_line, memory)?;
-    let mut kernel = open("the kernel", &boot.kernel)?;
+    let mut file = open("the kernel", &boot.kernel)?;
+    let mut kernel = Mapped::new(&mut file, mapping);
     let loaded = load_kernel(&mut kernel, boot, memory)?;
+    let mut mapped = kernel.pages(memory);
     let initrd_limit = loaded
         .setup_header
         .map_or(u64::from(u32::MAX), |header| header.initrd_addr_max.into());
     let kernel_end = linux::end_in_memory(&loaded);
     let initrd = match &boot.initrd {
-        Some(path) => Some(load_initrd(path, memory, kernel_end, initrd_limit)?),
+        Some(path) => {
+            let mut file = open("the initial RAM file system", path)?;
+            let mut initrd = Mapped::new(&mut file, mapping);
+            let placed = load_initrd(path, &mut initrd, memory, kernel_end, initrd_limit)?;
+            mapped.extend(initrd.pages(memory));
+            Some(placed)
+        }
         None => None,
     };
+    let entry = enter(boot, memory, &loaded, initrd, rsdp)?;
+    mapped.sort_by_key(|run| run.start);
+    Ok(Loaded { entry, mapped })
+}
+
+/// Tells the kernel what it must know, by the protocol that it speaks.
+fn enter(
+    boot: &BootConfig,
+    memory: &GuestMemory,
+    loaded: &KernelLoaderResult,
+    initrd: Option<Initrd>,
+    rsdp: GuestAddress,
+) -> Result<Entry, BootError> {
     let map = memory_map(memory);
-    match (loaded.setup_header, loaded.pvh_boot_cap) {
-        (Some(header), _) => linux::write(memory, &loaded, header, initrd, rsdp, &map)
+    match (loaded.setup_header, loaded.pvh_boot_cap.clone()) {
+        (Some(header), _) => linux::write(memory, loaded, header, initrd, rsdp, &map)
             .map_err(|problem| problem.named(&boot.kernel)),
         (None, PvhBootCapability::PvhEntryPresent(address)) => {
             let start_info = pvh::write(memory, initrd, rsdp, &map).map_err(BootError::Write)?;
@@ -136,7 +175,7 @@ fn open(what: &'static str, path: &Path) -> Result<File, BootError> {
 }
 
 fn load_kernel(
-    kernel: &mut File,
+    kernel: &mut Mapped<'_>,
     boot: &BootConfig,
     memory: &GuestMemory,
 ) -> Result<KernelLoaderResult, BootError> {
@@ -185,14 +224,19 @@ fn write_command_line(text: &str, memory: &GuestMemory) -> Result<(), BootError>
 }
 
 /// As high as the kernel can reach, so that the kernel has room to unpack below.
-fn load_initrd(path: &Path, memory: &GuestMemory, kernel_end: u64, limit: u64) -> Result<Initrd, BootError> {
+fn load_initrd(
+    path: &Path,
+    file: &mut Mapped<'_>,
+    memory: &GuestMemory,
+    kernel_end: u64,
+    limit: u64,
+) -> Result<Initrd, BootError> {
     const PAGE: u64 = 4096;
     let read = |err| BootError::Read {
         what: "the initial RAM file system",
         path: path.to_owned(),
         err,
     };
-    let mut file = open("the initial RAM file system", path)?;
     let size = file.seek(SeekFrom::End(0)).map_err(read)?;
     file.seek(SeekFrom::Start(0)).map_err(read)?;
     let too_large = || BootError::InitrdTooLarge {
@@ -214,7 +258,7 @@ fn load_initrd(path: &Path, memory: &GuestMemory, kernel_end: u64, limit: u64) -
     let length = usize::try_from(size).map_err(|_| too_large())?;
     let address = GuestAddress(start);
     memory
-        .read_exact_volatile_from(address, &mut file, length)
+        .read_exact_volatile_from(address, file, length)
         .map_err(|err| read(io::Error::other(err)))?;
     Ok(Initrd { address, size })
 }

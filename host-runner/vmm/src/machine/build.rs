@@ -13,15 +13,16 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::save::wall_clock_ns;
 use super::{Devices, LINES_END, Machine, VIRTIO_BASE, VIRTIO_LINE, kvm_memory};
 use crate::acpi::{self, VirtioWindow};
-use crate::boot;
+use crate::boot::{self, Loaded};
 use crate::config::MachineConfig;
-use crate::cpu::{self, Entry};
+use crate::cpu;
 use crate::devices::event_loop::Shared;
 use crate::devices::power::{self, PowerRegisters};
 use crate::devices::serial;
 use crate::devices::virtio::mmio::{NOTIFY, Transport, WINDOW};
 use crate::driver::Event;
 use crate::memory::{self, GuestMemory};
+use crate::sandbox::{self, Confinement, SandboxError, ThreadKind};
 use crate::snapshot::{self, RestoreError};
 use crate::vcpu::Vcpu;
 
@@ -75,6 +76,9 @@ pub enum BuildError {
     /// Its tables.
     #[error(transparent)]
     Acpi(#[from] acpi::AcpiError),
+    /// Its confinement.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The snapshot that it goes on from.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -90,12 +94,12 @@ fn system(operation: &'static str) -> impl Fn(io::Error) -> BuildError {
 
 /// Puts a machine together: memory, kernel, tables, devices, and vCPUs that wait at the kernel's first instruction.
 ///
-/// `confine` is what each vCPU's thread does first.
+/// The process gives up its rights once all is open, and before the first thread starts.
 pub fn build(
     config: &MachineConfig,
     devices: Devices,
     events: &SyncSender<Event>,
-    confine: fn() -> io::Result<()>,
+    confinement: &Confinement,
 ) -> Result<Machine, BuildError> {
     let kvm_file = Kvm::new().map_err(BuildError::NoKvm)?;
     let memory = memory::create(config.memory.size_mib, config.memory.huge_pages)?;
@@ -104,24 +108,28 @@ pub fn build(
     let transports = attach(&vm, &memory, devices.virtio(), &mut bus)?;
     let power_button = legacy(&vm, &mut bus, &devices, events)?;
     // What is restored has its tables and its kernel in the memory that follows, and its registers.
-    let entry = match config.restore.as_slice() {
+    let loaded = match config.restore.as_slice() {
         [] => Some(load(config, &memory, transports.len())?),
         _ => None,
     };
-    let descriptors = create_vcpus(&kvm_file, &vm, config, |index, vcpu| match entry {
-        Some(entry) => cpu::begin(vcpu, index, entry, &memory).map_err(BuildError::from),
+    let descriptors = create_vcpus(&kvm_file, &vm, config, |index, vcpu| match &loaded {
+        Some(loaded) => cpu::begin(vcpu, index, loaded.entry, &memory).map_err(BuildError::from),
         None => Ok(()),
     })?;
+    sandbox::confine_process(config, confinement)?;
     let bus = Arc::new(bus);
     let mut vcpus = Vec::new();
     for (index, descriptor) in (0..).zip(descriptors) {
-        let vcpu = Vcpu::spawn(index, descriptor, Arc::clone(&bus), events.clone(), confine);
+        let vcpu = Vcpu::spawn(index, descriptor, Arc::clone(&bus), events.clone(), || {
+            sandbox::enter(ThreadKind::Vcpu)
+        });
         vcpus.push(vcpu.map_err(system("start a vCPU's thread"))?);
     }
     let machine = Machine {
         kvm: kvm_file,
         vm,
         memory,
+        mapped: loaded.map_or_else(Vec::new, |loaded| loaded.mapped),
         vcpus,
         transports,
         devices,
@@ -135,10 +143,12 @@ pub fn build(
 }
 
 /// The tables and the kernel.
-fn load(config: &MachineConfig, memory: &GuestMemory, devices: usize) -> Result<Entry, BuildError> {
+fn load(config: &MachineConfig, memory: &GuestMemory, devices: usize) -> Result<Loaded, BuildError> {
     let windows: Vec<VirtioWindow> = (0..devices).map(window).collect();
     let rsdp = acpi::write(memory, config.cpus.count, &windows)?;
-    Ok(boot::load(&config.boot, memory, rsdp)?)
+    // Pages of two sizes do not mix in one mapping, and who shares the memory's file would not see another's pages.
+    let mapping = !config.memory.huge_pages && !config.memory.shared;
+    Ok(boot::load(&config.boot, memory, rsdp, mapping)?)
 }
 
 /// The VM with its memory, its interrupt controllers and its timer.

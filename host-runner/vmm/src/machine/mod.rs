@@ -16,6 +16,7 @@ pub use save::wall_clock_ns;
 
 use crate::devices::virtio::mmio::Transport;
 use crate::memory::GuestMemory;
+use crate::snapshot::Run;
 use crate::vcpu::Vcpu;
 
 /// Where the first virtio device's registers begin: in the gap.
@@ -33,6 +34,8 @@ pub struct Machine {
     pub vm: VmFd,
     /// Its memory.
     pub memory: GuestMemory,
+    /// The pages of it that come from other files than its own.
+    pub mapped: Vec<Run>,
     /// Its vCPUs.
     pub vcpus: Vec<Vcpu>,
     /// Its virtio devices, in the order of their windows.

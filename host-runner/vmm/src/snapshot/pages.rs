@@ -97,6 +97,23 @@ pub fn touched(memory: &GuestMemory) -> io::Result<Vec<Run>> {
     Ok(runs)
 }
 
+/// The pages of either list; each is in order and apart.
+pub fn union(one: &[Run], other: &[Run]) -> Vec<Run> {
+    let mut all: Vec<Run> = [one, other].concat();
+    all.sort_by_key(|run| run.start);
+    let mut runs = Vec::new();
+    let mut end = 0;
+    for run in all {
+        let run_end = run.start + run.bytes();
+        let start = run.start.max(end);
+        if start < run_end {
+            push(&mut runs, start, (run_end - start) / PAGE);
+            end = run_end;
+        }
+    }
+    runs
+}
+
 /// The pages that were written since the last call: by vCPUs, as KVM's log says (a bit a page, a list for each region), or by devices,
 /// as the memory's own bitmap says, which is emptied.
 pub fn dirty(memory: &GuestMemory, logs: &[Vec<u64>]) -> Vec<Run> {
@@ -211,6 +228,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_union_has_each_page_of_either_list_once(one in proptest::collection::btree_set(0_u64..200, 0..60), other in proptest::collection::btree_set(0_u64..200, 0..60)) {
+            let runs_of = |pages: &std::collections::BTreeSet<u64>| {
+                let mut runs = Vec::new();
+                pages.iter().for_each(|page| push(&mut runs, page * PAGE, 1));
+                runs
+            };
+            let expected = runs_of(&one.union(&other).copied().collect());
+            prop_assert_eq!(union(&runs_of(&one), &runs_of(&other)), expected);
+        }
+
         #[test]
         fn pages_come_back_as_they_were(pages in proptest::collection::btree_map(0_u64..16384, any::<u8>(), 1..40)) {
             let memory = memory::create(64, false).unwrap();
