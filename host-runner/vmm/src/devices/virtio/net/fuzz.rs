@@ -35,6 +35,10 @@ const PLACES: [u64; 8] = [
 /// # Panics
 ///
 /// Where the device does, which is what it looks for; and where the system has no sockets.
+#[expect(
+    clippy::many_single_char_names,
+    reason = "bytes that mean something else in each step"
+)]
 pub fn fuzz(data: &[u8]) {
     let Some((mut network, mut peer)) = pair() else {
         return;
@@ -47,7 +51,11 @@ pub fn fuzz(data: &[u8]) {
         let queue = usize::from(a & 1);
         match what % 12 {
             0 => {
-                let address = PLACES[usize::from(c) % PLACES.len()].wrapping_add(u64::from(d) << 4);
+                let address = PLACES
+                    .get(usize::from(c) % PLACES.len())
+                    .copied()
+                    .unwrap_or(0)
+                    .wrapping_add(u64::from(d) << 4);
                 let length = u32::from(e) << (f % 32);
                 driver.write_descriptor(
                     queue,

@@ -101,7 +101,9 @@ impl Link {
         spill: &mut Vec<u8>,
     ) -> Result<usize, LinkError> {
         match self {
-            Self::Tap(tap) => pieces.read_from(tap.as_fd(), count, spill).map_err(verdict),
+            Self::Tap(tap) => pieces
+                .read_from(tap.as_fd(), count, spill)
+                .map_err(|err| verdict(&err)),
             Self::Stream(stream) => stream.receive(pieces, room, spill),
         }
     }
@@ -135,14 +137,14 @@ impl Link {
             // The kernel checks the header, of which it takes one copy (`virtio_net_hdr_to_skb`).
             Self::Tap(tap) => match pieces.write_to(tap.as_fd(), &[], 0) {
                 Ok(_) => Ok(()),
-                Err(err) => Err(verdict(err)),
+                Err(err) => Err(verdict(&err)),
             },
             Self::Stream(stream) => stream.send(pieces),
         }
     }
 }
 
-fn verdict(err: io::Error) -> LinkError {
+fn verdict(err: &io::Error) -> LinkError {
     match err.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => LinkError::Wait,
         _ => LinkError::Failed,

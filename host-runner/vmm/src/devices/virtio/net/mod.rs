@@ -37,7 +37,7 @@ mod wakes;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
-use virtio_bindings::virtio_net::{VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP};
+use virtio_bindings::virtio_net::VIRTIO_NET_F_STATUS;
 use virtio_queue::{Queue, QueueT as _};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -69,6 +69,8 @@ const QUEUE_SIZE: u16 = 256;
 const RECEIVE: usize = 0;
 /// The queue with what the guest sends.
 const TRANSMIT: usize = 1;
+/// The bit of the status field that says that the link is up (`VIRTIO_NET_S_LINK_UP`).
+const LINK_UP: u16 = 1;
 /// The MTU of Ethernet, where the backend says nothing else.
 const MTU_DEFAULT: usize = 1500;
 
@@ -254,6 +256,8 @@ impl Network {
             if active.features & 1 << VIRTIO_NET_F_STATUS != 0 {
                 active.interrupt.configuration_changed();
             }
+            // What waited for the link to take it is lost now, or may go.
+            self.transmit();
         }
     }
 
@@ -283,17 +287,21 @@ impl Network {
         }
     }
 
+    /// The fields of the configuration space (5.1.4). The number of queue pairs, in the middle, is there with `VIRTIO_NET_F_MQ` alone.
     fn config_space(&self) -> [u8; 12] {
-        let [a, b, c, d, e, f] = self.mac.bytes();
-        let status: u16 = if self.link.is_up() {
-            VIRTIO_NET_S_LINK_UP as u16
-        } else {
-            0
-        };
-        let [status_low, status_high] = status.to_le_bytes();
-        let [mtu_low, mtu_high] = self.mtu.unwrap_or(0).to_le_bytes();
-        // max_virtqueue_pairs, in the middle, is there with VIRTIO_NET_F_MQ alone.
-        [a, b, c, d, e, f, status_low, status_high, 0, 0, mtu_low, mtu_high]
+        let status = u16::from(self.link.is_up()) * LINK_UP;
+        let mut space = [0; 12];
+        let fields = [
+            self.mac.bytes().as_slice(),
+            &status.to_le_bytes(),
+            &[0; 2],
+            &self.mtu.unwrap_or(0).to_le_bytes(),
+        ]
+        .concat();
+        for (place, byte) in space.iter_mut().zip(fields) {
+            *place = byte;
+        }
+        space
     }
 
     /// Lets the kernel serve the queues, if it can; if it refuses, this process does, for good.
@@ -487,8 +495,9 @@ impl VirtioDevice for Network {
         match queue {
             RECEIVE => self.receive(),
             TRANSMIT => self.transmit(),
-            _ => {}
+            _ => return,
         }
+        self.tell_link();
     }
 
     fn source_ready(&mut self, token: u32) {

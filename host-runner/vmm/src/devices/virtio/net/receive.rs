@@ -135,14 +135,13 @@ impl Receive {
         }
         let moved = self.move_frames(link, limit, traffic, interrupt);
         let told = self.tell(interrupt);
-        match moved.and_then(|turn| told.map(|()| turn)) {
-            Ok(turn) => turn,
-            Err(BadRing) => {
+        moved
+            .and_then(|turn| told.map(|()| turn))
+            .unwrap_or_else(|BadRing| {
                 self.stopped = true;
                 traffic.errors += 1;
                 Turn::Done
-            }
-        }
+            })
     }
 
     fn move_frames(
@@ -256,8 +255,7 @@ impl Receive {
         while let Some(Chain { head, bytes: 0, .. }) = self.chains.front().copied() {
             self.chains.pop_front();
             let used = Used { head, length: 0 };
-            self.used
-                .publish(self.pieces.memory(), &mut self.queue, &[used])?;
+            UsedRing::publish(self.pieces.memory(), &mut self.queue, &[used])?;
         }
         Ok(())
     }
@@ -288,7 +286,7 @@ impl Receive {
         let Some((length, held)) = self.parked else {
             return Ok(());
         };
-        if length < HEADER || length > FRAME_MAX {
+        if !(HEADER..=FRAME_MAX).contains(&length) {
             self.parked = None;
             traffic.errors += 1;
             return Ok(());
@@ -346,7 +344,7 @@ impl Receive {
             .copy_in(NUM_BUFFERS, &buffers.to_le_bytes())
             .map_err(|_| BadRing)?;
         self.pieces.drop_front(pieces);
-        self.used.publish(self.pieces.memory(), &mut self.queue, &frame)?;
+        UsedRing::publish(self.pieces.memory(), &mut self.queue, &frame)?;
         self.batch = frame;
         self.refuse_bad()
     }

@@ -86,7 +86,7 @@ impl Stream {
 
     /// The socket, while there is one.
     pub fn socket(&self) -> Option<RawFd> {
-        self.socket.as_ref().map(|socket| socket.as_raw_fd())
+        self.socket.as_ref().map(OwnedFd::as_raw_fd)
     }
 
     /// Becomes readable when it is time to [reconnect](Self::reconnect).
@@ -114,19 +114,13 @@ impl Stream {
         if self.socket.is_some() {
             return None;
         }
-        match connect(&self.address) {
-            Ok(socket) => {
-                let descriptor = socket.as_raw_fd();
-                self.socket = Some(socket);
-                self.wait = RETRY_MIN;
-                self.reconnects += 1;
-                Some(descriptor)
-            }
-            Err(_) => {
-                self.try_later();
-                None
-            }
-        }
+        let Ok(socket) = connect(&self.address) else {
+            self.try_later();
+            return None;
+        };
+        self.wait = RETRY_MIN;
+        self.reconnects += 1;
+        Some(self.socket.insert(socket).as_raw_fd())
     }
 
     /// The connection is over, and what was half sent or half received with it.

@@ -72,14 +72,13 @@ impl Transmit {
         // A frame is sent or still in the ring; its buffers are no longer of interest.
         self.pieces.clear();
         let told = self.tell(interrupt);
-        match moved.and_then(|turn| told.map(|()| turn)) {
-            Ok(turn) => turn,
-            Err(BadRing) => {
+        moved
+            .and_then(|turn| told.map(|()| turn))
+            .unwrap_or_else(|BadRing| {
                 self.stopped = true;
                 traffic.errors += 1;
                 Turn::Done
-            }
-        }
+            })
     }
 
     fn move_frames(
@@ -111,7 +110,7 @@ impl Transmit {
                 return Ok(turn);
             }
             let used = Used { head, length: 0 };
-            self.used.publish(&memory, &mut self.queue, &[used])?;
+            UsedRing::publish(&memory, &mut self.queue, &[used])?;
             if looked_at % CHAINS_PER_INTERRUPT == 0 {
                 self.tell(interrupt)?;
             }

@@ -39,7 +39,7 @@ impl UsedRing {
 
     /// Gives chains back, all in one step: the driver sees all of them or none (5.1.6.4: a driver that finds the first buffer of a frame
     /// may take the rest without looking again).
-    pub fn publish(self, memory: &GuestMemory, queue: &mut Queue, used: &[Used]) -> Result<(), BadRing> {
+    pub fn publish(memory: &GuestMemory, queue: &mut Queue, used: &[Used]) -> Result<(), BadRing> {
         let mut next = queue.next_used();
         for entry in used {
             let slot = u64::from(next.checked_rem(queue.size()).ok_or(BadRing)?);

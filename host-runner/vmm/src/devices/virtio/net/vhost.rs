@@ -149,8 +149,8 @@ impl Vhost {
                 .set_backend(index, None)
                 .and_then(|()| self.net.get_vring_base(index));
             match stopped {
-                // 16 bits in a split ring.
-                Ok(base) => served.queue.set_next_avail(base as u16),
+                // 16 bits in a split ring; a packed ring, which is not offered, has more.
+                Ok(base) => served.queue.set_next_avail((base & 0xffff) as u16),
                 Err(error) => {
                     first_error = first_error.and(Err(error));
                     continue;

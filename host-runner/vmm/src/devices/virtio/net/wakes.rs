@@ -13,6 +13,10 @@ const TIMER: u64 = 2;
 const READS: EventSet = EventSet::IN.union(EventSet::READ_HANG_UP);
 
 /// Why the device was woken.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each event is there or not, by itself"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Woken {
     /// A turn was over before the work was done.

@@ -4,6 +4,7 @@ mod frames;
 mod guest;
 mod hostile;
 mod namespace;
+mod passt;
 mod peer;
 mod stream;
 mod tap;

@@ -75,3 +75,20 @@ pub fn socket() -> UdpSocket {
     socket.connect(("10.11.12.2", 5000)).unwrap();
     socket
 }
+
+/// Lets the kernel cut what is written into datagrams of `length` bytes, as late as possible (`UDP_SEGMENT`).
+pub fn segment(socket: &UdpSocket, length: i32) {
+    use std::os::fd::AsRawFd as _;
+    let size = libc::socklen_t::try_from(size_of_val(&length)).unwrap();
+    // SAFETY: The option is an int, which outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const length).cast(),
+            size,
+        )
+    };
+    assert_eq!(set, 0);
+}

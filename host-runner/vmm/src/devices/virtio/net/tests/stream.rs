@@ -14,7 +14,7 @@ use crate::devices::virtio::net::{
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
 
 fn frame(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
+    (0..=250).cycle().take(length).collect()
 }
 
 #[test]
@@ -218,6 +218,23 @@ fn when_the_other_side_goes_the_link_is_down_until_it_is_back() {
     guest.send(&mut network, &frame(77));
     assert_eq!(get(&mut socket), frame(77));
     assert_eq!(network.stats().reconnects, 1);
+}
+
+#[test]
+fn what_waited_for_a_peer_that_goes_is_given_back_to_the_guest() {
+    let (peer, mut guest) = (Peer::new(), Guest::new(256));
+    let (mut network, socket) = peer.connect();
+    guest.start(&mut network, 0);
+    for _ in 0..200 {
+        guest.send(&mut network, &frame(9000));
+    }
+    let sent = guest.driver.used(TRANSMIT).len();
+    assert!(sent < 200);
+    drop(socket);
+    while network.stats().link_up {
+        wake(&mut network);
+    }
+    assert_eq!(guest.driver.used(TRANSMIT).len(), 200 - sent);
 }
 
 #[test]

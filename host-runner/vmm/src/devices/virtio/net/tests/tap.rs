@@ -2,14 +2,18 @@
 
 use std::os::fd::AsFd as _;
 
-use virtio_bindings::virtio_net::{VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MRG_RXBUF};
+use virtio_bindings::virtio_net::{
+    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6, VIRTIO_NET_F_HOST_USO,
+    VIRTIO_NET_F_MRG_RXBUF,
+};
 
 use super::frames::{data, udp};
 use super::guest::{GUEST, Guest, config, wake};
-use super::namespace::{TAP, ip, link, socket, wait_until_attached, with_tap};
-use crate::config::NetworkBackend;
+use super::namespace::{TAP, ip, link, segment, socket, wait_until_attached, with_tap};
+use crate::config::{BucketConfig, NetworkBackend};
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::net::{Network, OpenNetworkError, RECEIVE, WAKES};
+use crate::devices::virtio::net::{HEADER, Network, OpenNetworkError, Path, RECEIVE, TRANSMIT, WAKES};
+use crate::devices::virtio::testing::Piece;
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
 
@@ -77,7 +81,7 @@ fn what_the_host_sends_arrives_at_the_guest_in_as_many_buffers_as_it_needs() {
         let (mut guest, mut network, socket) = (Guest::new(64), open(), socket());
         guest.give(60, 256);
         guest.start(&mut network, MERGEABLE | 1 << VIRTIO_NET_F_GUEST_CSUM);
-        let long: Vec<u8> = (0..1400).map(|at| (at % 251) as u8).collect();
+        let long: Vec<u8> = (0..=250).cycle().take(1400).collect();
         socket.send(b"short").unwrap();
         socket.send(&long).unwrap();
         let frames = receive(&mut guest, &mut network, 2);
@@ -145,6 +149,113 @@ fn a_tap_that_another_process_has_opened_serves_as_well() {
         assert!(
             matches!(refused, OpenNetworkError::Descriptor { .. }),
             "{refused}"
+        );
+    });
+}
+
+#[test]
+fn a_train_of_datagrams_reaches_a_guest_that_cuts_it_itself_as_one_frame() {
+    with_tap(|| {
+        let (mut guest, mut network, socket) = (Guest::new(64), open(), socket());
+        let cuts = 1 << VIRTIO_NET_F_GUEST_CSUM | 1 << VIRTIO_NET_F_GUEST_USO4 | 1 << VIRTIO_NET_F_GUEST_USO6;
+        if network.features() & cuts != cuts {
+            eprintln!("not tried: the kernel has no UDP segments on taps");
+            return;
+        }
+        guest.give(60, 1536);
+        guest.start(&mut network, MERGEABLE | cuts);
+        let train: Vec<u8> = (0..=250).cycle().take(20_000).collect();
+        segment(&socket, 1000);
+        socket.send(&train).unwrap();
+        let frames = receive(&mut guest, &mut network, 1);
+        assert_eq!(data(&frames[0].frame).unwrap(), train);
+        assert_eq!(frames[0].buffers, 14);
+        // Needs a checksum; UDP segments of 1000 bytes (5.1.6).
+        assert_eq!(frames[0].header[..2], [1, 5]);
+        assert_eq!(frames[0].header[4..6], 1000_u16.to_le_bytes());
+        // A driver that does not know of it gets them one by one.
+        network.reset();
+        let mut guest = Guest::new(64);
+        guest.give(60, 1536);
+        guest.start(&mut network, MERGEABLE);
+        socket.send(&train).unwrap();
+        let frames = receive(&mut guest, &mut network, 20);
+        assert_eq!(data(&frames[19].frame).unwrap(), &train[19_000..]);
+    });
+}
+
+#[test]
+fn a_train_of_datagrams_from_the_guest_is_cut_by_the_host() {
+    with_tap(|| {
+        let (mut guest, mut network, socket) = (Guest::new(16), open(), socket());
+        if network.features() & 1 << VIRTIO_NET_F_HOST_USO == 0 {
+            eprintln!("not tried: the kernel has no UDP segments on taps");
+            return;
+        }
+        guest.start(&mut network, MERGEABLE);
+        let mut header = [0; HEADER];
+        header[..2].copy_from_slice(&[1, 5]);
+        header[2..4].copy_from_slice(&42_u16.to_le_bytes());
+        header[4..6].copy_from_slice(&1000_u16.to_le_bytes());
+        // The checksum begins with the UDP header, and is the latter's fourth field.
+        header[6..8].copy_from_slice(&34_u16.to_le_bytes());
+        header[8..10].copy_from_slice(&6_u16.to_le_bytes());
+        let train = udp(host_mac(), GUEST, (5000, 4000), &[7; 5000]);
+        let address = guest.driver.place(&[&header[..], &train].concat());
+        let length = u32::try_from(HEADER + train.len()).unwrap();
+        guest.driver.offer(TRANSMIT, &[Piece::read(address, length)]);
+        network.queue_ready(TRANSMIT);
+        assert_eq!(network.stats().sent.dropped, 0);
+        let mut buffer = [0; 6000];
+        for _ in 0..5 {
+            assert_eq!(socket.recv(&mut buffer).unwrap(), 1000);
+        }
+    });
+}
+
+#[test]
+fn a_header_that_lies_is_refused_by_the_kernel_and_the_frame_dropped() {
+    with_tap(|| {
+        let (mut guest, mut network) = (Guest::new(16), open());
+        guest.start(&mut network, MERGEABLE);
+        let address = guest.driver.place(&[0xff; 200]);
+        guest.driver.offer(TRANSMIT, &[Piece::read(address, 200)]);
+        network.queue_ready(TRANSMIT);
+        assert_eq!(guest.driver.used(TRANSMIT), [(0, 0)]);
+        assert_eq!(network.stats().sent.dropped, 1);
+    });
+}
+
+#[test]
+fn without_vhost_net_this_process_moves_the_frames_and_says_why() {
+    with_tap(|| {
+        let asked = NetworkBackend::Tap {
+            name: TAP.to_owned(),
+            vhost: true,
+        };
+        let network = Network::open(&config(asked.clone())).unwrap();
+        let path = network.stats().path;
+        drop(network);
+        if std::path::Path::new("/dev/vhost-net").exists() {
+            assert_eq!(path, Path::Kernel);
+        } else {
+            let Path::OwnBecause(reason) = path else {
+                panic!("{path:?}");
+            };
+            assert!(
+                reason.starts_with("/dev/vhost-net: failure in opening"),
+                "{reason}"
+            );
+        }
+        let mut limited = config(asked);
+        limited.limit.bytes = Some(BucketConfig {
+            per_second: 1,
+            burst: 1,
+        });
+        let path = Network::open(&limited).unwrap().stats().path;
+        assert_eq!(
+            path,
+            Path::OwnBecause("the kernel's path knows no rate limit".to_owned())
         );
     });
 }
