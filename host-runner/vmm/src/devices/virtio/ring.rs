@@ -11,7 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueOwnedT as _, QueueT as _};
 use vm_memory::io::{ReadVolatile, WriteVolatile};
-use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError};
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, VolatileMemoryError};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{Activation, Interrupt};
@@ -48,6 +48,15 @@ impl From<GuestMemoryError> for BufferError {
     fn from(error: GuestMemoryError) -> Self {
         match error {
             GuestMemoryError::IOError(err) => Self::Moving(err),
+            _ => Self::Outside,
+        }
+    }
+}
+
+impl From<VolatileMemoryError> for BufferError {
+    fn from(error: VolatileMemoryError) -> Self {
+        match error {
+            VolatileMemoryError::IOError(err) => Self::Moving(err),
             _ => Self::Outside,
         }
     }
@@ -125,7 +134,7 @@ impl Segments {
         source: &mut impl ReadVolatile,
     ) -> Result<u64, BufferError> {
         move_pieces(self.range(skip, most), |address, count| {
-            Ok(memory.read_volatile_from(address, source, count)?)
+            Ok(source.read_volatile(&mut memory.get_slice(address, count)?)?)
         })
     }
 
@@ -138,8 +147,9 @@ impl Segments {
         most: u64,
         target: &mut impl WriteVolatile,
     ) -> Result<u64, BufferError> {
+        // Not `write_volatile_to`, which writes until all is written or an error comes, and then does not say how much was.
         move_pieces(self.range(skip, most), |address, count| {
-            Ok(memory.write_volatile_to(address, target, count)?)
+            Ok(target.write_volatile(&memory.get_slice(address, count)?)?)
         })
     }
 }

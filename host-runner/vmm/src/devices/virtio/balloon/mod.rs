@@ -173,10 +173,10 @@ impl Balloon {
     /// Asks the guest for new statistics, which come some milliseconds later. Does nothing while there is no driver, or while it has not
     /// yet answered the last request.
     pub fn request_stats(&mut self) {
-        let Some((active, ring)) = self.running(Active::stats) else {
+        let Some(active) = self.active.as_mut().filter(|_| !self.paused) else {
             return;
         };
-        let Some(ring) = active.rings.get_mut(ring) else {
+        let Some(ring) = active.stats().and_then(|stats| active.rings.get_mut(stats)) else {
             return;
         };
         // The driver's buffer stays in the ring until now: giving it back is the request (5.5.6.3).
@@ -187,16 +187,9 @@ impl Balloon {
         }
     }
 
-    /// What is needed to work on a queue, while the device is active and not paused, and has it.
-    fn running(&mut self, queue: impl Fn(&Active) -> Option<usize>) -> Option<(&mut Active, usize)> {
-        let active = self.active.as_mut().filter(|_| !self.paused)?;
-        let queue = queue(active)?;
-        Some((active, queue))
-    }
-
     fn serve(&mut self, queue: usize, mut work: impl FnMut(&Chain, &GuestMemory) -> u64) {
         let mut given_back = 0;
-        if let Some((active, queue)) = self.running(|_| Some(queue))
+        if let Some(active) = self.active.as_mut().filter(|_| !self.paused)
             && let Some(ring) = active.rings.get_mut(queue)
         {
             let memory = &active.memory;
@@ -210,24 +203,21 @@ impl Balloon {
 
     /// Reads the statistics that wait in the ring, and leaves them there: see [`request_stats`](Self::request_stats).
     fn read_stats(&mut self) {
-        let Some((active, ring)) = self.running(Active::stats) else {
+        let Some(active) = self.active.as_mut().filter(|_| !self.paused) else {
             return;
         };
-        let Some(ring) = active.rings.get_mut(ring) else {
+        let Some(ring) = active.stats().and_then(|stats| active.rings.get_mut(stats)) else {
             return;
         };
-        let Some(chain) = ring.next(&active.memory) else {
+        if let Some(chain) = ring.next(&active.memory) {
+            ring.put_back();
+            self.guest.take(&active.memory, &chain.readable);
+            self.told += 1;
+        } else {
+            // Buffers that made no sense have gone back, if there were any.
             let _more = ring.ask_for_kicks(&active.memory);
             ring.tell(&active.memory, &active.interrupt);
-            return;
-        };
-        ring.put_back();
-        let mut guest = std::mem::take(&mut self.guest);
-        if let Some(active) = &self.active {
-            guest.take(&active.memory, &chain.readable);
         }
-        self.guest = guest;
-        self.told += 1;
     }
 
     /// Whether a page that was given back reads as the guest expects of a free page: as zeroes, unless it fills them with something else.

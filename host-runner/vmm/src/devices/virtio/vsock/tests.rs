@@ -323,7 +323,7 @@ fn a_stream_of_megabytes_arrives_whole_in_both_directions() {
     let (mut sent, mut forwarded) = (0, 0);
     while sent < stream.len() {
         let room = usize::try_from(ROOM_BYTES).unwrap() - (sent - forwarded);
-        let count = room.min(8192).min(stream.len() - sent);
+        let count = room.min(stream.len() - sent);
         lab.send_data(GUEST_PORT, port, &stream[sent..sent + count]);
         sent += count;
         if count == 0 {
