@@ -31,5 +31,6 @@ pub mod machine;
 pub mod memory;
 pub mod rate_limit;
 pub mod run;
+pub mod sandbox;
 pub mod snapshot;
 pub mod vcpu;

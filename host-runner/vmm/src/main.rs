@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use microvm::config::MachineConfig;
+use microvm::sandbox::{self, Account, Confinement, Seccomp};
 
 /// The most bytes of a configuration.
 const CONFIG_MAX: u64 = 256 << 10;
@@ -26,6 +27,15 @@ enum Command {
         /// The machine's configuration, a JSON file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// What a system call that is none of a thread's business does
+        #[arg(long, value_enum, default_value_t)]
+        seccomp: Seccomp,
+        /// Whom the process becomes when all files are open; only root can
+        #[arg(long, requires = "gid", value_parser = clap::value_parser!(u32).range(1..))]
+        uid: Option<u32>,
+        /// The only group that the process is in then
+        #[arg(long, requires = "uid", value_parser = clap::value_parser!(u32).range(1..))]
+        gid: Option<u32>,
     },
     /// Print what this machine's processor offers to guests, for a CPU model that several machines share
     CpuFeatures,
@@ -33,7 +43,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { config } => run(&config),
+        Command::Run {
+            config,
+            seccomp,
+            uid,
+            gid,
+        } => {
+            let account = uid.zip(gid).map(|(uid, gid)| Account { uid, gid });
+            run(&config, &Confinement { seccomp, account })
+        }
         Command::CpuFeatures => cpu_features(),
     };
     done.unwrap_or_else(|error| {
@@ -53,11 +71,22 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn run(path: &PathBuf) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn run(path: &PathBuf, confinement: &Confinement) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    sandbox::begin()?;
+    end_at_panic();
     let config = read_config(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-    let ending = microvm::run::run(&config)?;
+    let ending = microvm::run::run(&config, confinement)?;
     eprintln!("microvm: {ending}");
     Ok(ExitCode::from(ending.exit_code()))
+}
+
+/// A panic is a mistake of ours, and a thread that is gone would leave the machine half alive: it ends the process, with one line. A
+/// backtrace would need files, which threads cannot open.
+fn end_at_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("microvm: {panic}");
+        std::process::abort();
+    }));
 }
 
 fn read_config(path: &PathBuf) -> io::Result<MachineConfig> {

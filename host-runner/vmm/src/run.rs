@@ -14,6 +14,7 @@ use crate::devices::event_loop::{self, Subscriber};
 use crate::devices::hub::{ListenError, listen};
 use crate::driver::{Driver, EVENTS_MAX, Ending, Event, RunState};
 use crate::machine::{self, BuildError, Devices, Machine, OpenDeviceError};
+use crate::sandbox::{self, Confinement, ThreadKind};
 
 /// The stacks of the device thread and of the one that accepts connections, in bytes.
 const STACK: usize = 256 << 10;
@@ -42,19 +43,28 @@ pub enum RunError {
         #[source]
         err: io::Error,
     },
+    /// A thread's filter of system calls.
+    #[error("cannot confine the {kind} thread")]
+    Confine {
+        /// Which.
+        kind: ThreadKind,
+        /// What the system said.
+        #[source]
+        err: io::Error,
+    },
     /// A thread.
-    #[error("cannot start the {name} thread")]
+    #[error("cannot start the {kind} thread")]
     Thread {
         /// Which.
-        name: &'static str,
+        kind: ThreadKind,
         /// What the system said.
         #[source]
         err: io::Error,
     },
 }
 
-/// Runs a machine to its end.
-pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
+/// Runs a machine to its end. There is no other thread in the process yet.
+pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, RunError> {
     config.check()?;
     let (sender, events) = sync_channel(EVENTS_MAX);
     let mut ending_file = match &config.ending_file {
@@ -68,10 +78,10 @@ pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
         Some(path) => Some(listen_blocking(path)?),
         None => None,
     };
-    let devices = Devices::open(config, || {})?;
-    let machine = machine::build(config, devices, &sender, || Ok(()))?;
+    let devices = Devices::open(config, sandbox::enter_disk_worker)?;
+    let machine = machine::build(config, devices, &sender, confinement)?;
     let failed = sender.clone();
-    spawn("devices", {
+    spawn(ThreadKind::Devices, {
         let subscribers = subscribers(&machine);
         move || {
             let error = event_loop::run(subscribers);
@@ -90,7 +100,7 @@ pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
             },
             events: sender,
         };
-        spawn("api", move || {
+        spawn(ThreadKind::Api, move || {
             let error = api.serve(&listener);
             crate::devices::once("api", &format_args!("the control socket failed: {error}"));
         })?;
@@ -105,6 +115,8 @@ pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
         snapshot_directory: config.snapshot_directory.clone(),
         last_snapshot: None,
     };
+    let kind = ThreadKind::Driver;
+    sandbox::enter(kind).map_err(|err| RunError::Confine { kind, err })?;
     let ending = driver.drive(&machine, &events);
     if let Some(file) = &mut ending_file {
         // The process ends now whether or not this can be written; its exit code says the same.
@@ -118,7 +130,10 @@ pub fn run(config: &MachineConfig) -> Result<Ending, RunError> {
 /// A socket whose connections are waited for, by a thread of its own.
 fn listen_blocking(path: &Path) -> Result<UnixListener, RunError> {
     let listener = listen(path)?;
-    let thread = |err| RunError::Thread { name: "api", err };
+    let thread = |err| RunError::Thread {
+        kind: ThreadKind::Api,
+        err,
+    };
     listener.set_nonblocking(false).map_err(thread)?;
     Ok(listener)
 }
@@ -131,11 +146,24 @@ fn subscribers(machine: &Machine) -> Vec<Subscriber> {
     subscribers
 }
 
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
+/// Starts a thread, and returns when it is confined.
+fn spawn(kind: ThreadKind, body: impl FnOnce() + Send + 'static) -> Result<(), RunError> {
+    let (sender, confined) = sync_channel(1);
     thread::Builder::new()
-        .name(name.to_owned())
+        .name(kind.to_string())
         .stack_size(STACK)
-        .spawn(body)
-        .map(drop)
-        .map_err(|err| RunError::Thread { name, err })
+        .spawn(move || {
+            let entered = sandbox::enter(kind);
+            let may_work = entered.is_ok();
+            // It is waited for below.
+            let _nobody_waits = sender.send(entered);
+            if may_work {
+                body();
+            }
+        })
+        .map_err(|err| RunError::Thread { kind, err })?;
+    confined
+        .recv()
+        .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+        .map_err(|err| RunError::Confine { kind, err })
 }

@@ -24,7 +24,7 @@ use vmm_sys_util::signal::{Killable as _, SIGRTMIN, register_signal_handler};
 use crate::driver::Event;
 
 /// The signal that takes a vCPU out of the guest.
-fn kick() -> std::ffi::c_int {
+pub(crate) fn kick() -> std::ffi::c_int {
     SIGRTMIN()
 }
 
