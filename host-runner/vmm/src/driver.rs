@@ -19,8 +19,9 @@ use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
 use crate::devices::event_loop::lock;
+use crate::devices::virtio::balloon::TargetError;
 use crate::devices::virtio::block::GrowError;
-use crate::machine::{Machine, wall_clock_ns};
+use crate::machine::{DeviceStats, Machine, wall_clock_ns};
 use crate::snapshot::{self, SaveError, Taken};
 use crate::vcpu::VcpuEnd;
 
@@ -67,6 +68,13 @@ pub enum Command {
         /// Whether it adds to the one before it.
         incremental: bool,
     },
+    /// What its devices have done.
+    Stats,
+    /// To take memory from the guest with the balloon, or to give it back.
+    Balloon {
+        /// How much the balloon is to hold, in MiB.
+        size_mib: u32,
+    },
     /// To give a disk more room.
     GrowDisk {
         /// Which, by its name in the configuration.
@@ -83,6 +91,8 @@ pub enum Answer {
     State(RunState),
     /// The snapshot that was taken.
     Snapshot(Taken),
+    /// What the devices have done.
+    Stats(Box<DeviceStats>),
 }
 
 /// What a machine does.
@@ -107,6 +117,12 @@ pub enum Refusal {
     /// A snapshot could not be taken.
     #[error(transparent)]
     Snapshot(#[from] SaveError),
+    /// No balloon.
+    #[error("the machine was started without a balloon")]
+    NoBalloon,
+    /// A balloon of that size.
+    #[error(transparent)]
+    Balloon(#[from] TargetError),
     /// No such disk.
     #[error("the machine has no disk {0}")]
     NoDisk(String),
@@ -121,6 +137,8 @@ impl Refusal {
         match self {
             Self::Already(_) | Self::PausedButton => "wrong_state",
             Self::Snapshot(_) => "snapshot_failed",
+            Self::NoBalloon => "no_balloon",
+            Self::Balloon(_) => "out_of_range",
             Self::NoDisk(_) => "no_disk",
             Self::Grow(_) => "cannot_grow",
         }
@@ -232,6 +250,12 @@ impl Driver {
             (Command::Snapshot { name, incremental }, _) => {
                 return Ok(Answer::Snapshot(self.snapshot(machine, name, *incremental)?));
             }
+            (Command::Stats, _) => return Ok(Answer::Stats(Box::new(machine.devices.stats()))),
+            (Command::Balloon { size_mib }, _) => {
+                let balloon = machine.devices.balloon.as_ref().ok_or(Refusal::NoBalloon)?;
+                lock(balloon).set_target_mib(*size_mib)?;
+                machine.configuration_changed(balloon);
+            }
             (Command::GrowDisk { id, size_mib }, _) => grow(machine, id, *size_mib)?,
         }
         Ok(Answer::State(self.state))
@@ -270,16 +294,10 @@ fn take(machine: &Machine, folder: &Path, parent: Option<[u8; 16]>) -> Result<([
 }
 
 fn grow(machine: &Machine, id: &str, size_mib: u32) -> Result<(), Refusal> {
-    let disks = &machine.devices.disks;
-    let found = disks
-        .iter()
-        .zip(&machine.transports)
-        .find(|((name, _), _)| name == id);
-    let Some(((_, disk), transport)) = found else {
-        return Err(Refusal::NoDisk(id.to_owned()));
-    };
+    let found = machine.devices.disks.iter().find(|(name, _)| name == id);
+    let (_, disk) = found.ok_or_else(|| Refusal::NoDisk(id.to_owned()))?;
     lock(disk).grow(u64::from(size_mib) << 20)?;
-    transport.configuration_changed();
+    machine.configuration_changed(disk);
     Ok(())
 }
 

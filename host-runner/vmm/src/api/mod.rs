@@ -7,6 +7,8 @@
 //! | `POST /v1/stop` | presses the power button |
 //! | `POST /v1/kill` | ends the process |
 //! | `POST /v1/snapshots` | `{"name": …, "incremental": false}`: writes a snapshot; a machine that runs is held meanwhile |
+//! | `GET /v1/stats` | what the devices have done, and how the guest's memory is |
+//! | `PUT /v1/balloon` | `{"size_mib": …}`: how much memory the guest is to give back |
 //! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room |
 //!
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::http::Request;
 use crate::driver::{Answer, Command, Event, Refusal, RunState};
+use crate::machine::DeviceStats;
 use crate::snapshot::Taken;
 
 /// The most connections at once.
@@ -63,6 +66,7 @@ enum Body {
         state: RunState,
     },
     Snapshot(Taken),
+    Stats(Box<DeviceStats>),
     Error {
         code: &'static str,
         message: String,
@@ -86,8 +90,17 @@ struct DiskRequest {
     size_mib: u32,
 }
 
+/// The body of `PUT /v1/balloon`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BalloonRequest {
+    size_mib: u32,
+}
+
 /// What each path takes.
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 9] = [
+    ("GET", "/v1/stats"),
+    ("PUT", "/v1/balloon"),
     ("GET", "/v1/machine"),
     ("POST", "/v1/pause"),
     ("POST", "/v1/resume"),
@@ -177,6 +190,7 @@ impl Api {
             ),
             Ok(Answer::State(state)) => (200, Body::State { state }),
             Ok(Answer::Snapshot(taken)) => (200, Body::Snapshot(taken)),
+            Ok(Answer::Stats(stats)) => (200, Body::Stats(stats)),
             Err(Ask::Refused(refusal)) => (409, refused(refusal.code(), &chain(&refusal))),
             Err(Ask::Busy) => (503, refused("busy", "the machine has much to do; ask again")),
             Err(Ask::Ended) => (503, refused("ended", "the machine is ending")),
@@ -214,6 +228,11 @@ fn command(request: &Request) -> Result<Command, (u16, Body)> {
         ("POST", "/v1/snapshots") => {
             let SnapshotRequest { name, incremental } = body(request)?;
             Command::Snapshot { name, incremental }
+        }
+        ("GET", "/v1/stats") => Command::Stats,
+        ("PUT", "/v1/balloon") => {
+            let BalloonRequest { size_mib } = body(request)?;
+            Command::Balloon { size_mib }
         }
         ("PUT", "/v1/disks") => {
             let DiskRequest { id, size_mib } = body(request)?;

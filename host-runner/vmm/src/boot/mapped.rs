@@ -46,11 +46,18 @@ impl<'a> Mapped<'a> {
         let mut runs = Vec::new();
         for (address, length) in &self.ranges {
             for region in memory.iter() {
-                let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else { continue };
-                let Some(offset) = address.checked_sub(host as usize) else { continue };
+                let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
+                    continue;
+                };
+                let Some(offset) = address.checked_sub(host as usize) else {
+                    continue;
+                };
                 if (offset as u64) < region.len() {
                     let pages = u32::try_from(length / PAGE).unwrap_or(u32::MAX);
-                    runs.push(Run { start: region.start_addr().0 + offset as u64, pages });
+                    runs.push(Run {
+                        start: region.start_addr().0 + offset as u64,
+                        pages,
+                    });
                 }
             }
         }
@@ -74,7 +81,11 @@ impl<'a> Mapped<'a> {
                 offset,
             )
         };
-        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if mapped == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// How many bytes at the beginning of the slice could be mapped; 0 where the place in the file and that in memory do not agree.
@@ -82,13 +93,23 @@ impl<'a> Mapped<'a> {
         let left = self.file.metadata()?.len().saturating_sub(offset);
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(length) / PAGE * PAGE;
         let aligned = address % PAGE == 0 && offset % PAGE as u64 == 0;
-        Ok(if self.allowed && aligned && length >= MAPPED_BYTES_MIN { length } else { 0 })
+        Ok(if self.allowed && aligned && length >= MAPPED_BYTES_MIN {
+            length
+        } else {
+            0
+        })
     }
 }
 
 impl ReadVolatile for Mapped<'_> {
-    fn read_volatile<B: BitmapSlice>(&mut self, buffer: &mut VolatileSlice<B>) -> Result<usize, VolatileMemoryError> {
-        let offset = self.file.stream_position().map_err(VolatileMemoryError::IOError)?;
+    fn read_volatile<B: BitmapSlice>(
+        &mut self,
+        buffer: &mut VolatileSlice<B>,
+    ) -> Result<usize, VolatileMemoryError> {
+        let offset = self
+            .file
+            .stream_position()
+            .map_err(VolatileMemoryError::IOError)?;
         let guard = buffer.ptr_guard_mut();
         let mappable = self
             .mappable(guard.as_ptr() as usize, offset, buffer.len())
@@ -148,20 +169,41 @@ mod tests {
 
     #[test]
     fn mapped_or_copied_the_guest_sees_the_same() {
-        for (allowed, address, skip) in [(true, 0x20_0000, 0), (true, 0x20_0123, 0), (true, 0x20_0000, 4096), (true, 0x20_0000, 7), (false, 0x20_0000, 0)] {
+        for (allowed, address, skip) in [
+            (true, 0x20_0000, 0),
+            (true, 0x20_0123, 0),
+            (true, 0x20_0000, 4096),
+            (true, 0x20_0000, 7),
+            (false, 0x20_0000, 0),
+        ] {
             let (mut file, bytes) = file();
             let memory = crate::memory::create(64, false).unwrap();
             file.seek(SeekFrom::Start(skip)).unwrap();
             let expected = &bytes[skip as usize..];
             let mut mapped = Mapped::new(&mut file, allowed);
-            memory.read_exact_volatile_from(GuestAddress(address), &mut mapped, expected.len()).unwrap();
+            memory
+                .read_exact_volatile_from(GuestAddress(address), &mut mapped, expected.len())
+                .unwrap();
             let whole_pages = allowed && address % 4096 == 0 && skip % 4096 == 0;
             let pages = mapped.pages(&memory);
-            assert_eq!(pages.first() == Some(&Run { start: address, pages: expected.len() as u32 / 4096 }), whole_pages, "{allowed} {address:#x} {skip}");
+            assert_eq!(
+                pages.first()
+                    == Some(&Run {
+                        start: address,
+                        pages: expected.len() as u32 / 4096
+                    }),
+                whole_pages,
+                "{allowed} {address:#x} {skip}"
+            );
             let mut seen = vec![0; expected.len()];
             memory.read_slice(&mut seen, GuestAddress(address)).unwrap();
             assert!(seen == expected);
-            assert_eq!(memory.read_obj::<u8>(GuestAddress(address + expected.len() as u64)).unwrap(), 0);
+            assert_eq!(
+                memory
+                    .read_obj::<u8>(GuestAddress(address + expected.len() as u64))
+                    .unwrap(),
+                0
+            );
         }
     }
 
@@ -169,7 +211,9 @@ mod tests {
     fn what_a_guest_writes_does_not_reach_the_file() {
         let (mut file, bytes) = file();
         let memory = crate::memory::create(64, false).unwrap();
-        memory.read_exact_volatile_from(GuestAddress(0), &mut Mapped::new(&mut file, true), bytes.len()).unwrap();
+        memory
+            .read_exact_volatile_from(GuestAddress(0), &mut Mapped::new(&mut file, true), bytes.len())
+            .unwrap();
         memory.write_obj(!bytes[0], GuestAddress(0)).unwrap();
         let mut first = [0];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut first, 0).unwrap();
@@ -181,6 +225,10 @@ mod tests {
         let (mut file, bytes) = file();
         let memory = crate::memory::create(64, false).unwrap();
         let mut mapped = Mapped::new(&mut file, true);
-        assert!(memory.read_exact_volatile_from(GuestAddress(0), &mut mapped, bytes.len() + 1).is_err());
+        assert!(
+            memory
+                .read_exact_volatile_from(GuestAddress(0), &mut mapped, bytes.len() + 1)
+                .is_err()
+        );
     }
 }

@@ -1,18 +1,23 @@
 //! The devices that a configuration asks for: what they are made of is opened here, once, before the process confines itself.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use serde::Serialize;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::config::MachineConfig;
-use crate::devices::event_loop::Shared;
-use crate::devices::hub::{Hub, HubError};
+use crate::devices::event_loop::{Shared, lock};
+use crate::devices::hub::{Hub, HubError, HubStats, ListenError};
 use crate::devices::serial::Serial;
-use crate::devices::virtio::block::{Block, OpenDiskError, ThreadStart};
+use crate::devices::virtio::balloon::{Balloon, BalloonStats, TargetError};
+use crate::devices::virtio::block::{Block, BlockStats, OpenDiskError, ThreadStart};
 use crate::devices::virtio::console::Console;
 use crate::devices::virtio::entropy::Entropy;
+use crate::devices::virtio::net::{Network, NetworkStats, OpenNetworkError};
+use crate::devices::virtio::vsock::{Vsock, VsockStats};
 
 /// A disk gets a queue for each vCPU, up to this many.
 const DISK_QUEUES_MAX: u8 = 4;
@@ -23,6 +28,15 @@ pub enum OpenDeviceError {
     /// A disk.
     #[error(transparent)]
     Disk(#[from] OpenDiskError),
+    /// A network interface.
+    #[error(transparent)]
+    Network(#[from] OpenNetworkError),
+    /// The host's side of the socket between guest and host.
+    #[error(transparent)]
+    Vsock(#[from] ListenError),
+    /// The balloon's size.
+    #[error(transparent)]
+    Balloon(#[from] TargetError),
     /// A console's socket.
     #[error(transparent)]
     Console(#[from] HubError),
@@ -45,6 +59,12 @@ pub struct Devices {
     pub serial_line: EventFd,
     /// The disks, in the order of the configuration.
     pub disks: Vec<(String, Arc<Mutex<Block>>)>,
+    /// The network interfaces, in the order of the configuration.
+    pub networks: Vec<(String, Arc<Mutex<Network>>)>,
+    /// The socket between guest and host.
+    pub vsock: Option<Arc<Mutex<Vsock>>>,
+    /// The balloon.
+    pub balloon: Option<Arc<Mutex<Balloon>>>,
     /// The console.
     pub console: Option<Arc<Mutex<Console>>>,
     /// The source of randomness.
@@ -70,6 +90,21 @@ impl Devices {
             let block = Block::open(disk, queues.into(), start)?;
             disks.push((disk.id.clone(), Arc::new(Mutex::new(block))));
         }
+        let mut networks = Vec::new();
+        for network in &config.networks {
+            networks.push((network.id.clone(), Arc::new(Mutex::new(Network::open(network)?))));
+        }
+        let vsock = match &config.vsock {
+            Some(vsock) => Some(Arc::new(Mutex::new(Vsock::new(vsock)?))),
+            None => None,
+        };
+        let balloon = match &config.balloon {
+            Some(balloon) => Some(Arc::new(Mutex::new(Balloon::new(
+                balloon,
+                config.memory.size_mib,
+            )?))),
+            None => None,
+        };
         let console = match &config.console_socket {
             Some(path) => Some(Arc::new(Mutex::new(Console::new(Arc::new(Hub::listening(
                 path,
@@ -86,6 +121,9 @@ impl Devices {
             serial,
             serial_line,
             disks,
+            networks,
+            vsock,
+            balloon,
             console,
             entropy,
         })
@@ -97,6 +135,15 @@ impl Devices {
         for (_, disk) in &self.disks {
             devices.push(Arc::clone(disk) as Shared);
         }
+        for (_, network) in &self.networks {
+            devices.push(Arc::clone(network) as Shared);
+        }
+        if let Some(vsock) = &self.vsock {
+            devices.push(Arc::clone(vsock) as Shared);
+        }
+        if let Some(balloon) = &self.balloon {
+            devices.push(Arc::clone(balloon) as Shared);
+        }
         if let Some(console) = &self.console {
             devices.push(Arc::clone(console) as Shared);
         }
@@ -104,5 +151,46 @@ impl Devices {
             devices.push(Arc::clone(entropy) as Shared);
         }
         devices
+    }
+}
+
+/// What the devices have done, and how they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceStats {
+    /// By the disk's name.
+    pub disks: BTreeMap<String, BlockStats>,
+    /// By the interface's name.
+    pub networks: BTreeMap<String, NetworkStats>,
+    /// The balloon, where there is one. What the guest says of its memory is what it said last; asking makes it say more.
+    pub balloon: Option<BalloonStats>,
+    /// The socket between guest and host, where there is one.
+    pub vsock: Option<VsockStats>,
+    /// The serial port.
+    pub serial: HubStats,
+}
+
+impl Devices {
+    /// What they have done.
+    pub fn stats(&self) -> DeviceStats {
+        let balloon = self.balloon.as_ref().map(|balloon| {
+            let mut balloon = lock(balloon);
+            balloon.request_stats();
+            balloon.stats()
+        });
+        DeviceStats {
+            disks: self
+                .disks
+                .iter()
+                .map(|(id, disk)| (id.clone(), lock(disk).stats()))
+                .collect(),
+            networks: self
+                .networks
+                .iter()
+                .map(|(id, network)| (id.clone(), lock(network).stats()))
+                .collect(),
+            balloon,
+            vsock: self.vsock.as_ref().map(|vsock| lock(vsock).stats()),
+            serial: self.serial.hub().stats(),
+        }
     }
 }

@@ -5,13 +5,13 @@ mod devices;
 mod kvm_memory;
 mod save;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::{Kvm, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 pub use build::{BuildError, build};
-pub use devices::{Devices, OpenDeviceError};
+pub use devices::{DeviceStats, Devices, OpenDeviceError};
 pub use save::wall_clock_ns;
 
 use crate::devices::virtio::mmio::Transport;
@@ -67,6 +67,15 @@ impl Machine {
         }
         for vcpu in &self.vcpus {
             vcpu.resume();
+        }
+    }
+
+    /// Tells the driver of a device that its configuration changed.
+    pub fn configuration_changed<D>(&self, device: &Arc<Mutex<D>>) {
+        let this = Arc::as_ptr(device).cast::<()>();
+        let is_its = |transport: &&Arc<Transport>| Arc::as_ptr(transport.device()).cast::<()>() == this;
+        if let Some(transport) = self.transports.iter().find(is_its) {
+            transport.configuration_changed();
         }
     }
 

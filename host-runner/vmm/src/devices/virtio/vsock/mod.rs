@@ -19,7 +19,8 @@ use std::sync::Arc;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
 
-use host::{Host, VsockStats};
+use host::Host;
+pub use host::VsockStats;
 
 use super::ring::{Done, Ring};
 use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, Source, VirtioDevice};
