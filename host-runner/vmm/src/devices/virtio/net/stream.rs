@@ -189,7 +189,10 @@ impl Stream {
     /// Reads what there is, as much as the buffer holds.
     fn read(&mut self) -> Result<(), LinkError> {
         let socket = self.socket.as_ref().ok_or(LinkError::Wait)?;
-        self.input.resize(PREFIX + WIRE_MAX, 0);
+        if self.input.is_empty() {
+            // Zeroed by the system, page by page as it is used.
+            self.input = vec![0; PREFIX + WIRE_MAX];
+        }
         self.input.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
