@@ -73,6 +73,8 @@ impl fmt::Display for Mib {
 pub enum EngineKind {
     /// QEMU, controlled over QMP.
     Qemu,
+    /// The microVM monitor, one small process for each guest.
+    Microvm,
 }
 
 /// Whether an image on a machine can be used.

@@ -335,6 +335,7 @@ impl Digest {
     fn engine(&mut self, engine: crate::EngineKind) {
         match engine {
             crate::EngineKind::Qemu => self.number(1),
+            crate::EngineKind::Microvm => self.number(2),
         }
     }
 

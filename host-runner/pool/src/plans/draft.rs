@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::depends::{DependsOn, depends_on};
-use super::figures::{Judged, figures, judge};
+use super::figures::{Judged, figures, judge, judge_within};
 use super::order::{Blocked, Hop, Ordered, order};
 use super::plan::{
     LeftOut, LeftOutReason, Move, MoveReason, Plan, PlanKind, PowerChange, SolverUsed, Step, Stranded,
@@ -98,7 +98,7 @@ struct Kept {
 impl Kept {
     /// What failures would do to a pool: `Ok` if they may.
     fn admits(&self, pool: &Pool) -> Result<Judged, Judged> {
-        let judged = judge(pool);
+        let judged = judge_within(pool, self.allowed);
         if judged.is_worse_than(self.allowed) {
             Err(judged)
         } else {

@@ -77,13 +77,18 @@ impl Judged {
 
 /// Whether every failure can be recovered; not judged in a very large pool.
 pub(super) fn judge(pool: &Pool) -> Judged {
+    judge_within(pool, None)
+}
+
+/// The same, no further than to where it is worse than allowed.
+pub(super) fn judge_within(pool: &Pool, allowed: Option<Exposure>) -> Judged {
     if pool.placed() > JUDGED_MAX {
         return Judged {
             verdict: Recovery::NotJudged,
             failures: None,
         };
     }
-    let (verdict, failures) = placing::judge(pool, &Policy::default());
+    let (verdict, failures) = placing::judge(pool, &Policy::default(), allowed);
     Judged {
         verdict,
         failures: Some(failures),

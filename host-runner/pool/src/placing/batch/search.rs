@@ -13,6 +13,8 @@ use crate::state::{InstanceIndex, MachineIndex};
 const ORDERS_MAX: u32 = 16;
 /// For how many clusters other machines are tried, before the search gives up.
 const TURNS_MAX: u32 = 2_000;
+/// The same where many failures are tried, one after the other.
+const TURNS_OF_A_FAILURE_MAX: u32 = 200;
 /// How many machines are tried for one cluster before those before it are moved.
 const MACHINES_MAX: usize = 8;
 /// Among how many machines, best first, one is sought that can hold a whole cluster, before all are looked at.
@@ -125,7 +127,12 @@ impl<'a> Search<'a> {
     fn place_going_back(&mut self) -> Outcome {
         let mut turns: Vec<Turn> = Vec::new();
         let mut complete = true;
-        for _ in 0..TURNS_MAX {
+        let turns_max = if self.within_cpu {
+            TURNS_OF_A_FAILURE_MAX
+        } else {
+            TURNS_MAX
+        };
+        for _ in 0..turns_max {
             if turns.len() == self.clusters.len() {
                 return Outcome::Placed;
             }

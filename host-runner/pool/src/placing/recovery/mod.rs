@@ -67,6 +67,8 @@ pub struct Recoverability {
     /// By machine: whose certificates count on room there.
     counted_on: Vec<BTreeSet<MachineIndex>>,
     stranding: BTreeSet<MachineIndex>,
+    /// How many searches may fail at each change.
+    searches_max: u32,
 }
 
 /// How far a pool is from bearing any failure. Less is better.
@@ -103,11 +105,16 @@ impl Exposure {
 
 /// Whether every machine that may fail could be recovered on the others.
 pub fn n_plus_one(pool: &Pool, policy: &Policy) -> Recovery {
-    judge(pool, policy).0
+    judge(pool, policy, None).0
 }
 
-/// The verdict, and which failures strand how many instances.
-pub(crate) fn judge(pool: &Pool, policy: &Policy) -> (Recovery, Vec<(MachineIndex, u32)>) {
+/// The verdict, and which failures strand how many instances. Where it is enough to know that a pool is worse than allowed, it looks no
+/// further than that.
+pub(crate) fn judge(
+    pool: &Pool,
+    policy: &Policy,
+    allowed: Option<Exposure>,
+) -> (Recovery, Vec<(MachineIndex, u32)>) {
     let mut tried = pool.clone();
     let mut trial = Trial::new(&mut tried, policy);
     let mut failures = Vec::new();
@@ -118,6 +125,10 @@ pub(crate) fn judge(pool: &Pool, policy: &Policy) -> (Recovery, Vec<(MachineInde
         if stranded > 0 {
             failures.push((failure, stranded));
             witness.get_or_insert((failure, certificate));
+            let exposure = Exposure::of(failures.iter().map(|(_, stranded)| *stranded));
+            if allowed.is_some_and(|allowed| exposure.is_worse_than(allowed)) {
+                break;
+            }
         }
     }
     let count = u32::try_from(failures.len()).unwrap_or(u32::MAX);
@@ -157,9 +168,19 @@ impl Recoverability {
             certificates: vec![NOTHING_LOST.clone(); machines],
             counted_on: vec![BTreeSet::new(); machines],
             stranding: BTreeSet::new(),
+            searches_max: certificate::SEARCHES_MAX,
         };
         new.check_all(pool.machines().map(|(machine, _)| machine));
         new
+    }
+
+    /// From now on it looks once at each change, for whoever makes many: it may miss more ways.
+    #[must_use]
+    pub(crate) fn looking_once(self) -> Self {
+        Self {
+            searches_max: 0,
+            ..self
+        }
     }
 
     /// The verdict, with the first unrecoverable failure as its witness.
@@ -351,7 +372,7 @@ impl Recoverability {
     }
 
     fn check_all(&mut self, failures: impl Iterator<Item = MachineIndex>) {
-        let mut searches_left = certificate::SEARCHES_MAX;
+        let mut searches_left = self.searches_max;
         for failure in failures {
             let mut trial = Trial {
                 searches_left,

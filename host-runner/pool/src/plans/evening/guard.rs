@@ -10,11 +10,14 @@ use crate::state::{InstanceIndex, MachineIndex};
 /// and cuts the plan back where it does harm.
 const FAILURES_MAX: u32 = 64;
 
+/// In how large a pool each move is minded: it takes a look at all failures that count on the room, and each of these at the whole pool.
+const PLACED_MAX: u32 = 200;
+
 /// How many machines are refused to one instance before it stays where it is, for this round.
 const TARGETS_MAX: u32 = 4;
 
 /// How many refusals a search bears in all: each has cost a look at several failures.
-const REFUSALS_MAX: u32 = 4_000;
+const REFUSALS_MAX: u32 = 400;
 
 pub(super) struct Guard {
     kept: Recoverability,
@@ -27,9 +30,14 @@ pub(super) struct Guard {
 impl Guard {
     /// For a pool that may become this, and no worse; `None` where that cannot be minded move by move.
     pub(super) fn of(pool: &Pool, allowed: Exposure) -> Option<Self> {
-        (allowed.failures <= FAILURES_MAX).then(|| Self {
-            kept: Recoverability::new(pool, &Policy::default()),
-            allowed,
+        if allowed.failures > FAILURES_MAX || pool.placed() > PLACED_MAX {
+            return None;
+        }
+        let kept = Recoverability::new(pool, &Policy::default()).looking_once();
+        Some(Self {
+            // Who looks once sees no less harm than there is before anything moves.
+            allowed: allowed.or(kept.exposure()),
+            kept,
             barred: BTreeSet::new(),
             refusals: BTreeMap::new(),
             refusals_left: REFUSALS_MAX,

@@ -93,6 +93,7 @@ impl Marks {
     fn engine(engine: EngineKind) -> Self {
         match engine {
             EngineKind::Qemu => Self(1 << Self::ENGINES_FROM),
+            EngineKind::Microvm => Self(1 << (Self::ENGINES_FROM + 1)),
         }
     }
 
