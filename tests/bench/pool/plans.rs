@@ -9,6 +9,8 @@ use std::time::Instant;
 use pool::inventory::{Activity, Instance, Inventory, Machine, Needs, UsageSeries};
 use pool::plans::{BalanceOptions, DrainOptions, Plan, balance, drain};
 use pool::{Mib, Pool};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 const NOW_S: i64 = 1_800_000_000;
@@ -74,13 +76,13 @@ fn drained(pool: &Pool) -> Uuid {
 }
 
 fn company(machines: usize, seed: u64) -> Inventory {
-    let mut random = Random(seed);
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     let kinds = [(16, 64), (32, 128), (48, 256)];
     let mut inventory = Inventory::empty();
     inventory.taken_at_s = NOW_S;
     let mut free_mib = Vec::new();
     for number in 0..machines {
-        let (threads, memory_gib) = kinds[random.below(kinds.len())];
+        let (threads, memory_gib) = kinds[random.random_range(0..kinds.len())];
         let id = Uuid::from_u128(1 << 64 | number as u128);
         let mut machine = Machine::new(id, format!("machine-{number}"), threads, Mib(memory_gib * 1024));
         machine.overcommit.cpu = Some(4.0);
@@ -89,11 +91,11 @@ fn company(machines: usize, seed: u64) -> Inventory {
         inventory.machines.push(machine);
     }
     for number in 0..machines * INSTANCES_PER_MACHINE {
-        let memory_mib = [1, 2, 4, 4, 8, 8, 16][random.below(7)] * 1024;
-        let vcpus = [1, 2, 2, 4, 8][random.below(5)];
+        let memory_mib = [1, 2, 4, 4, 8, 8, 16][random.random_range(0..7)] * 1024;
+        let vcpus = [1, 2, 2, 4, 8][random.random_range(0..5)];
         let needed = i64::from(memory_mib) + 128;
         let Some(place) = (0..64)
-            .map(|_| random.below(machines))
+            .map(|_| random.random_range(0..machines))
             .find(|place| free_mib[*place] >= needed)
         else {
             continue;
@@ -113,34 +115,13 @@ fn company(machines: usize, seed: u64) -> Inventory {
 }
 
 /// An hour of samples about a level of its own.
-fn usage(vcpus: f64, random: &mut Random) -> UsageSeries {
-    let level = random.share() * random.share() * vcpus;
+fn usage(vcpus: f64, random: &mut ChaCha8Rng) -> UsageSeries {
+    let level = random.random::<f64>() * random.random::<f64>() * vcpus;
     UsageSeries {
         last_at_s: NOW_S - 30,
         step_s: 300,
         values: (0..12)
-            .map(|_| (level * (0.7 + 0.6 * random.share())).min(vcpus))
+            .map(|_| (level * (0.7 + 0.6 * random.random::<f64>())).min(vcpus))
             .collect(),
-    }
-}
-
-/// `SplitMix64`: the same pool for the same seed, whatever libraries do.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() >> 33).unwrap_or(0) % bound
-    }
-
-    fn share(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(0)) / f64::from(u32::MAX)
     }
 }
