@@ -32,7 +32,9 @@ pub const SLEEP_TYPE_OFF: u8 = 5;
 /// The interrupt line of the power button.
 pub const POWER_BUTTON_LINE: u32 = 5;
 
-const SERIAL_PORTS: u8 = serial::PORTS as u8;
+/// How many ports of the serial port, as the resource's byte says it.
+const SERIAL_PORTS: u8 = 8;
+const _: () = assert!(serial::PORTS == SERIAL_PORTS as u16);
 const IO_APIC: u32 = 0xfec0_0000;
 const LOCAL_APIC: u32 = 0xfee0_0000;
 const OEM: [u8; 6] = *b"MILLPD";

@@ -56,10 +56,14 @@ pub enum MemoryError {
 /// Pure. The ranges are disjoint, in order, never touch the gap, and add up to `size_mib`.
 pub fn layout(size_mib: u32) -> Vec<Range<u64>> {
     let size = u64::from(size_mib) << 20;
-    if size <= GAP_START {
-        return vec![0..size];
+    let mut ranges = Vec::from([Range {
+        start: 0,
+        end: size.min(GAP_START),
+    }]);
+    if size > GAP_START {
+        ranges.push(GAP_END..GAP_END + (size - GAP_START));
     }
-    vec![0..GAP_START, GAP_END..GAP_END + (size - GAP_START)]
+    ranges
 }
 
 /// Makes the memory of a machine: one memory file, so that another process can share it, sealed against shrinking, which would turn
@@ -108,8 +112,7 @@ pub fn map(file: &File, size_mib: u32) -> Result<GuestMemory, MemoryError> {
 
 /// The size of a machine's memory, in MiB.
 pub fn size_mib(memory: &GuestMemory) -> u32 {
-    use vm_memory::GuestMemoryRegion as _;
-    let bytes: u64 = memory.iter().map(|region| region.len()).sum();
+    let bytes: u64 = memory.iter().map(vm_memory::GuestMemoryRegion::len).sum();
     u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
 }
 

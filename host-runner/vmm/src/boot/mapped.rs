@@ -92,7 +92,7 @@ impl<'a> Mapped<'a> {
     fn mappable(&self, address: usize, offset: u64, length: usize) -> io::Result<usize> {
         let left = self.file.metadata()?.len().saturating_sub(offset);
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(length) / PAGE * PAGE;
-        let aligned = address % PAGE == 0 && offset % PAGE as u64 == 0;
+        let aligned = address.is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64);
         Ok(if self.allowed && aligned && length >= MAPPED_BYTES_MIN {
             length
         } else {
@@ -160,7 +160,11 @@ mod tests {
 
     /// A file of a megabyte and a bit, whose bytes tell their place.
     fn file() -> (File, Vec<u8>) {
-        let bytes: Vec<u8> = (0..(1 << 20) + 100_u32).map(|at| (at / 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=u8::MAX)
+            .cycle()
+            .flat_map(|value| [value; 251])
+            .take((1 << 20) + 100)
+            .collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         file.rewind().unwrap();
@@ -178,19 +182,19 @@ mod tests {
         ] {
             let (mut file, bytes) = file();
             let memory = crate::memory::create(64, false).unwrap();
-            file.seek(SeekFrom::Start(skip)).unwrap();
-            let expected = &bytes[skip as usize..];
+            file.seek(SeekFrom::Start(skip as u64)).unwrap();
+            let expected = &bytes[skip..];
             let mut mapped = Mapped::new(&mut file, allowed);
             memory
                 .read_exact_volatile_from(GuestAddress(address), &mut mapped, expected.len())
                 .unwrap();
-            let whole_pages = allowed && address % 4096 == 0 && skip % 4096 == 0;
+            let whole_pages = allowed && address % 4096 == 0 && skip.is_multiple_of(4096);
             let pages = mapped.pages(&memory);
             assert_eq!(
                 pages.first()
                     == Some(&Run {
                         start: address,
-                        pages: expected.len() as u32 / 4096
+                        pages: u32::try_from(expected.len() / 4096).unwrap()
                     }),
                 whole_pages,
                 "{allowed} {address:#x} {skip}"

@@ -152,7 +152,7 @@ fn enter(
     rsdp: GuestAddress,
 ) -> Result<Entry, BootError> {
     let map = memory_map(memory);
-    match (loaded.setup_header, loaded.pvh_boot_cap.clone()) {
+    match (loaded.setup_header, loaded.pvh_boot_cap) {
         (Some(header), _) => linux::write(memory, loaded, header, initrd, rsdp, &map)
             .map_err(|problem| problem.named(&boot.kernel)),
         (None, PvhBootCapability::PvhEntryPresent(address)) => {

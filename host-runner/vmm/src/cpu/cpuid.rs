@@ -29,7 +29,7 @@ const HYPERVISOR: u32 = 1 << 31;
 const TSC_DEADLINE: u32 = 1 << 24;
 /// CPUID.1:EDX, several logical processors in the package.
 const HTT: u32 = 1 << 28;
-/// CPUID.8000_0001:ECX, the cores of the package are what 1:EBX counts.
+/// `CPUID.8000_0001:ECX`, the cores of the package are what 1:EBX counts.
 const CMP_LEGACY: u32 = 1 << 1;
 
 /// Why CPUID cannot be set up.
@@ -154,8 +154,8 @@ fn limit(entries: &mut [kvm_cpuid_entry2], words: &FeatureWords) -> Result<(), C
 }
 
 /// The bits that it takes to number `count` processors.
-fn width(count: u8) -> u32 {
-    u32::from(count).next_power_of_two().trailing_zeros()
+fn width(count: u32) -> u32 {
+    count.next_power_of_two().trailing_zeros()
 }
 
 fn topology(entry: &mut kvm_cpuid_entry2, count: u8, index: u8) {
@@ -182,7 +182,7 @@ fn topology(entry: &mut kvm_cpuid_entry2, count: u8, index: u8) {
                 entry.ecx & !CMP_LEGACY
             };
         }
-        0x8000_0008 => entry.ecx = (entry.ecx & !0xf0ff) | (count - 1) | (width(count as u8) << 12),
+        0x8000_0008 => entry.ecx = (entry.ecx & !0xf0ff) | (count - 1) | (width(count) << 12),
         // AMD's caches, as Intel's.
         0x8000_001d => {
             let level = (entry.eax >> 5) & 7;
@@ -213,7 +213,7 @@ fn extended_topology(entries: &mut Vec<kvm_cpuid_entry2>, count: u8, index: u8) 
         }
         let levels = [
             (0_u32, 1_u32, 1_u32),
-            (width(count), u32::from(count), 2),
+            (width(count.into()), u32::from(count), 2),
             (0, 0, 0),
         ];
         for (level, (shift, logical, kind)) in (0_u32..).zip(levels) {

@@ -143,7 +143,7 @@ fn local_apic(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
             .iter_mut()
             .zip(mode.to_le_bytes())
         {
-            *target = byte as std::ffi::c_char;
+            *target = byte.cast_signed();
         }
     }
     vcpu.set_lapic(&apic)

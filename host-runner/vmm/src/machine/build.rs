@@ -173,8 +173,8 @@ fn create_vm(kvm_file: &Kvm, memory: &GuestMemory) -> Result<VmFd, BuildError> {
 fn window(index: usize) -> VirtioWindow {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
     VirtioWindow {
-        base: VIRTIO_BASE + index * WINDOW as u32,
-        length: WINDOW as u32,
+        base: VIRTIO_BASE + index * WINDOW,
+        length: WINDOW,
         line: VIRTIO_LINE + index,
     }
 }
@@ -203,7 +203,7 @@ fn attach(
                 .map_err(kvm("watch a device's doorbell"))?;
         }
         let transport = Arc::new(transport);
-        let range = MmioRange::new(MmioAddress(window.base.into()), WINDOW)
+        let range = MmioRange::new(MmioAddress(window.base.into()), WINDOW.into())
             .map_err(|_| BuildError::Bus("a virtio device"))?;
         bus.register_mmio(range, Arc::clone(&transport) as _)
             .map_err(|_| BuildError::Bus("a virtio device"))?;

@@ -111,11 +111,11 @@ impl Devices {
             )?))))),
             None => None,
         };
-        let entropy = match config.entropy {
-            true => Some(Arc::new(Mutex::new(
-                Entropy::new().map_err(system("the source of randomness"))?,
-            ))),
-            false => None,
+        let entropy = if config.entropy {
+            let entropy = Entropy::new().map_err(system("the source of randomness"))?;
+            Some(Arc::new(Mutex::new(entropy)))
+        } else {
+            None
         };
         Ok(Self {
             serial,

@@ -83,6 +83,9 @@ impl Machine {
             what: "pages that vCPUs write",
             err,
         })?;
+        for transport in &self.transports {
+            lock(&**transport.device()).log_writes(true);
+        }
         // What was noted before this moment is in this snapshot.
         self.logs()?;
         forget_all(&self.memory);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use vmm_sys_util::eventfd::EventFd;
 
-/// A queue was used (4.2.2, InterruptStatus).
+/// A queue was used (4.2.2, `InterruptStatus`).
 const USED_BUFFER: u32 = 1;
 /// The configuration changed.
 const CONFIGURATION_CHANGED: u32 = 2;

@@ -31,7 +31,7 @@ use crate::devices::event_loop::{Shared, Watched, lock};
 use crate::memory::GuestMemory;
 
 /// How many bytes of address space a device takes.
-pub const WINDOW: u64 = 0x1000;
+pub const WINDOW: u32 = 0x1000;
 /// Where the guest writes the number of a queue that has work, from the start of the window.
 pub const NOTIFY: u64 = register::VIRTIO_MMIO_QUEUE_NOTIFY as u64;
 /// "virt" in little-endian.
@@ -244,8 +244,10 @@ impl Transport {
                 self.generation.load(std::sync::atomic::Ordering::Acquire)
             }
             // No shared memory regions: a length of all ones (4.2.2).
-            register::VIRTIO_MMIO_SHM_LEN_LOW | register::VIRTIO_MMIO_SHM_LEN_HIGH => u32::MAX,
-            register::VIRTIO_MMIO_SHM_BASE_LOW | register::VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
+            register::VIRTIO_MMIO_SHM_LEN_LOW
+            | register::VIRTIO_MMIO_SHM_LEN_HIGH
+            | register::VIRTIO_MMIO_SHM_BASE_LOW
+            | register::VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
             _ => 0,
         }
     }
@@ -421,9 +423,11 @@ impl DeviceMmio for Transport {
 }
 
 fn half(features: u64, select: u32) -> u32 {
+    let [low, high] =
+        [features, features >> 32].map(|half| u32::try_from(half & u64::from(u32::MAX)).unwrap_or(0));
     match select {
-        0 => (features & u64::from(u32::MAX)) as u32,
-        1 => (features >> 32) as u32,
+        0 => low,
+        1 => high,
         _ => 0,
     }
 }

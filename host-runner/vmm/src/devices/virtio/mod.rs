@@ -68,7 +68,7 @@ pub struct Source {
     pub edge: bool,
 }
 
-/// Why a device cannot serve its driver: the device then asks for a reset (2.1.2, DEVICE_NEEDS_RESET).
+/// Why a device cannot serve its driver: the device then asks for a reset (2.1.2, `DEVICE_NEEDS_RESET`).
 #[derive(Debug, thiserror::Error)]
 #[error("{device}: {reason}")]
 pub struct ActivateError {
@@ -120,7 +120,7 @@ pub trait VirtioDevice: Send {
     /// Its name in messages and in the API: `disk root`, `network net0`.
     fn name(&self) -> String;
 
-    /// The features that it offers beyond VIRTIO_F_VERSION_1, as bits.
+    /// The features that it offers beyond `VIRTIO_F_VERSION_1`, as bits.
     fn features(&self) -> u64;
 
     /// The largest size of each queue: powers of two, at most 32768.
