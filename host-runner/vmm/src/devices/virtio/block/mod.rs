@@ -7,8 +7,8 @@
 //!                                        pool.rs: threads
 //! ```
 //!
-//! Raw files and block devices go through `io_uring` where it is permitted, straight between the file and guest memory; everything else
-//! through two threads. At most [`SLOTS`] requests are under way; more wait in the available ring.
+//! Raw files and block devices go through `io_uring` where it is permitted, straight between the file and guest memory; everything else,
+//! and what the kernel would only hand to threads of its own, through two threads. At most [`SLOTS`] requests are under way; more wait in the available ring.
 //!
 //! Order: requests end in any order, as the standard has it. A flush is handed on when it is taken, and what had been answered before
 //! that is durable when it is answered: the guest cannot know of a write's end before its write has ended in the kernel, which is what
@@ -120,14 +120,9 @@ impl Block {
             err,
         };
         let image = Arc::new(opened.image);
-        let ring = opened.raw.and_then(|file| ring::Ring::new(&file).ok());
-        let engine = if let Some(ring) = ring {
-            Engine::Ring(Box::new(ring))
-        } else {
-            // Not for this format, not in this kernel, or not permitted.
-            let name = format!("disk-{}", config.id);
-            Engine::Pool(pool::Pool::new(Arc::clone(&image), name, start).map_err(events)?)
-        };
+        let raw = opened.raw.as_ref().map(|file| (file, config.direct));
+        let engine = Engine::new(Arc::clone(&image), raw, format!("disk-{}", config.id), start);
+        let engine = engine.map_err(events)?;
         Ok(Self {
             id: config.id.clone(),
             name: format!("disk {}", config.id).into(),

@@ -60,22 +60,32 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool for this image, without threads so far.
-    pub fn new(image: Arc<Image>, name: String, start: ThreadStart) -> io::Result<Self> {
-        Ok(Self {
+    /// A pool for this image, without threads so far, that says by an event of its own when something is done.
+    pub fn alone(image: Arc<Image>, name: String, start: ThreadStart) -> io::Result<Self> {
+        Ok(Self::new(
+            image,
+            name,
+            start,
+            EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+        ))
+    }
+
+    /// A pool for this image, without threads so far, that says by this event when something is done.
+    pub fn new(image: Arc<Image>, name: String, start: ThreadStart, done: EventFd) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 image,
                 desk: Mutex::default(),
                 to_do: Condvar::new(),
                 ended: Condvar::new(),
-                done: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+                done,
             }),
             threads: Vec::new(),
             name,
             start,
             memory: None,
             under_way: 0,
-        })
+        }
     }
 
     /// What becomes readable when something is done.
@@ -195,9 +205,16 @@ impl Shared {
         // The memory is let go of before anyone hears that the job is done.
         let slot = job.slot;
         drop(job);
-        self.desk().completions.push_back(Completion { slot, result });
+        let first = {
+            let mut desk = self.desk();
+            desk.completions.push_back(Completion { slot, result });
+            desk.completions.len() == 1
+        };
         self.ended.notify_one();
-        let _full_counter_wakes_too = self.done.write(1);
+        // Whoever takes one takes all: those behind the first need no wake-up of their own.
+        if first {
+            let _full_counter_wakes_too = self.done.write(1);
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{Ordering, fence};
 
 use io_uring::{IoUring, opcode, register::Restriction, squeue, types};
@@ -114,8 +114,8 @@ impl Ring {
     }
 
     /// What becomes readable when something is done.
-    pub fn descriptor(&self) -> RawFd {
-        self.done.as_raw_fd()
+    pub fn event(&self) -> io::Result<EventFd> {
+        self.done.try_clone()
     }
 
     /// The memory that the tasks from now on are about; only while nothing is under way.
@@ -203,11 +203,6 @@ impl Ring {
             // What the kernel ends from here on wakes the device; what it ended before is seen by who looks after this.
             fence(Ordering::SeqCst);
         }
-    }
-
-    /// Forgets the wake-up; to be called before the completions are looked at.
-    pub fn acknowledge(&mut self) {
-        let _empty_counter_is_fine = self.done.read();
     }
 
     /// The next task that has ended. Tasks that have to go on do so, with the next [`submit`](Self::submit).

@@ -11,7 +11,6 @@ use super::images;
 use crate::config::{DiskConfig, DiskFormat, RateLimits};
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::block::engine::Engine;
-use crate::devices::virtio::block::pool::Pool;
 use crate::devices::virtio::block::{Block, SECTOR};
 use crate::devices::virtio::testing::{Driver, Piece};
 
@@ -68,6 +67,15 @@ pub fn config_of(id: &str) -> DiskConfig {
 
 pub fn open(config: &DiskConfig) -> Block {
     Block::open(config, 1, || {}).unwrap()
+}
+
+/// Opens a disk; with `threads`, as where the kernel has no `io_uring`.
+pub fn open_with(config: &DiskConfig, threads: bool) -> Block {
+    let mut disk = open(config);
+    if threads {
+        disk.engine = Engine::new(Arc::clone(&disk.image), None, "threads".into(), || {}).unwrap();
+    }
+    disk
 }
 
 /// A guest with one disk.
@@ -274,14 +282,9 @@ fn kind(name: &'static str, sectors: u64, threads: bool, overlay: bool) -> Kind 
         config.format = DiskFormat::Qcow2;
         images::overlay(&config.path, sectors * SECTOR, "disk", "raw");
     }
-    let mut disk = open(&config);
-    if threads {
-        let pool = Pool::new(Arc::clone(&disk.image), "threads".into(), || {}).unwrap();
-        disk.engine = Engine::Pool(pool);
-    }
     Kind {
         name,
-        guest: Guest::new(disk),
+        guest: Guest::new(open_with(&config, threads)),
         config,
         files,
     }

@@ -1,6 +1,7 @@
 //! What a disk does for its driver.
 
 mod guest;
+mod host;
 mod hostile;
 mod images;
 mod lifecycle;
