@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::engines::Engine;
-use crate::engines::qemu::Qemu;
+use crate::engines::Engines;
 use crate::events::EventLog;
 use crate::host::{HostError, HostProbe, HostProbeSettings};
 use crate::images::{ImageError, ImageStore};
@@ -146,10 +145,9 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
     for stray in files.strays(ours)? {
         tracing::warn!(path = %stray.display(), "belongs to no instance of the ledger; it is left alone");
     }
-    let engine: Arc<dyn Engine> = Arc::new(Qemu::new(files.clone(), &facts.hardware_virtualization));
     let world = World {
         registry: Arc::clone(&registry),
-        engine,
+        engines: Engines::new(&files, &facts.hardware_virtualization),
         images: Arc::clone(&images),
         files: files.clone(),
         boot_id: boot_id()?,

@@ -110,6 +110,7 @@ pub fn needs_of(spec: &InstanceSpec, of_host: &BTreeMap<Uuid, Uuid>) -> Needs {
         engine: match spec.engine {
             EngineRequest::Auto => None,
             EngineRequest::Qemu => Some(EngineKind::Qemu),
+            EngineRequest::Microvm => Some(EngineKind::Microvm),
         },
         group: wishes.group.clone(),
         affinities: wishes.affinities.clone(),

@@ -114,6 +114,12 @@ impl ConsoleHub {
         self.sighting.clone()
     }
 
+    /// Returns when all that the guest wrote was taken and its console has ended.
+    pub async fn ended(&self) {
+        let mut sighting = self.sighting.clone();
+        while sighting.changed().await.is_ok() {}
+    }
+
     /// Whether the console has ended.
     pub fn has_ended(&self) -> bool {
         self.reader.is_finished()

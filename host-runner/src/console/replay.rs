@@ -123,6 +123,15 @@ fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// The past as the last agent that listened has left it, oldest byte first; empty where none did.
+pub fn past(folder: &Path) -> Vec<u8> {
+    let numbers = numbers(folder).unwrap_or_default();
+    let last = numbers.get(numbers.len().saturating_sub(2)..).unwrap_or_default();
+    last.iter()
+        .flat_map(|number| read_part(&part(folder, *number)))
+        .collect()
+}
+
 /// A file's last bytes; one that cannot be read has none.
 fn read_part(path: &Path) -> Vec<u8> {
     let read = || -> io::Result<Vec<u8>> {

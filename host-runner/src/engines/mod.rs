@@ -1,149 +1,48 @@
 //! Engines: what runs a guest. The reconciler knows this port alone; each engine has a folder.
 
+mod choice;
+mod error;
+pub mod microvm;
+mod ports;
+mod process;
 pub mod qemu;
 
+pub use choice::Engines;
+pub use error::{EngineError, word_of};
+pub use ports::choose_ports;
 pub use qemu::memory_overhead;
 
-use std::io;
 use std::path::PathBuf;
 
-use api::{ApiError, EngineChoice, ErrorCode, Mib, PortRequest, PublishedPort};
+use api::{EngineChoice, EngineKind, Mib, PublishedPort};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 use uuid::Uuid;
 
 use crate::images::BootFiles;
-use crate::instance_files::FileError;
 use crate::reconcile::GuestStatus;
 
 /// The most of an engine's log that a failure carries, in bytes.
 pub const LOG_BYTES_MAX: usize = 4096;
 
-/// Why an engine did not do what it was told.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The engine's program cannot be run.
-    #[error("cannot run {program}")]
-    Spawn {
-        /// The program.
-        program: String,
-        /// What the system said.
-        #[source]
-        err: io::Error,
-    },
-    /// The engine's process ended before its guest could run.
-    #[error("QEMU ended while it was starting ({ending})")]
-    Died {
-        /// How it ended.
-        ending: String,
-        /// The end of what it wrote.
-        log: String,
-    },
-    /// A port of the machine that was asked for is in use.
-    #[error("port {port} on 127.0.0.1 is taken; choose another, or leave the choice to the machine")]
-    PortTaken {
-        /// The port.
-        port: u16,
-    },
-    /// A port of the machine cannot be published.
-    #[error("cannot publish port {port} on 127.0.0.1")]
-    Port {
-        /// The port; 0 where the machine was to choose.
-        port: u16,
-        /// What the system said.
-        #[source]
-        err: io::Error,
-    },
-    /// The engine did not answer in time.
-    #[error("QEMU did not {operation} within {deadline_ms} ms")]
-    TimedOut {
-        /// What it was told.
-        operation: &'static str,
-        /// How long it had, in ms.
-        deadline_ms: u32,
-    },
-    /// The engine's control socket failed.
-    #[error("cannot {operation} over QMP")]
-    Control {
-        /// What was attempted.
-        operation: &'static str,
-        /// What went wrong.
-        #[source]
-        err: io::Error,
-    },
-    /// Another guest answers where this one should.
-    #[error("the guest behind {} says that it is {found}, not {expected}", path.display())]
-    Foreign {
-        /// The control socket.
-        path: PathBuf,
-        /// Whose it should be.
-        expected: Uuid,
-        /// What it says.
-        found: String,
-    },
-    /// The guest's disk cannot grow: its file system is full.
-    #[error(
-        "the disk that holds {} is full: the guest is held where it was writing, and goes on by itself once there is room",
-        path.display()
-    )]
-    DiskFull {
-        /// The guest's disk.
-        path: PathBuf,
-    },
-    /// A process holds the guest's lock and cannot be found.
-    #[error("a process holds {} and cannot be found", path.display())]
-    Hidden {
-        /// The lock.
-        path: PathBuf,
-    },
-    /// A file operation failed.
-    #[error(transparent)]
-    File(#[from] FileError),
+/// An engine's name in a sentence.
+pub fn name_of(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Qemu => "QEMU",
+        EngineKind::Microvm => "the microVM monitor",
+    }
 }
 
-impl EngineError {
-    /// The error as it crosses the wire.
-    pub fn to_api(&self) -> ApiError {
-        let mut message = self.to_string();
-        if let Some(source) = std::error::Error::source(self) {
-            message = format!("{message}: {source}");
-        }
-        let failed = |message: String| ApiError::new(ErrorCode::EngineFailed, message).with("engine", "qemu");
-        match self {
-            Self::Spawn { err, program } if err.kind() == io::ErrorKind::NotFound => ApiError::new(
-                ErrorCode::NoEngine,
-                format!("{program} is not installed on this machine"),
-            )
-            .with("remedy", "install the package qemu-system-x86"),
-            Self::Died { log, .. } => {
-                let reason = log.lines().last().unwrap_or("it wrote nothing").to_owned();
-                failed(format!("{message}: {reason}")).with("log", log.as_str())
-            }
-            Self::PortTaken { port } => {
-                ApiError::new(ErrorCode::PortTaken, message).with("port", u32::from(*port))
-            }
-            Self::TimedOut { deadline_ms, .. } => {
-                ApiError::new(ErrorCode::TimedOut, message).with("deadline_ms", *deadline_ms)
-            }
-            Self::DiskFull { path } => {
-                ApiError::new(ErrorCode::DiskFull, message).with("path", path.display().to_string())
-            }
-            Self::File(error) => error.to_api(),
-            Self::Spawn { .. }
-            | Self::Port { .. }
-            | Self::Control { .. }
-            | Self::Foreign { .. }
-            | Self::Hidden { .. } => failed(message),
-        }
-    }
-
-    /// The end of the engine's log, where the error carries it.
-    pub fn log(&self) -> &str {
-        match self {
-            Self::Died { log, .. } => log,
-            _ => "",
-        }
-    }
+/// How a guest came to its end, as far as its engine has left word of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GuestEnd {
+    /// Nobody knows: its process is gone, and should not be.
+    #[default]
+    Unknown,
+    /// The guest turned itself off.
+    PoweredOff,
+    /// The guest reset itself, and waits to be powered on again.
+    Reset,
 }
 
 /// Everything that an engine needs to make a guest.
@@ -175,9 +74,6 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// The engine, and why guests run on it the way they do.
     fn choice(&self) -> EngineChoice;
 
-    /// Chooses a free port of the machine's loopback wherever none is asked for.
-    fn choose_ports(&self, wanted: &[PortRequest]) -> Result<Vec<PublishedPort>, EngineError>;
-
     /// The live guest of an instance, whoever made it; `None` when there certainly is none.
     async fn find(&self, id: Uuid) -> Result<Option<Box<dyn Guest>>, EngineError>;
 
@@ -192,6 +88,9 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// The last lines that the instance's engine wrote, at most [`LOG_BYTES_MAX`].
     fn last_words(&self, id: Uuid) -> String;
+
+    /// How the last guest of the instance came to its end; only worth asking when no guest is alive.
+    fn end_of(&self, id: Uuid) -> GuestEnd;
 }
 
 /// One live guest, owned by the one task that acts for its instance.
@@ -208,6 +107,9 @@ pub trait Guest: Send + Sync + std::fmt::Debug {
 
     /// Returns when something happened that is worth a look; it says nothing about what. Safe to cancel.
     async fn changed(&mut self);
+
+    /// Whether each new connection to the console begins with what it showed before.
+    fn console_replays(&self) -> bool;
 
     /// A new connection to the serial console.
     async fn console(&self) -> Result<UnixStream, EngineError>;

@@ -7,6 +7,8 @@ use super::seen::{FolderFound, KvmDevice, ProgramFound, Seen, SshDoor, TinyFound
 
 /// The name of the finding that decides whether the QEMU engine works.
 pub(super) const QEMU: &str = "qemu";
+/// The name of the finding that decides whether the microVM monitor works.
+pub(super) const MICROVM: &str = "microvm";
 
 /// The oldest QEMU whose options the agent uses.
 const QEMU_MIN: (u32, u32) = (5, 2);
@@ -20,6 +22,7 @@ pub(super) fn capabilities(seen: &Seen) -> Vec<Capability> {
     let mut found = vec![
         qemu(seen),
         hardware_virtualization(seen),
+        microvm(seen),
         state_folder(&seen.state),
         runtime_folder(&seen.runtime),
         tiny_linux(&seen.tiny),
@@ -139,6 +142,31 @@ fn qemu(seen: &Seen) -> Capability {
         ),
     };
     capability(QEMU, state, finding, remedy)
+}
+
+fn microvm(seen: &Seen) -> Capability {
+    let (hardware, ..) = seen.virtualization();
+    let (state, finding, remedy) = match &seen.microvm {
+        _ if !hardware => (
+            CapabilityState::Limited,
+            "microVMs need hardware virtualization; instances run on QEMU".to_owned(),
+            Some("see hardware virtualization, above"),
+        ),
+        Ok(programs) => (
+            CapabilityState::Ok,
+            format!(
+                "instances run as microVMs, with {} and passt",
+                programs.monitor.display()
+            ),
+            None,
+        ),
+        Err(lack) => (
+            CapabilityState::Limited,
+            format!("{lack}; instances run on QEMU"),
+            Some(lack.remedy()),
+        ),
+    };
+    capability(MICROVM, state, finding, remedy)
 }
 
 fn state_folder(found: &FolderFound) -> Capability {
@@ -270,6 +298,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::engines::microvm::{Lack, Programs};
     use crate::host::proc::Cpu;
 
     fn seen() -> Seen {
@@ -286,6 +315,10 @@ mod tests {
             arch: "x86_64",
             kvm: KvmDevice::Opens,
             qemu: ProgramFound::Version(7, 2),
+            microvm: Ok(Programs {
+                monitor: PathBuf::from("/usr/bin/microvm"),
+                passt: PathBuf::from("/usr/bin/passt"),
+            }),
             state: folder("/var/lib/host-runner"),
             runtime: folder("/run/host-runner"),
             tiny: TinyFound::Ready,
@@ -373,6 +406,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_microvm_lacks_is_named_with_its_remedy() {
+        for (lack, said, remedy) in [
+            (Lack::Monitor, "program microvm", "cargo build -p microvm"),
+            (Lack::Passt, "passt is not installed", "apt-get install passt"),
+        ] {
+            let finding = found(
+                &Seen {
+                    microvm: Err(lack),
+                    ..seen()
+                },
+                MICROVM,
+            );
+            assert_eq!(finding.state, CapabilityState::Limited);
+            assert!(finding.finding.contains(said), "{}", finding.finding);
+            assert!(finding.remedy.unwrap().contains(remedy));
+        }
+        let without = found(
+            &Seen {
+                cpu: Cpu::default(),
+                ..seen()
+            },
+            MICROVM,
+        );
+        assert!(
+            without.finding.contains("hardware virtualization"),
+            "{}",
+            without.finding
+        );
+    }
+
+    #[test]
     fn everything_that_is_missing_has_a_remedy() {
         let refused = FolderFound {
             path: PathBuf::from("/x"),
@@ -383,6 +447,7 @@ mod tests {
             cpu: Cpu::default(),
             kvm: KvmDevice::Absent,
             qemu: ProgramFound::Absent,
+            microvm: Err(Lack::Passt),
             state: refused.clone(),
             runtime: refused,
             tiny: TinyFound::Absent,

@@ -8,7 +8,7 @@ use api::{API_VERSION, Capability, CapabilityState, EngineKind, HostFacts, Mib, 
 use uuid::Uuid;
 
 use super::HostError;
-use super::checks::{QEMU, capabilities};
+use super::checks::{MICROVM, QEMU, capabilities};
 use super::error::read_text;
 use super::proc::{Cpu, Memory, os_name, printable};
 use super::seen::Seen;
@@ -48,9 +48,7 @@ impl HostProbe {
         let id = host_id(&self.settings.state_dir)?;
         let seen = Seen::look(&self.settings, images).await;
         let capabilities = capabilities(&seen);
-        let qemu_works = capabilities
-            .iter()
-            .any(|found| found.name == QEMU && found.state != CapabilityState::Missing);
+        let engines = engines(&capabilities);
         let meminfo = Path::new("/proc/meminfo");
         let memory = Memory::parse(&read_text(meminfo)?).ok_or_else(|| HostError::Unreadable {
             path: meminfo.to_owned(),
@@ -76,11 +74,7 @@ impl HostProbe {
                 Mib::ZERO
             },
             hardware_virtualization,
-            engines: if qemu_works {
-                vec![EngineKind::Qemu]
-            } else {
-                Vec::new()
-            },
+            engines,
             network: NetworkMode::User,
             privileged: seen.privileged,
             capabilities,
@@ -93,6 +87,19 @@ impl HostProbe {
     pub async fn doctor(&self, images: &ImageStore) -> Vec<Capability> {
         capabilities(&Seen::look(&self.settings, images).await)
     }
+}
+
+/// The engines that work, the one that is preferred first.
+fn engines(capabilities: &[Capability]) -> Vec<EngineKind> {
+    let state = |name| {
+        capabilities
+            .iter()
+            .find(|found| found.name == name)
+            .map(|found| found.state)
+    };
+    let microvm = (state(MICROVM) == Some(CapabilityState::Ok)).then_some(EngineKind::Microvm);
+    let qemu = (state(QEMU) != Some(CapabilityState::Missing)).then_some(EngineKind::Qemu);
+    microvm.into_iter().chain(qemu).collect()
 }
 
 /// What guests and their engines may have of `total`: all but what the machine keeps for itself, 512 MiB or a tenth, whichever is more.
@@ -218,11 +225,26 @@ mod tests {
         assert!(facts.memory_offered_mib <= Mib(64) && facts.memory_total_mib > Mib(64));
         assert_eq!(facts.capabilities, probe.doctor(&images).await);
         // The agent decides by the capability, and the facts by the same one.
-        let qemu = facts
-            .capabilities
-            .iter()
-            .find(|found| found.name == QEMU)
-            .unwrap();
-        assert_eq!(facts.engines.is_empty(), qemu.state == CapabilityState::Missing);
+        assert_eq!(facts.engines, engines(&facts.capabilities));
+    }
+
+    #[test]
+    fn an_engine_works_where_its_finding_says_so_and_the_monitor_is_preferred() {
+        let finding = |name: &str, state| Capability {
+            name: name.to_owned(),
+            state,
+            finding: String::new(),
+            remedy: None,
+        };
+        let of = |qemu, microvm| engines(&[finding(QEMU, qemu), finding(MICROVM, microvm)]);
+        let (ok, limited, missing) = (
+            CapabilityState::Ok,
+            CapabilityState::Limited,
+            CapabilityState::Missing,
+        );
+        assert_eq!(of(ok, ok), [EngineKind::Microvm, EngineKind::Qemu]);
+        assert_eq!(of(missing, ok), [EngineKind::Microvm]);
+        assert_eq!(of(limited, limited), [EngineKind::Qemu]);
+        assert_eq!(of(missing, limited), []);
     }
 }

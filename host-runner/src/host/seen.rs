@@ -12,6 +12,7 @@ use super::error::read_text;
 use super::facts::{HostProbeSettings, cpu};
 use super::proc::{Cpu, has_group, qemu_version};
 use super::sampler::disk;
+use crate::engines::microvm::{Lack, Programs, installed};
 use crate::engines::qemu::guest_user;
 use crate::images::{ImageStore, tiny};
 
@@ -78,6 +79,8 @@ pub(super) struct Seen {
     pub(super) arch: &'static str,
     pub(super) kvm: KvmDevice,
     pub(super) qemu: ProgramFound,
+    /// What microVMs are run with, whatever the CPU can do.
+    pub(super) microvm: Result<Programs, Lack>,
     pub(super) state: FolderFound,
     pub(super) runtime: FolderFound,
     pub(super) tiny: TinyFound,
@@ -96,6 +99,7 @@ impl Seen {
             arch: std::env::consts::ARCH,
             kvm: kvm_device(),
             qemu,
+            microvm: installed(),
             state: folder(&settings.state_dir),
             runtime: folder(&settings.runtime_dir),
             tiny,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use api::{RunState, StopMode};
 
+use crate::engines::GuestEnd;
 use crate::ledger::Intent;
 
 /// A guest that slept through the power button is told again after this long.
@@ -56,6 +57,8 @@ pub struct LastLaunch {
     pub same_boot: bool,
     /// Whether the engine's process was ever made: the agent may have died just before.
     pub spawned: bool,
+    /// How its guest came to its end, where it has.
+    pub end: GuestEnd,
 }
 
 /// How far the stopping of the present guest has come, on the agent's own clock.
@@ -182,9 +185,12 @@ fn keep_alive(status: GuestStatus) -> Decision {
 fn bring_up(intent: &Intent, seen: &Seen) -> Decision {
     let launched = seen.launch.filter(|launch| launch.run >= intent.run);
     match launched {
-        Some(launch) if launch.same_boot && launch.spawned => {
-            Decision::act(RunState::Failed, Step::NoteFailure)
-        }
+        Some(launch) if launch.same_boot && launch.spawned => match launch.end {
+            GuestEnd::Unknown => Decision::act(RunState::Failed, Step::NoteFailure),
+            GuestEnd::PoweredOff => Decision::act(RunState::Stopping, Step::NotePowerOff),
+            // The same power-on goes on: nobody has asked for another.
+            GuestEnd::Reset => Decision::act(RunState::Starting, Step::Launch),
+        },
         Some(_) | None => Decision::act(RunState::Starting, Step::Launch),
     }
 }

@@ -31,6 +31,7 @@ fn launched(run: u32) -> LastLaunch {
         run,
         same_boot: true,
         spawned: true,
+        end: GuestEnd::Unknown,
     }
 }
 
@@ -97,11 +98,36 @@ fn a_guest_that_is_gone_with_the_hosts_reboot_is_started_again() {
             run: 1,
             same_boot: false,
             spawned: true,
+            end: GuestEnd::Unknown,
         }),
         ..seen(Guest::Absent)
     };
     assert_eq!(answer(&intent(1), &rebooted), (RunState::Starting, Step::Launch));
     assert_eq!(answer(&intent(0), &rebooted), (RunState::Stopped, Step::Rest));
+}
+
+#[test]
+fn a_guest_whose_engine_ended_with_it_failed_only_where_nothing_else_is_known() {
+    for (end, expected) in [
+        (GuestEnd::Unknown, (RunState::Failed, Step::NoteFailure)),
+        (GuestEnd::PoweredOff, (RunState::Stopping, Step::NotePowerOff)),
+        (GuestEnd::Reset, (RunState::Starting, Step::Launch)),
+    ] {
+        let gone = Seen {
+            launch: Some(LastLaunch { end, ..launched(1) }),
+            ..seen(Guest::Absent)
+        };
+        assert_eq!(answer(&intent(1), &gone), expected, "{end:?}");
+        let not_wanted = Intent {
+            wanted_running: false,
+            ..intent(1)
+        };
+        assert_eq!(
+            answer(&not_wanted, &gone),
+            (RunState::Stopped, Step::Rest),
+            "{end:?}"
+        );
+    }
 }
 
 #[test]
@@ -111,6 +137,7 @@ fn a_launch_that_was_written_down_and_never_made_is_made() {
             run: 1,
             same_boot: true,
             spawned: false,
+            end: GuestEnd::Unknown,
         }),
         ..seen(Guest::Absent)
     };
@@ -317,6 +344,7 @@ impl Sim {
             run: self.intent.run,
             same_boot: true,
             spawned,
+            end: GuestEnd::Unknown,
         });
         self.launch_boot = self.boot;
     }

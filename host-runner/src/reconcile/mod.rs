@@ -20,7 +20,7 @@ pub use decide::{
 
 use self::owner::Owner;
 use crate::console::ConsoleHub;
-use crate::engines::Engine;
+use crate::engines::Engines;
 use crate::images::ImageStore;
 use crate::instance_files::InstanceFiles;
 use crate::registry::Registry;
@@ -31,7 +31,7 @@ pub struct World {
     /// What is meant, and what was seen.
     pub registry: Arc<Registry>,
     /// What runs guests.
-    pub engine: Arc<dyn Engine>,
+    pub engines: Engines,
     /// What guests boot from.
     pub images: Arc<ImageStore>,
     /// Where instances' files are.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode, Failure, Progress, RunState, StopInstance};
+use api::{ApiError, EngineChoice, EngineKind, ErrorCode, Failure, Progress, RunState, StopInstance};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::console::replay::Replay;
 use crate::console::{ConsoleHub, Sighting};
-use crate::engines::{EngineError, Guest, LaunchOrder};
+use crate::engines::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, choose_ports, name_of, word_of};
 use crate::ledger::{self, Launch, Record};
 
 /// How often a launch is tried with other ports when the chosen ones were taken in between.
@@ -24,6 +24,8 @@ const UNCERTAIN: Duration = Duration::from_millis(500);
 /// How long to wait after a step that could not be done.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// How long the last lines of a guest that is gone may take.
+const LAST_LINES: Duration = Duration::from_millis(500);
 /// How long a failure is held back: the agent may be about to learn that all of the machine is ending.
 const HELD_BACK: Duration = Duration::from_secs(1);
 
@@ -136,7 +138,7 @@ impl Owner {
     async fn look(&mut self, record: Record) -> Result<(Seen, Record), EngineError> {
         let status = match &mut self.guest {
             Some(guest) => guest.status().await,
-            None => match self.world.engine.find(self.id).await? {
+            None => match self.engine(&record).find(self.id).await? {
                 Some(guest) => self.guest.insert(guest).status().await,
                 None => None,
             },
@@ -145,7 +147,7 @@ impl Owner {
         if let Some(status) = status {
             self.listen(status, &record).await;
         } else {
-            let ended = self.forget_guest();
+            let ended = self.forget_guest().await;
             if ended || record.may_be_alive() {
                 self.world.registry.note(self.id, note_end).await;
                 note_end(&mut record);
@@ -154,7 +156,11 @@ impl Owner {
         let launch = record.launch.as_ref().map(|launch| LastLaunch {
             run: launch.run,
             same_boot: launch.boot_id == self.world.boot_id,
-            spawned: self.world.engine.was_spawned(self.id),
+            spawned: self.engine(&record).was_spawned(self.id),
+            end: match status {
+                Some(_) => GuestEnd::Unknown,
+                None => self.engine(&record).end_of(self.id),
+            },
         });
         let seen = Seen {
             files_ready: self.world.files.are_ready(self.id),
@@ -166,10 +172,22 @@ impl Owner {
         Ok((seen, record))
     }
 
+    /// The engine of the last launch: a guest stays on it for as long as it lives, whatever would be chosen by now.
+    fn engine(&self, record: &Record) -> &dyn Engine {
+        let kind = record
+            .launch
+            .as_ref()
+            .map_or(EngineKind::Qemu, |launch| launch.engine.kind);
+        self.world.engines.of(kind)
+    }
+
     /// Drops what belonged to a guest that is gone; the words of how it ended are kept by whoever asks next.
-    fn forget_guest(&mut self) -> bool {
+    async fn forget_guest(&mut self) -> bool {
         self.consoles.remove(self.id);
-        self.hub = None;
+        if let Some(hub) = self.hub.take() {
+            // A guest's last lines say why it is gone. They are all there once its process is.
+            let _in_time = tokio::time::timeout(LAST_LINES, hub.ended()).await;
+        }
         self.sightings = None;
         self.stop = StopSoFar::default();
         self.powered_on = None;
@@ -191,7 +209,7 @@ impl Owner {
         }
         let Some(guest) = &self.guest else { return };
         let folder = self.world.files.runtime_dir(self.id);
-        let replay = if status == GuestStatus::Held {
+        let replay = if status == GuestStatus::Held || guest.console_replays() {
             Replay::start(&folder)
         } else {
             Replay::resume(&folder)
@@ -299,7 +317,7 @@ impl Owner {
             }
             Step::NotePowerOff => self.note_power_off(record).await?,
             Step::NoteFailure => {
-                let error = self.unexpected_end();
+                let error = self.unexpected_end(record);
                 self.fail(record, &error).await;
             }
             Step::Remove => return self.remove().await,
@@ -333,7 +351,6 @@ impl Owner {
     }
 
     async fn try_launch(&mut self, record: &Record) -> Result<Box<dyn Guest>, ApiError> {
-        let engine = &self.world.engine;
         self.world
             .files
             .check_disk(self.id, record.spec.disk_mib)
@@ -344,12 +361,12 @@ impl Owner {
             .resolve(&record.spec.image)
             .await
             .map_err(|error| error.to_api())?;
+        let chosen = self.world.engines.choose(record.spec.engine);
+        let (engine, choice) = chosen.map_err(|error| error.to_api())?;
         let mut tries = 0;
         loop {
             tries += 1;
-            let ports = engine
-                .choose_ports(&record.spec.ports)
-                .map_err(|error| error.to_api())?;
+            let ports = choose_ports(&record.spec.ports).map_err(|error| error.to_api())?;
             let order = LaunchOrder {
                 id: self.id,
                 name: record.spec.name.clone(),
@@ -361,7 +378,7 @@ impl Owner {
             };
             // Forgotten first, written down second, made third: whatever the agent dies between, the next pass can tell.
             engine.prepare(self.id).map_err(|error| error.to_api())?;
-            self.write_down_launch(record.intent.run, &order).await?;
+            self.write_down_launch(record.intent.run, &choice, &order).await?;
             match engine.launch(&order).await {
                 Ok(guest) => return Ok(guest),
                 Err(EngineError::PortTaken { port }) if tries < PORT_TRIES && was_chosen(record, port) => {
@@ -372,11 +389,16 @@ impl Owner {
         }
     }
 
-    async fn write_down_launch(&self, run: u32, order: &LaunchOrder) -> Result<(), ApiError> {
+    async fn write_down_launch(
+        &self,
+        run: u32,
+        choice: &EngineChoice,
+        order: &LaunchOrder,
+    ) -> Result<(), ApiError> {
         let launch = Launch {
             run,
             boot_id: self.world.boot_id.clone(),
-            engine: self.world.engine.choice(),
+            engine: choice.clone(),
             ports: order.ports.clone(),
             started_at: None,
             progress: Progress::PoweredOn,
@@ -426,12 +448,14 @@ impl Owner {
             .map_err(|error| error.to_api())
     }
 
-    fn unexpected_end(&mut self) -> ApiError {
+    fn unexpected_end(&mut self, record: &Record) -> ApiError {
         let ending = self
             .guest_ending
             .take()
             .unwrap_or_else(|| "nobody saw how".to_owned());
-        let log = self.world.engine.last_words(self.id);
+        let engine = self.engine(record);
+        let kind = engine.choice().kind;
+        let log = engine.last_words(self.id);
         let said = log
             .lines()
             .last()
@@ -439,15 +463,15 @@ impl Owner {
             .unwrap_or_default();
         ApiError::new(
             ErrorCode::EngineFailed,
-            format!("QEMU ended unexpectedly ({ending}){said}"),
+            format!("{} ended unexpectedly ({ending}){said}", name_of(kind)),
         )
-        .with("engine", "qemu")
+        .with("engine", word_of(kind))
         .with("log", log)
     }
 
     /// Gives up on the present power-on: the reason is kept, and nothing is tried again before somebody asks.
     ///
-    /// A logout and a shutdown of the machine end QEMU and the agent with the same breath, and QEMU may be the first to go. So the
+    /// A logout and a shutdown of the machine end the engine and the agent with the same breath, and the engine may be the first. So the
     /// failure is held back a moment: where the agent is told to end meanwhile nothing is noted, and what was meant to run is
     /// started after the reboot.
     async fn fail(&self, record: &Record, error: &ApiError) {

@@ -15,6 +15,8 @@ pub enum EngineRequest {
     Auto,
     /// QEMU.
     Qemu,
+    /// The microVM monitor; refused where the machine cannot run it.
+    Microvm,
 }
 
 /// A guest's TCP port to publish on the machine.

@@ -2,31 +2,31 @@
 
 mod command_line;
 mod line_limit;
-mod process;
 mod qmp;
 mod user;
 
 pub use command_line::memory_overhead;
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::{EngineChoice, EngineKind, HardwareVirtualization, PortRequest, PublishedPort};
+use api::{EngineChoice, EngineKind, HardwareVirtualization, PublishedPort};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::command_line::{Accelerator, CONSOLE_SOCKET, QMP_SOCKET};
-use self::process::Process;
 use self::qmp::{Condition, Qmp};
 pub use self::user::{GUEST_USER, guest_user};
-use super::{Engine, EngineError, Guest, LaunchOrder};
+use super::process::{self, Process, Program};
+use super::{Engine, EngineError, Guest, GuestEnd, LaunchOrder};
 use crate::instance_files::{InstanceFiles, private_dir};
 use crate::reconcile::GuestStatus;
 
+/// QEMU's program, found on the `PATH`.
+const PROGRAM: &str = "qemu-system-x86_64";
 /// What QEMU writes, in the runtime folder.
 const STDERR_FILE: &str = "stderr";
 /// How long QEMU may take from its process to its control socket.
@@ -90,6 +90,7 @@ impl Qemu {
             return EngineError::PortTaken { port };
         }
         EngineError::Died {
+            engine: EngineKind::Qemu,
             ending: process.ending(),
             log,
         }
@@ -117,30 +118,6 @@ impl Engine for Qemu {
         }
     }
 
-    fn choose_ports(&self, wanted: &[PortRequest]) -> Result<Vec<PublishedPort>, EngineError> {
-        // The listeners are kept until all ports are chosen, so that none is chosen twice. Between here and QEMU another program
-        // can still take one; QEMU then says so, and the launch is tried again with other ports.
-        let mut held = Vec::with_capacity(wanted.len());
-        let mut published = Vec::with_capacity(wanted.len());
-        for request in wanted {
-            let asked = request.host.unwrap_or(0);
-            let listener =
-                TcpListener::bind((Ipv4Addr::LOCALHOST, asked)).map_err(|err| match err.kind() {
-                    io::ErrorKind::AddrInUse => EngineError::PortTaken { port: asked },
-                    _ => EngineError::Port { port: asked, err },
-                })?;
-            let address = listener
-                .local_addr()
-                .map_err(|err| EngineError::Port { port: asked, err })?;
-            published.push(PublishedPort {
-                guest: request.guest,
-                host: address.port(),
-            });
-            held.push(listener);
-        }
-        Ok(published)
-    }
-
     async fn find(&self, id: Uuid) -> Result<Option<Box<dyn Guest>>, EngineError> {
         let lock = self.files.lock(id);
         if !process::is_locked(&lock)? {
@@ -157,10 +134,10 @@ impl Engine for Qemu {
             Err(error) => {
                 tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "a guest is alive and does not answer");
                 let pid = process::named_pid(&lock)
-                    .filter(|pid| process::runs_instance(*pid, id))
+                    .filter(|pid| process::has_argument(*pid, &id.to_string()))
                     .ok_or_else(|| EngineError::Hidden { path: lock.clone() })?;
                 let process = Process::open(pid).map_err(|_| EngineError::Hidden { path: lock.clone() })?;
-                if !process::runs_instance(pid, id) {
+                if !process::has_argument(pid, &id.to_string()) {
                     return Err(EngineError::Hidden { path: lock });
                 }
                 QemuGuest::new(&self.files, id, process, None)
@@ -188,12 +165,14 @@ impl Engine for Qemu {
         };
         let user = user::guest_user();
         let arguments = command_line::arguments(order, accelerator, user);
-        let mut process = process::spawn(
-            &arguments,
-            &folder,
-            &self.files.lock(order.id),
-            &self.stderr(order.id),
-        )?;
+        let program = Program {
+            engine: EngineKind::Qemu,
+            path: Path::new(PROGRAM),
+            arguments: &arguments,
+            folder: &folder,
+            stderr: &self.stderr(order.id),
+        };
+        let mut process = process::spawn(&program, &self.files.lock(order.id))?;
         tracing::info!(instance = %order.id, pid = process.pid(), user, "QEMU started");
         match self.greet(order, &mut process).await {
             Ok(qmp) => Ok(Box::new(QemuGuest::new(
@@ -214,6 +193,11 @@ impl Engine for Qemu {
 
     fn last_words(&self, id: Uuid) -> String {
         process::tail(&self.stderr(id))
+    }
+
+    /// QEMU outlives a power-off and a reset of its guest: where its process has ended, the guest did neither.
+    fn end_of(&self, _id: Uuid) -> GuestEnd {
+        GuestEnd::Unknown
     }
 }
 
@@ -307,6 +291,7 @@ impl QemuGuest {
             self.qmp = Some(qmp);
         }
         self.qmp.as_ref().ok_or_else(|| EngineError::Control {
+            engine: EngineKind::Qemu,
             operation: "connect",
             err: io::ErrorKind::NotConnected.into(),
         })
@@ -369,13 +354,19 @@ impl Guest for QemuGuest {
         }
     }
 
+    fn console_replays(&self) -> bool {
+        false
+    }
+
     async fn console(&self) -> Result<UnixStream, EngineError> {
         match timeout(CONSOLE_DEADLINE, UnixStream::connect(&self.console_path)).await {
             Ok(stream) => stream.map_err(|err| EngineError::Control {
+                engine: EngineKind::Qemu,
                 operation: "connect to the console",
                 err,
             }),
             Err(_) => Err(EngineError::TimedOut {
+                engine: EngineKind::Qemu,
                 operation: "open the console",
                 deadline_ms: u32::try_from(CONSOLE_DEADLINE.as_millis()).unwrap_or(u32::MAX),
             }),
@@ -399,6 +390,7 @@ impl Guest for QemuGuest {
 
     fn kill(&mut self) -> Result<(), EngineError> {
         self.process.kill().map_err(|err| EngineError::Control {
+            engine: EngineKind::Qemu,
             operation: "kill QEMU",
             err,
         })
@@ -423,32 +415,6 @@ mod tests {
                 reason: "no vmx or svm".into(),
             },
         )
-    }
-
-    #[test]
-    fn chosen_ports_are_free_and_differ() {
-        let dir = tempfile::tempdir().unwrap();
-        let wanted = [80, 22].map(|guest| PortRequest { guest, host: None });
-        let published = qemu(dir.path()).choose_ports(&wanted).unwrap();
-        assert_eq!(published.len(), 2);
-        assert_ne!(published[0].host, published[1].host);
-        for port in published {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port.host)).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_fixed_port_in_use_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let host = taken.local_addr().unwrap().port();
-        let wanted = [PortRequest {
-            guest: 80,
-            host: Some(host),
-        }];
-        let error = qemu(dir.path()).choose_ports(&wanted).unwrap_err().to_api();
-        assert_eq!(error.code, ErrorCode::PortTaken);
-        assert_eq!(error.details["port"], u32::from(host).into());
     }
 
     #[test]

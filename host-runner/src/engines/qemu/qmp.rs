@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::EngineKind;
 use futures::StreamExt;
 use qapi::futures::{QapiEvents, QapiService, QmpStreamTokio};
 use qapi::qmp;
@@ -61,10 +62,12 @@ async fn within<T, E: Into<io::Error>>(
 ) -> Result<T, EngineError> {
     match timeout(DEADLINE, work).await {
         Ok(result) => result.map_err(|err| EngineError::Control {
+            engine: EngineKind::Qemu,
             operation,
             err: err.into(),
         }),
         Err(_) => Err(EngineError::TimedOut {
+            engine: EngineKind::Qemu,
             operation,
             deadline_ms: u32::try_from(DEADLINE.as_millis()).unwrap_or(u32::MAX),
         }),
@@ -80,6 +83,7 @@ impl Qmp {
             .and_then(|peer| peer.pid().ok_or_else(|| io::ErrorKind::NotFound.into()))
             .and_then(|pid| u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidData.into()))
             .map_err(|err| EngineError::Control {
+                engine: EngineKind::Qemu,
                 operation: "learn who serves the socket",
                 err,
             })?;

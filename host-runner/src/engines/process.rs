@@ -1,6 +1,6 @@
-//! QEMU's process: made, found again, watched, killed.
+//! An engine's process: made, found again, watched, killed.
 //!
-//! Whether a guest lives is told by a lock, not by a process number: QEMU inherits an open, locked file as its standard input and
+//! Whether a guest lives is told by a lock, not by a process number: its engine inherits an open, locked file as its standard input and
 //! holds the lock until its process is gone, whatever becomes of the agent, of the sockets and of the number.
 
 use std::ffi::OsString;
@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
+use api::EngineKind;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
@@ -18,14 +19,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
 use crate::engines::{EngineError, LOG_BYTES_MAX};
-use crate::instance_files::failed;
+use crate::instance_files::{FileError, failed};
 
-/// QEMU's program, found on the `PATH`.
-pub const PROGRAM: &str = "qemu-system-x86_64";
 /// The most that is read of a lock file and of a process's command line, in bytes.
 const READ_MAX: u64 = 64 * 1024;
 
-/// How large the log of one QEMU may grow between two looks at it, in bytes.
+/// How large the log of one engine may grow between two looks at it, in bytes.
 const STDERR_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A process, held by a descriptor that cannot come to mean another one.
@@ -131,11 +130,10 @@ pub fn named_pid(path: &Path) -> Option<u32> {
     read_capped(path).ok()?.trim().parse().ok()
 }
 
-/// Whether the process's command line names the instance.
-pub fn runs_instance(pid: u32, id: uuid::Uuid) -> bool {
-    let id = id.to_string();
+/// Whether the process was started with this argument.
+pub fn has_argument(pid: u32, wanted: &str) -> bool {
     read_capped(Path::new(&format!("/proc/{pid}/cmdline")))
-        .is_ok_and(|line| line.split('\0').any(|argument| argument == id))
+        .is_ok_and(|line| line.split('\0').any(|argument| argument == wanted))
 }
 
 fn read_capped(path: &Path) -> io::Result<String> {
@@ -153,13 +151,23 @@ pub fn forget_pid(path: &Path) -> Result<(), EngineError> {
     Ok(file.set_len(0).map_err(failed("empty", path))?)
 }
 
-/// Makes QEMU's process: a session of its own, so that nothing that ends the agent or its terminal reaches it.
-pub fn spawn(
-    arguments: &[OsString],
-    folder: &Path,
-    lock_path: &Path,
-    stderr_path: &Path,
-) -> Result<Process, EngineError> {
+/// What an engine's process is made of.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// The engine.
+    pub engine: EngineKind,
+    /// A path, or a name that is found on the `PATH`.
+    pub path: &'a Path,
+    /// What it is told.
+    pub arguments: &'a [OsString],
+    /// Where it runs.
+    pub folder: &'a Path,
+    /// Where what it writes goes; what was there goes.
+    pub stderr: &'a Path,
+}
+
+/// Makes an engine's process, which holds the lock: a session of its own, so that nothing that ends the agent or its terminal reaches it.
+pub fn spawn(what: &Program<'_>, lock_path: &Path) -> Result<Process, EngineError> {
     let lock = File::options()
         .read(true)
         .write(true)
@@ -171,45 +179,57 @@ pub fn spawn(
         },
         TryLockError::Error(err) => failed("lock", lock_path)(err).into(),
     })?;
-    // What an earlier guest wrote goes; what this one writes is appended, so that it can be cut while QEMU has it open.
-    match std::fs::remove_file(stderr_path) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", stderr_path)(err).into());
-        }
-        _ => {}
-    }
+    let mut note = lock.try_clone().map_err(failed("duplicate", lock_path))?;
+    let process = start(what, Stdio::from(lock))?;
+    note.set_len(0)
+        .and_then(|()| note.write_all(process.pid().to_string().as_bytes()))
+        .map_err(failed("write", lock_path))?;
+    Ok(process)
+}
+
+/// Makes a process in a session of its own, with `stdin` and a log.
+pub fn start(what: &Program<'_>, stdin: Stdio) -> Result<Process, EngineError> {
+    let (stderr_path, program) = (what.stderr, what.path);
+    // What an earlier process wrote goes; what this one writes is appended, so that it can be cut while its writer has it open.
+    remove_if_there(stderr_path)?;
     let stderr = File::options()
         .append(true)
         .create(true)
         .mode(0o600)
         .open(stderr_path)
         .map_err(failed("make", stderr_path))?;
-    let mut note = lock.try_clone().map_err(failed("duplicate", lock_path))?;
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program);
     command
-        .args(arguments)
-        .current_dir(folder)
+        .args(what.arguments)
+        .current_dir(what.folder)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .stdin(Stdio::from(lock))
+        .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::from(stderr));
     own_session(&mut command);
     let child = command.spawn().map_err(|err| EngineError::Spawn {
-        program: PROGRAM.to_owned(),
+        engine: what.engine,
+        program: program.display().to_string(),
         err,
     })?;
     let gone = || EngineError::Died {
+        engine: what.engine,
         ending: "at once".into(),
         log: String::new(),
     };
     let pid = child.id().ok_or_else(gone)?;
-    note.set_len(0)
-        .and_then(|()| note.write_all(pid.to_string().as_bytes()))
-        .map_err(failed("write", lock_path))?;
     let mut process = Process::open(pid).map_err(|_| gone())?;
     process.child = Some(child);
     Ok(process)
+}
+
+/// Removes a file; none there is no error.
+pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(err)),
+        _ => Ok(()),
+    }
 }
 
 #[expect(
@@ -227,7 +247,7 @@ fn own_session(command: &mut Command) {
     }
 }
 
-/// Empties a log that has grown beyond [`STDERR_BYTES_MAX`]: a guest can make QEMU complain as often as it likes, and the runtime
+/// Empties a log that has grown beyond [`STDERR_BYTES_MAX`]: a guest can make its engine complain as often as it likes, and the runtime
 /// folder is usually in memory.
 pub fn cap_log(path: &Path) {
     let grown = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > STDERR_BYTES_MAX);
@@ -263,15 +283,20 @@ pub fn tail(path: &Path) -> String {
         file.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    text.chars()
+    harmless(&read().unwrap_or_default())
+}
+
+/// Bytes of any origin as text, without control characters.
+pub fn harmless(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
         .filter(|c| *c == '\n' || *c == '\t' || !c.is_control())
         .collect::<String>()
         .trim()
         .to_owned()
 }
 
-/// A process that does nothing, in QEMU's place.
+/// A process that does nothing, in an engine's place.
 #[cfg(test)]
 pub fn spawn_for_test() -> io::Result<Process> {
     let child = Command::new("sleep").arg("600").kill_on_drop(true).spawn()?;

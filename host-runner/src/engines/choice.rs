@@ -1,0 +1,126 @@
+//! Which engine runs an instance, and why.
+
+use api::{EngineChoice, EngineKind, EngineRequest, HardwareVirtualization};
+
+use super::microvm::{Lack, Microvm};
+use super::qemu::Qemu;
+use super::{Engine, EngineError};
+use crate::instance_files::InstanceFiles;
+
+/// The engines of this machine.
+#[derive(Debug)]
+pub struct Engines {
+    qemu: Qemu,
+    microvm: Microvm,
+}
+
+impl Engines {
+    /// The engines on a machine whose CPU is as `hardware` says.
+    pub fn new(files: &InstanceFiles, hardware: &HardwareVirtualization) -> Self {
+        Self {
+            qemu: Qemu::new(files.clone(), hardware),
+            microvm: Microvm::new(files.clone(), hardware),
+        }
+    }
+
+    /// The engine of a kind: the one that an instance was last launched on.
+    pub fn of(&self, kind: EngineKind) -> &dyn Engine {
+        match kind {
+            EngineKind::Qemu => &self.qemu,
+            EngineKind::Microvm => &self.microvm,
+        }
+    }
+
+    /// Chooses for the next launch, and says why. Looks anew each time: what was installed since counts.
+    ///
+    /// # Errors
+    /// `Unavailable`, where an engine was asked for that cannot run here.
+    pub fn choose(&self, asked: EngineRequest) -> Result<(&dyn Engine, EngineChoice), EngineError> {
+        let ready = match asked {
+            EngineRequest::Qemu => return Ok((&self.qemu, self.qemu.choice())),
+            EngineRequest::Auto | EngineRequest::Microvm => self.microvm.readiness(),
+        };
+        match ready {
+            Ok(_) => Ok((&self.microvm, self.microvm.choice())),
+            Err(lack) if asked == EngineRequest::Microvm => Err(EngineError::Unavailable {
+                engine: EngineKind::Microvm,
+                reason: lack.to_string(),
+                remedy: lack.remedy().to_owned(),
+            }),
+            Err(lack) => Ok((&self.qemu, fallback(self.qemu.choice(), &lack))),
+        }
+    }
+}
+
+/// QEMU because the monitor cannot: where the CPU is why, QEMU's own reason says that already.
+fn fallback(choice: EngineChoice, lack: &Lack) -> EngineChoice {
+    let reason = match lack {
+        Lack::Hardware { .. } => choice.reason,
+        Lack::Monitor | Lack::Passt | Lack::Architecture => format!("{}; QEMU, as {lack}", choice.reason),
+    };
+    EngineChoice { reason, ..choice }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engines(dir: &std::path::Path, available: bool) -> Engines {
+        let files = InstanceFiles::open(&dir.join("state"), &dir.join("run")).unwrap();
+        let reason = if available {
+            "AMD-V through KVM"
+        } else {
+            "no vmx or svm"
+        };
+        Engines::new(
+            &files,
+            &HardwareVirtualization {
+                available,
+                reason: reason.into(),
+            },
+        )
+    }
+
+    #[test]
+    fn without_hardware_virtualization_it_is_qemu_for_that_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = engines(dir.path(), false);
+        let (_, choice) = engines.choose(EngineRequest::Auto).unwrap();
+        assert_eq!((choice.kind, choice.accelerated), (EngineKind::Qemu, false));
+        assert_eq!(choice.reason, "no vmx or svm");
+    }
+
+    #[test]
+    fn an_engine_that_was_asked_for_and_cannot_run_here_is_refused_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = engines(dir.path(), false);
+        let error = engines.choose(EngineRequest::Microvm).unwrap_err().to_api();
+        assert_eq!(error.code, api::ErrorCode::NoEngine);
+        assert!(error.message.contains("no vmx or svm"), "{error}");
+        assert!(error.details.contains_key("remedy"));
+    }
+
+    #[test]
+    fn what_is_not_installed_is_named_beside_the_cpus_part() {
+        let choice = EngineChoice {
+            kind: EngineKind::Qemu,
+            accelerated: true,
+            reason: "AMD-V through KVM".into(),
+        };
+        assert_eq!(
+            fallback(choice, &Lack::Passt).reason,
+            "AMD-V through KVM; QEMU, as passt is not installed"
+        );
+    }
+
+    #[test]
+    fn qemu_is_there_for_who_asks_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = engines(dir.path(), true);
+        let (engine, choice) = engines.choose(EngineRequest::Qemu).unwrap();
+        assert_eq!(
+            (engine.choice().kind, choice.kind),
+            (EngineKind::Qemu, EngineKind::Qemu)
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! The document that tells the monitor what its machine is made of. Pure.
+//!
+//! Sockets are named relative to the guest's runtime folder, which is the monitor's working directory: a socket's path may have 107
+//! bytes, and a state directory may be anywhere.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::engines::LaunchOrder;
+
+/// The document, in the runtime folder.
+pub const CONFIG_FILE: &str = "config.json";
+/// The control socket.
+pub const API_SOCKET: &str = "api.sock";
+/// The serial console's socket.
+pub const SERIAL_SOCKET: &str = "serial.sock";
+/// Where the monitor finds the guest's network.
+pub const NETWORK_SOCKET: &str = "net.sock";
+/// What the monitor leaves of its guest's end.
+pub const ENDING_FILE: &str = "ending.json";
+
+/// What the monitor is told of one guest.
+pub fn document(order: &LaunchOrder) -> Value {
+    let disks: Vec<Value> = (order.disk.iter())
+        .map(|path| json!({ "id": "disk", "path": path, "format": "raw" }))
+        .collect();
+    json!({
+        "id": order.id.to_string(),
+        "cpus": { "count": order.vcpus },
+        "memory": { "size_mib": order.memory.0 },
+        "boot": {
+            "kernel": order.boot.kernel,
+            "initrd": order.boot.initrd,
+            "command_line": command_line(order),
+        },
+        "disks": disks,
+        "networks": [{
+            "id": "net",
+            "mac": mac(order.id),
+            "backend": { "stream": { "path": NETWORK_SOCKET } },
+        }],
+        "serial_socket": SERIAL_SOCKET,
+        "api_socket": API_SOCKET,
+        "ending_file": ENDING_FILE,
+        "paused": true,
+    })
+}
+
+/// The image's own command line and the guest's name. A kernel that panics ends its machine at once, so that the agent learns of it;
+/// an image that has its own wish keeps it, since what comes later on a kernel's command line counts.
+fn command_line(order: &LaunchOrder) -> String {
+    let text = format!(
+        "panic=-1 {} millpond.name={}",
+        order.boot.command_line, order.name
+    );
+    text.trim().to_owned()
+}
+
+/// The guest's hardware address: its own at every start, from the part of the id that is random. In QEMU's range for such addresses.
+fn mac(id: Uuid) -> String {
+    let [.., a, b, c] = *id.as_bytes();
+    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use api::Mib;
+
+    use super::*;
+    use crate::images::BootFiles;
+
+    fn order() -> LaunchOrder {
+        LaunchOrder {
+            id: Uuid::from_u128(0x000a_0b0c),
+            name: "tiny-1".into(),
+            vcpus: 2,
+            memory: Mib(128),
+            boot: BootFiles {
+                kernel: "/images/vmlinuz".into(),
+                initrd: None,
+                command_line: "console=ttyS0 quiet".into(),
+                memory_min: Mib(64),
+                digest: "00".into(),
+            },
+            disk: None,
+            ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_machine_is_as_ordered_and_held() {
+        let document = document(&order());
+        assert_eq!(document["cpus"]["count"], 2);
+        assert_eq!(document["memory"]["size_mib"], 128);
+        assert_eq!(document["boot"]["initrd"], Value::Null);
+        assert_eq!(document["paused"], true);
+        assert_eq!(document["disks"], json!([]));
+        assert_eq!(document["networks"][0]["mac"], "52:54:00:0a:0b:0c");
+    }
+
+    #[test]
+    fn the_guest_is_told_its_name_and_an_images_wish_about_panics_comes_later() {
+        let mut order = order();
+        order.boot.command_line = "console=ttyS0 panic=5".into();
+        assert_eq!(
+            document(&order)["boot"]["command_line"],
+            "panic=-1 console=ttyS0 panic=5 millpond.name=tiny-1"
+        );
+    }
+
+    #[test]
+    fn a_disk_is_raw_and_its_path_only_a_path() {
+        let mut order = order();
+        order.disk = Some(PathBuf::from("/state/a,\"b\"/disk.raw"));
+        let document = document(&order);
+        assert_eq!(document["disks"][0]["path"], "/state/a,\"b\"/disk.raw");
+        assert_eq!(document["disks"][0]["format"], "raw");
+    }
+}

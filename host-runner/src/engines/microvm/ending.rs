@@ -1,0 +1,102 @@
+//! What the monitor leaves of its guest's end.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::engines::GuestEnd;
+
+/// The most that is read of it, in bytes.
+const READ_MAX: u64 = 16 * 1024;
+/// How a Linux kernel says that it gives up.
+const PANIC: &str = "Kernel panic - not syncing";
+
+/// The end of a machine, as the monitor writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ending", content = "reason")]
+pub enum Ending {
+    /// The guest turned itself off.
+    PoweredOff,
+    /// The guest reset itself.
+    Reset,
+    /// The monitor was told to end.
+    Killed,
+    /// The machine could not go on.
+    Failed(String),
+}
+
+/// Reads it; `None` where the monitor came to no end of its own.
+pub fn read(path: &Path) -> Option<Ending> {
+    let mut text = String::new();
+    File::open(path)
+        .ok()?
+        .take(READ_MAX)
+        .read_to_string(&mut text)
+        .ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// What the end means for the instance. A kernel that panics resets its machine, too: what its console says last tells the two apart.
+pub fn meaning(ending: Option<&Ending>, console: &str) -> GuestEnd {
+    match ending {
+        Some(Ending::PoweredOff) => GuestEnd::PoweredOff,
+        Some(Ending::Reset) if !console.contains(PANIC) => GuestEnd::Reset,
+        Some(Ending::Reset | Ending::Killed | Ending::Failed(_)) | None => GuestEnd::Unknown,
+    }
+}
+
+/// The end in words, where the monitor left some; else `process`, how its process ended.
+pub fn in_words(ending: Option<&Ending>, process: String) -> String {
+    match ending {
+        Some(Ending::Failed(reason)) => reason.clone(),
+        Some(Ending::Reset) => "its kernel panicked".to_owned(),
+        Some(Ending::Killed) => "it was told to end".to_owned(),
+        Some(Ending::PoweredOff) => "the guest turned itself off".to_owned(),
+        None => process,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Option<Ending> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ending.json");
+        std::fs::write(&path, text).unwrap();
+        read(&path)
+    }
+
+    #[test]
+    fn a_monitor_that_was_killed_leaves_an_empty_file_or_none() {
+        assert_eq!(written(""), None);
+        assert_eq!(read(Path::new("/nonexistent/ending.json")), None);
+        assert_eq!(meaning(None, ""), GuestEnd::Unknown);
+        assert_eq!(in_words(None, "killed by signal 9".into()), "killed by signal 9");
+    }
+
+    #[test]
+    fn a_guest_that_turned_itself_off_or_reset_itself_did_not_fail() {
+        let off = written(r#"{"ending":"powered_off"}"#);
+        assert_eq!(meaning(off.as_ref(), ""), GuestEnd::PoweredOff);
+        let reset = written(r#"{"ending":"reset"}"#);
+        assert_eq!(meaning(reset.as_ref(), "tiny-1 login: "), GuestEnd::Reset);
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_though_it_ends_in_a_reset() {
+        let reset = Some(Ending::Reset);
+        let console = "[ 1.0] Kernel panic - not syncing: Attempted to kill init!";
+        assert_eq!(meaning(reset.as_ref(), console), GuestEnd::Unknown);
+        assert_eq!(in_words(reset.as_ref(), String::new()), "its kernel panicked");
+    }
+
+    #[test]
+    fn a_machine_that_could_not_go_on_says_why() {
+        let failed = written(r#"{"ending":"failed","reason":"vCPU 0: KVM stopped"}"#);
+        assert_eq!(meaning(failed.as_ref(), ""), GuestEnd::Unknown);
+        assert_eq!(in_words(failed.as_ref(), String::new()), "vCPU 0: KVM stopped");
+    }
+}

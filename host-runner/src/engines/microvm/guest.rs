@@ -1,0 +1,148 @@
+//! One live guest of the monitor's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::EngineKind;
+use async_trait::async_trait;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::control::{self, control};
+use super::document::{API_SOCKET, ENDING_FILE, SERIAL_SOCKET};
+use super::{STDERR_FILE, ending, write_private};
+use crate::engines::process::{self, Process};
+use crate::engines::{EngineError, Guest};
+use crate::reconcile::GuestStatus;
+
+/// There once the vCPUs were set running: it tells a guest that waits for its first instruction from one that somebody paused.
+pub(super) const RESUMED_FILE: &str = "resumed";
+/// How long a connection to the console may take.
+const CONSOLE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a process may take to be gone after it has closed its control socket.
+const ENDING_GRACE: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct MicrovmGuest {
+    id: Uuid,
+    folder: PathBuf,
+    process: Process,
+    /// Its network, where this agent made it. It ends by itself when the guest does.
+    network: Option<Process>,
+}
+
+impl MicrovmGuest {
+    pub(super) fn new(id: Uuid, folder: PathBuf, process: Process, network: Option<Process>) -> Self {
+        Self {
+            id,
+            folder,
+            process,
+            network,
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn understand(&self, state: &str) -> GuestStatus {
+        match state {
+            "running" => GuestStatus::Running,
+            _ if self.file(RESUMED_FILE).exists() => GuestStatus::Paused,
+            _ => GuestStatus::Held,
+        }
+    }
+
+    /// A guest without its network still runs: that is said once, and its console stays.
+    fn look_at_network(&mut self) {
+        if self.network.as_ref().is_some_and(Process::has_ended) {
+            tracing::warn!(instance = %self.id, "passt has ended: the guest has no network until it is started again");
+            self.network = None;
+        }
+    }
+}
+
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
+}
+
+#[async_trait]
+impl Guest for MicrovmGuest {
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    async fn status(&mut self) -> Option<GuestStatus> {
+        if self.process.has_ended() {
+            return None;
+        }
+        process::cap_log(&self.file(STDERR_FILE));
+        match control::machine(&self.file(API_SOCKET)).await {
+            Ok((machine, _)) if machine.id == self.id.to_string() => {
+                self.look_at_network();
+                Some(self.understand(&machine.state))
+            }
+            Ok((machine, _)) => {
+                tracing::warn!(instance = %self.id, found = machine.id, "another machine answers on a guest's control socket");
+                Some(GuestStatus::Silent)
+            }
+            // A process that is ending closes its sockets first.
+            Err(_) if timeout(ENDING_GRACE, self.process.ended()).await.is_ok() => None,
+            Err(error) => {
+                tracing::warn!(instance = %self.id, error = &error as &dyn std::error::Error, "a guest does not answer");
+                Some(GuestStatus::Silent)
+            }
+        }
+    }
+
+    /// The monitor answers a write that does not fit with an error of the disk: it never holds a guest of its own accord.
+    fn trouble(&self) -> Option<EngineError> {
+        None
+    }
+
+    async fn changed(&mut self) {
+        self.process.ended().await;
+    }
+
+    fn console_replays(&self) -> bool {
+        true
+    }
+
+    async fn console(&self) -> Result<UnixStream, EngineError> {
+        match timeout(CONSOLE_DEADLINE, connect(&self.file(SERIAL_SOCKET))).await {
+            Ok(stream) => stream.map_err(|err| control("connect to the console", err)),
+            Err(_) => Err(EngineError::TimedOut {
+                engine: EngineKind::Microvm,
+                operation: "open the console",
+                deadline_ms: u32::try_from(CONSOLE_DEADLINE.as_millis()).unwrap_or(u32::MAX),
+            }),
+        }
+    }
+
+    async fn power_on(&mut self) -> Result<(), EngineError> {
+        control::tell(&self.file(API_SOCKET), "set its guest running", "/v1/resume").await?;
+        // Noted second: a guest that runs and is not noted is seen to run; one that is noted and waits would wait for ever.
+        Ok(write_private(&self.file(RESUMED_FILE), b"")?)
+    }
+
+    async fn press_power(&mut self) -> Result<(), EngineError> {
+        control::tell(&self.file(API_SOCKET), "press the power button", "/v1/stop").await
+    }
+
+    async fn quit(&mut self) -> Result<(), EngineError> {
+        control::tell(&self.file(API_SOCKET), "end", "/v1/kill").await
+    }
+
+    fn kill(&mut self) -> Result<(), EngineError> {
+        self.process
+            .kill()
+            .map_err(|err| control("kill the process", err))
+    }
+
+    fn ending(&mut self) -> String {
+        let left = ending::read(&self.file(ENDING_FILE));
+        ending::in_words(left.as_ref(), self.process.ending())
+    }
+}

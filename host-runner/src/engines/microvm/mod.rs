@@ -1,0 +1,292 @@
+//! The microVM monitor: one process for each guest, reached over its socket alone.
+//!
+//! ```text
+//! STATE/instances/ID/guest.lock     held by the monitor as its standard input: whether the guest lives
+//! RUNTIME/instances/ID/config.json  what the machine is made of
+//!                      api.sock     the monitor's control socket
+//!                      serial.sock  the guest's console, which begins with its last 64 KiB
+//!                      net.sock     where the monitor meets the guest's network
+//!                      ending.json  how the guest came to its end
+//!                      resumed      there once the vCPUs were set running
+//! ```
+
+mod control;
+mod document;
+mod ending;
+mod guest;
+mod network;
+mod readiness;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use api::{EngineChoice, EngineKind, HardwareVirtualization};
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use self::document::{API_SOCKET, CONFIG_FILE, ENDING_FILE, NETWORK_SOCKET};
+use self::guest::{MicrovmGuest, RESUMED_FILE};
+pub use self::readiness::{Lack, MONITOR, PASST, Programs, installed, readiness};
+use super::process::{self, Process, Program, remove_if_there};
+use super::{Engine, EngineError, Guest, GuestEnd, LOG_BYTES_MAX, LaunchOrder};
+use crate::console::replay;
+use crate::instance_files::{FileError, InstanceFiles, failed, private_dir};
+
+/// What the monitor writes, in the runtime folder.
+const STDERR_FILE: &str = "stderr";
+/// How long the monitor may take from its process to its answer.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a starting monitor is looked at.
+const START_POLL: Duration = Duration::from_millis(10);
+
+/// The engine.
+#[derive(Debug)]
+pub struct Microvm {
+    files: InstanceFiles,
+    hardware: HardwareVirtualization,
+}
+
+impl Microvm {
+    /// The monitor on this machine, whether or not it can run here.
+    pub fn new(files: InstanceFiles, hardware: &HardwareVirtualization) -> Self {
+        Self {
+            files,
+            hardware: hardware.clone(),
+        }
+    }
+
+    /// The programs that guests are run with; else what is missing. Looks anew each time.
+    pub fn readiness(&self) -> Result<Programs, Lack> {
+        readiness(&self.hardware)
+    }
+
+    fn runtime(&self, id: Uuid, file: &str) -> PathBuf {
+        self.files.runtime_dir(id).join(file)
+    }
+
+    /// The end of what the guest's console showed, as text.
+    fn console(&self, id: Uuid) -> String {
+        let past = replay::past(&self.files.runtime_dir(id));
+        let tail = past
+            .get(past.len().saturating_sub(LOG_BYTES_MAX / 2)..)
+            .unwrap_or_default();
+        process::harmless(tail)
+    }
+
+    /// Makes the monitor's process and its guest's network.
+    async fn spawn(&self, order: &LaunchOrder) -> Result<(Process, Process), EngineError> {
+        let programs = self.readiness().map_err(|lack| EngineError::Unavailable {
+            engine: EngineKind::Microvm,
+            reason: lack.to_string(),
+            remedy: lack.remedy().to_owned(),
+        })?;
+        let folder = self.files.runtime_dir(order.id);
+        private_dir(&folder)?;
+        for file in [RESUMED_FILE, ENDING_FILE] {
+            remove_if_there(&folder.join(file))?;
+        }
+        let config = folder.join(CONFIG_FILE);
+        write_private(&config, document::document(order).to_string().as_bytes())?;
+        let listener = network::listen(&folder.join(NETWORK_SOCKET))?;
+        let program = Program {
+            engine: EngineKind::Microvm,
+            path: &programs.monitor,
+            arguments: &arguments(config),
+            folder: &folder,
+            stderr: &folder.join(STDERR_FILE),
+        };
+        let mut process = process::spawn(&program, &self.files.lock(order.id))?;
+        let connected = tokio::select! {
+            connected = timeout(START_DEADLINE, network::accept(listener)) => connected,
+            () = process.ended() => return Err(self.died(order.id, &mut process)),
+        };
+        let joined = match connected {
+            Ok(Ok(stream)) => network::join(&programs.passt, &folder, stream, &order.ports).await,
+            Ok(Err(err)) => Err(control::control("connect its guest's network", err)),
+            Err(_) => Err(late("connect its guest's network")),
+        };
+        match joined {
+            Ok(network) => Ok((process, network)),
+            Err(error) => {
+                give_up(order.id, &process);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the new process answers, or tells why it ended.
+    async fn greet(&self, id: Uuid, process: &mut Process) -> Result<(), EngineError> {
+        let socket = self.runtime(id, API_SOCKET);
+        let started = Instant::now();
+        loop {
+            match control::machine(&socket).await {
+                Ok(_) => return Ok(()),
+                Err(_) if process.has_ended() => return Err(self.died(id, process)),
+                Err(EngineError::Control { .. }) if started.elapsed() < START_DEADLINE => {}
+                Err(error) => return Err(error),
+            }
+            sleep(START_POLL).await;
+        }
+    }
+
+    fn died(&self, id: Uuid, process: &mut Process) -> EngineError {
+        EngineError::Died {
+            engine: EngineKind::Microvm,
+            ending: process.ending(),
+            log: process::tail(&self.runtime(id, STDERR_FILE)),
+        }
+    }
+
+    /// The process that answers on the control socket and says that it is the instance's.
+    async fn who_answers(&self, id: Uuid) -> Result<Process, EngineError> {
+        let socket = self.runtime(id, API_SOCKET);
+        let hidden = || EngineError::Hidden {
+            path: self.files.lock(id),
+        };
+        let (_, pid) = control::machine(&socket).await?;
+        // The descriptor first, the question second: the process that answers is then the one that is held.
+        let process = Process::open(pid).map_err(|_| hidden())?;
+        let (machine, answering) = control::machine(&socket).await?;
+        if machine.id != id.to_string() {
+            return Err(EngineError::Foreign {
+                path: socket,
+                expected: id,
+                found: machine.id,
+            });
+        }
+        if answering == pid {
+            Ok(process)
+        } else {
+            Err(hidden())
+        }
+    }
+
+    /// The process that the lock names, where it is the instance's monitor.
+    fn who_was_started(&self, id: Uuid) -> Result<Process, EngineError> {
+        let lock = self.files.lock(id);
+        let config = self.runtime(id, CONFIG_FILE).to_string_lossy().into_owned();
+        let is_it = |pid: &u32| process::has_argument(*pid, &config);
+        let found = process::named_pid(&lock).filter(is_it);
+        let opened = found.and_then(|pid| Some((pid, Process::open(pid).ok()?)));
+        match opened {
+            Some((pid, process)) if is_it(&pid) => Ok(process),
+            Some(_) | None => Err(EngineError::Hidden { path: lock }),
+        }
+    }
+}
+
+/// Half a start is none: what does not answer is not left running.
+fn give_up(id: Uuid, process: &Process) {
+    if let Err(error) = process.kill() {
+        tracing::warn!(instance = %id, %error, "cannot kill a monitor that did not start");
+    }
+}
+
+/// The end of a text, at most `bytes_max` of it.
+fn end_of_text(text: &str, bytes_max: usize) -> &str {
+    let fits = |start: &usize| text.len() - start <= bytes_max;
+    let start = text.char_indices().map(|(start, _)| start).find(fits);
+    start.and_then(|start| text.get(start..)).unwrap_or_default()
+}
+
+fn arguments(config: PathBuf) -> [OsString; 3] {
+    ["run".into(), "--config".into(), config.into()]
+}
+
+fn late(operation: &'static str) -> EngineError {
+    EngineError::TimedOut {
+        engine: EngineKind::Microvm,
+        operation,
+        deadline_ms: u32::try_from(START_DEADLINE.as_millis()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Writes a file for the agent's user alone.
+fn write_private(path: &std::path::Path, bytes: &[u8]) -> Result<(), FileError> {
+    std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(failed("write", path))
+}
+
+#[async_trait]
+impl Engine for Microvm {
+    fn choice(&self) -> EngineChoice {
+        EngineChoice {
+            kind: EngineKind::Microvm,
+            accelerated: self.hardware.available,
+            reason: self.hardware.reason.clone(),
+        }
+    }
+
+    async fn find(&self, id: Uuid) -> Result<Option<Box<dyn Guest>>, EngineError> {
+        if !process::is_locked(&self.files.lock(id))? {
+            return Ok(None);
+        }
+        let process = match self.who_answers(id).await {
+            Ok(process) => process,
+            Err(error @ (EngineError::Foreign { .. } | EngineError::Hidden { .. })) => return Err(error),
+            Err(error) => {
+                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "a guest is alive and does not answer");
+                self.who_was_started(id)?
+            }
+        };
+        tracing::info!(instance = %id, pid = process.pid(), "found a live guest");
+        Ok(Some(Box::new(MicrovmGuest::new(
+            id,
+            self.files.runtime_dir(id),
+            process,
+            None,
+        ))))
+    }
+
+    fn was_spawned(&self, id: Uuid) -> bool {
+        process::named_pid(&self.files.lock(id)).is_some()
+    }
+
+    fn prepare(&self, id: Uuid) -> Result<(), EngineError> {
+        process::forget_pid(&self.files.lock(id))
+    }
+
+    async fn launch(&self, order: &LaunchOrder) -> Result<Box<dyn Guest>, EngineError> {
+        let (mut process, network) = self.spawn(order).await?;
+        tracing::info!(instance = %order.id, pid = process.pid(), passt = network.pid(), "the monitor started");
+        match self.greet(order.id, &mut process).await {
+            Ok(()) => Ok(Box::new(MicrovmGuest::new(
+                order.id,
+                self.files.runtime_dir(order.id),
+                process,
+                Some(network),
+            ))),
+            Err(error) => {
+                give_up(order.id, &process);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the monitor wrote, and the last lines of the guest's console.
+    fn last_words(&self, id: Uuid) -> String {
+        let monitor = process::tail(&self.runtime(id, STDERR_FILE));
+        let half = |text| end_of_text(text, LOG_BYTES_MAX / 2 - 1);
+        format!("{}\n{}", half(&self.console(id)), half(&monitor))
+            .trim()
+            .to_owned()
+    }
+
+    fn end_of(&self, id: Uuid) -> GuestEnd {
+        let ending = ending::read(&self.runtime(id, ENDING_FILE));
+        ending::meaning(ending.as_ref(), &self.console(id))
+    }
+}
+
+#[cfg(test)]
+mod tests;

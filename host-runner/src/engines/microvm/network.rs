@@ -1,0 +1,255 @@
+//! The guest's network: a `passt` of its own, which is to it what QEMU's user-mode network is to QEMU's guests.
+//!
+//! The agent joins the two: it listens where the monitor connects, and hands that one connection to passt as its standard input. So
+//! passt needs no file of the guest's, and ends with the monitor, which holds the other end: however that ends, and whoever is there.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use api::{EngineKind, PublishedPort};
+use tokio::net::UnixListener;
+use tokio::time::{Instant, sleep};
+
+use super::control::control;
+use crate::engines::EngineError;
+use crate::engines::process::{self, Process, Program};
+
+/// What passt writes, in the runtime folder.
+const LOG_FILE: &str = "passt.log";
+/// How long passt may take to publish the guest's ports.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a starting passt is looked at.
+const START_POLL: Duration = Duration::from_millis(10);
+
+/// The addresses that QEMU's user-mode network has: a guest finds the same network on both engines.
+const GUEST: &str = "10.0.2.15";
+const PREFIX_BITS: &str = "24";
+const GATEWAY: &str = "10.0.2.2";
+const GATEWAY_MAC: &str = "52:55:0a:00:02:02";
+
+/// Listens where the monitor will connect; a socket that an earlier launch left behind goes.
+pub fn listen(socket: &Path) -> Result<UnixListener, EngineError> {
+    process::remove_if_there(socket)?;
+    UnixListener::bind(socket).map_err(|err| control("listen for its guest's network", err))
+}
+
+/// Makes passt serve the connection, and waits until it has published the ports.
+pub async fn join(
+    passt: &Path,
+    folder: &Path,
+    connection: UnixStream,
+    ports: &[PublishedPort],
+) -> Result<Process, EngineError> {
+    // passt waits with epoll, and expects of its end no more than QEMU's side gives it: a socket that may block.
+    connection
+        .set_nonblocking(false)
+        .map_err(|err| control("connect its guest's network", err))?;
+    let log = folder.join(LOG_FILE);
+    let program = Program {
+        engine: EngineKind::Microvm,
+        path: passt,
+        arguments: &arguments(ports, has_default_route()),
+        folder,
+        stderr: &log,
+    };
+    let mut process = process::start(&program, Stdio::from(OwnedFd::from(connection)))?;
+    let started = Instant::now();
+    while !ports.iter().all(|port| is_served(port.host)) {
+        if process.has_ended() {
+            return Err(refusal(&process::tail(&log), process.ending(), ports));
+        }
+        if started.elapsed() > START_DEADLINE {
+            let _ends_with_its_connection = process.kill();
+            return Err(EngineError::TimedOut {
+                engine: EngineKind::Microvm,
+                operation: "publish its guest's ports",
+                deadline_ms: u32::try_from(START_DEADLINE.as_millis()).unwrap_or(u32::MAX),
+            });
+        }
+        sleep(START_POLL).await;
+    }
+    Ok(process)
+}
+
+/// Why passt did not start; a port that it could not have is told apart.
+fn refusal(log: &str, ending: String, ports: &[PublishedPort]) -> EngineError {
+    let complaint = log.lines().find(|line| line.contains("Failed to bind"));
+    let taken = complaint.and_then(|line| {
+        let hosts = ports.iter().map(|port| port.host);
+        hosts.into_iter().find(|host| line.contains(&format!("/{host}:")))
+    });
+    match taken {
+        Some(port) => EngineError::PortTaken { port },
+        None => EngineError::Network {
+            ending,
+            log: log.to_owned(),
+        },
+    }
+}
+
+fn arguments(ports: &[PublishedPort], online: bool) -> Vec<OsString> {
+    let mut line: Vec<OsString> = ["--foreground", "--quiet", "--stderr", "--ipv4-only"]
+        .map(Into::into)
+        .into();
+    let mut pair = |flag: &str, value: &str| line.extend([flag.into(), value.into()]);
+    pair("--fd", "0");
+    pair("--address", GUEST);
+    pair("--netmask", PREFIX_BITS);
+    pair("--gateway", GATEWAY);
+    pair("--mac-addr", GATEWAY_MAC);
+    if !online {
+        // Without a default route passt finds no interface to take after, and ends. Guests are still reached from here.
+        pair("--interface", "lo");
+    }
+    for PublishedPort { guest, host } in ports {
+        pair("--tcp-ports", &format!("127.0.0.1/{host}:{guest}"));
+    }
+    line
+}
+
+/// Whether the machine has a way to elsewhere.
+fn has_default_route() -> bool {
+    fs::read_to_string("/proc/net/route").is_ok_and(|table| names_default_route(&table))
+}
+
+fn names_default_route(table: &str) -> bool {
+    table
+        .lines()
+        .skip(1)
+        .any(|line| line.split_whitespace().nth(1) == Some("00000000"))
+}
+
+/// Whether somebody listens on a port of 127.0.0.1.
+fn is_served(port: u16) -> bool {
+    fs::read_to_string("/proc/net/tcp").is_ok_and(|table| names_listener(&table, port))
+}
+
+/// Of the table of TCP sockets: the local address, as the kernel writes it, and the state 0A, which is LISTEN.
+fn names_listener(table: &str, port: u16) -> bool {
+    let wanted = format!("0100007F:{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&wanted) && fields.nth(1) == Some("0A")
+    })
+}
+
+/// Waits for the monitor's connection.
+pub async fn accept(listener: UnixListener) -> io::Result<UnixStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    const PORTS: [PublishedPort; 2] = [
+        PublishedPort {
+            guest: 80,
+            host: 8080,
+        },
+        PublishedPort {
+            guest: 22,
+            host: 2222,
+        },
+    ];
+
+    #[test]
+    fn ports_are_published_on_loopback_alone() {
+        let line = arguments(&PORTS, true);
+        let published: Vec<_> = line.windows(2).filter(|pair| pair[0] == "--tcp-ports").collect();
+        assert_eq!(published[0][1], "127.0.0.1/8080:80");
+        assert_eq!(published[1][1], "127.0.0.1/2222:22");
+        assert!(!line.iter().any(|argument| argument == "--interface"));
+    }
+
+    #[test]
+    fn a_machine_without_a_way_to_elsewhere_has_a_network_all_the_same() {
+        assert!(
+            arguments(&[], false)
+                .windows(2)
+                .any(|pair| pair[0] == "--interface" && pair[1] == "lo")
+        );
+        let header = "Iface\tDestination\tGateway\n";
+        assert!(names_default_route(&format!(
+            "{header}eth0\t00000000\t010200C0\n"
+        )));
+        assert!(!names_default_route(&format!(
+            "{header}eth0\t000200C0\t00000000\n"
+        )));
+        assert!(!names_default_route(header));
+    }
+
+    #[test]
+    fn a_port_that_passt_could_not_have_is_named() {
+        let log = "Failed to bind any port for '-t 127.0.0.1/2222:22', exiting";
+        assert!(matches!(
+            refusal(log, String::new(), &PORTS),
+            EngineError::PortTaken { port: 2222 }
+        ));
+        let other = refusal("something else", "exit code 1".into(), &PORTS);
+        assert!(matches!(other, EngineError::Network { .. }), "{other}");
+    }
+
+    #[test]
+    fn only_who_listens_on_loopback_serves_a_port() {
+        let table = "  sl  local_address rem_address   st\n   0: 0100007F:1F90 00000000:0000 0A 0\n   1: 0100007F:1F91 0100007F:9999 01 0\n   2: 00000000:1F92 00000000:0000 0A 0";
+        assert!(names_listener(table, 8080));
+        assert!(!names_listener(table, 8081), "connected");
+        assert!(!names_listener(table, 8082), "another address");
+    }
+
+    /// A guest's request for an address, as Ethernet carries it, and behind its length.
+    fn discover() -> Vec<u8> {
+        let mac = [0x52, 0x54, 0, 1, 2, 3];
+        let mut bootp = vec![0; 300];
+        bootp[..8].copy_from_slice(&[1, 1, 6, 0, 0, 0, 0x12, 0x34]);
+        bootp[28..34].copy_from_slice(&mac);
+        bootp[236..244].copy_from_slice(&[0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255]);
+        let mut ip = vec![
+            0x45, 0, 1, 72, 0, 1, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255,
+        ];
+        let sum: u32 = ip
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+            .sum();
+        let check = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+        ip[10..12].copy_from_slice(&check.to_be_bytes());
+        let udp = [0, 68, 0, 67, 1, 52, 0, 0];
+        let frame = [&[255; 6][..], &mac, &[8, 0], &ip, &udp, &bootp].concat();
+        [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], &frame].concat()
+    }
+
+    #[tokio::test]
+    async fn passt_gives_the_guest_qemus_address_publishes_its_ports_and_ends_with_its_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = [api::PortRequest {
+            guest: 80,
+            host: None,
+        }];
+        let ports = crate::engines::choose_ports(&wanted).unwrap();
+        let (mut guest, connection) = UnixStream::pair().unwrap();
+        let process = join(Path::new(super::super::PASST), folder.path(), connection, &ports)
+            .await
+            .unwrap();
+        assert!(is_served(ports[0].host));
+        guest.write_all(&discover()).unwrap();
+        guest.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut offer = [0; 4 + 14 + 20 + 8 + 20];
+        guest.read_exact(&mut offer).unwrap();
+        assert_eq!(offer[62..66], [10, 0, 2, 15], "the address that is offered");
+        drop(guest);
+        tokio::time::timeout(Duration::from_secs(10), process.ended())
+            .await
+            .unwrap();
+        assert!(!is_served(ports[0].host));
+    }
+}
