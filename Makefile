@@ -72,14 +72,14 @@ lab: ## A command on a lab host with hardware virtualization, emulated: make lab
 	$(CARGO) build --locked -p host-runner --bins
 	exec tests/lab/run-in-lab -- $(CMD)
 
-bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app|pool]
+bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app|pool|vmm]
 	tests/setup.sh test
 	case '$(SUITE)' in
-		all) suites=(app pool) ;;
-		app|pool) suites=('$(SUITE)') ;;
-		*) echo 'make bench: no suite $(SUITE); there are: app, pool, all' >&2; exit 2 ;;
+		all) suites=(app pool vmm) ;;
+		app|pool|vmm) suites=('$(SUITE)') ;;
+		*) echo 'make bench: no suite $(SUITE); there are: app, pool, vmm, all' >&2; exit 2 ;;
 	esac
-	$(CARGO) build --locked --release -p host-runner -p millpond -p tests --bins --examples
+	$(CARGO) build --locked --release -p host-runner -p microvm -p millpond -p tests --bins --examples
 	for suite in "$${suites[@]}"; do
 		$(TARGET)/release/bench-$$suite
 		case $$suite in app) (cd tests/e2e && node bench/drag.mjs) ;; esac

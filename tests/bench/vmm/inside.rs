@@ -1,0 +1,186 @@
+//! What is measured, on the lab host.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::process::{Monitor, Place, ask, qemu};
+
+/// How often each launch is measured; the two monitors take turns.
+const ROUNDS: usize = 7;
+const MEMORY_MIB: u32 = 256;
+/// How long a guest gets to become quiet before it is measured, and how long it is watched.
+const SETTLE: Duration = Duration::from_secs(5);
+const WATCH: Duration = Duration::from_secs(10);
+/// The guests of the growth table, each smaller, so that fifty fit.
+const GROWTH: [u32; 5] = [1, 5, 10, 25, 50];
+const GROWTH_MEMORY_MIB: u32 = 128;
+
+/// Measures everything; the lines go to `$OUT/bench`.
+pub fn run(files: &Path) -> Result<(), Box<dyn Error>> {
+    let out = std::env::var("OUT")?;
+    let mut lines = File::create(Path::new(&out).join("bench"))?;
+    // Both monitors find the files in the page cache.
+    for name in ["vmlinux", "initrd"] {
+        fs::read(files.join(name))?;
+    }
+    let boot = launch(files, &mut lines)?;
+    first_instruction(files, &mut lines)?;
+    idle(files, &mut lines)?;
+    restore(files, boot, &mut lines)?;
+    growth(files, &mut lines)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Launch to init, ours and QEMU's by turns. Returns our median.
+fn launch(files: &Path, lines: &mut File) -> Result<Duration, Box<dyn Error>> {
+    let place = Place::new("launch")?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(Monitor::start(&mut place.ours(files, MEMORY_MIB, &json!({}))?)?.until_init()?);
+        theirs.push(Monitor::start(&mut qemu(files, MEMORY_MIB))?.until_init()?);
+    }
+    writeln!(
+        lines,
+        "launch to init, in ms: ours {:?}, QEMU {:?}",
+        millis(&ours),
+        millis(&theirs)
+    )?;
+    let (ours, theirs) = (median(ours), median(theirs));
+    writeln!(
+        lines,
+        "bench vmm_init_vs_qemu {:.3} ratio",
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    )?;
+    Ok(ours)
+}
+
+fn millis(times: &[Duration]) -> Vec<u128> {
+    times.iter().map(Duration::as_millis).collect()
+}
+
+/// The CPU time of a monitor whose machine is whole and has not run, as user and system time together.
+fn first_instruction(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let place = Place::new(&format!("first-{round}"))?;
+        let socket = place.file("api");
+        let more = json!({"paused": true, "api_socket": socket});
+        let monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?;
+        ask(&socket, "GET", "/v1/machine", "")?;
+        times.push(monitor.cpu()?);
+    }
+    writeln!(
+        lines,
+        "CPU time before the first instruction, in ms: {:?}",
+        millis(&times)
+    )?;
+    writeln!(
+        lines,
+        "bench vmm_first_instruction_cpu_ms {:.1} ms",
+        median(times).as_secs_f64() * 1e3
+    )?;
+    Ok(())
+}
+
+/// Memory beyond the guest's, and CPU time, of a monitor whose guest sleeps.
+fn idle(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
+    let place = Place::new("idle")?;
+    let mut monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &json!({}))?)?;
+    monitor.until_init()?;
+    std::thread::sleep(SETTLE);
+    let before = monitor.cpu()?;
+    std::thread::sleep(WATCH);
+    let busy = monitor.cpu()?.saturating_sub(before);
+    // The kernel's pages are guest memory, too, until the guest writes them.
+    let overhead = monitor.overhead_kib(&["guest-memory", "vmlinux", "initrd"])?;
+    writeln!(
+        lines,
+        "bench vmm_overhead_mib {:.2} MiB",
+        f64::from(overhead) / 1024.0
+    )?;
+    writeln!(
+        lines,
+        "bench vmm_idle_cpu_percent {:.2} percent",
+        busy.as_secs_f64() / WATCH.as_secs_f64() * 100.0
+    )?;
+    Ok(())
+}
+
+/// A snapshot, and how long it takes from a new process to a guest that goes on: it counts on its console.
+fn restore(files: &Path, boot: Duration, lines: &mut File) -> Result<(), Box<dyn Error>> {
+    let place = Place::new("restore")?;
+    let snapshots = place.file("snapshots");
+    fs::create_dir_all(&snapshots)?;
+    let socket = place.file("api");
+    let more = json!({
+        "api_socket": socket,
+        "snapshot_directory": snapshots,
+        "boot": {
+            "kernel": files.join("vmlinux"), "initrd": files.join("initrd"),
+            "command_line": "console=ttyS0 quiet panic=-1 count",
+        },
+    });
+    {
+        let mut monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?;
+        monitor.until_init()?;
+        std::thread::sleep(SETTLE);
+        ask(&socket, "POST", "/v1/snapshots", r#"{"name":"one"}"#)?;
+    }
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let more = json!({"restore": [snapshots.join("one")]});
+        let mut monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?;
+        times.push(monitor.until_it_counts()?);
+    }
+    writeln!(lines, "a snapshot's guest goes on, in ms: {:?}", millis(&times))?;
+    writeln!(
+        lines,
+        "bench vmm_restore_vs_boot {:.3} ratio",
+        median(times).as_secs_f64() / boot.as_secs_f64()
+    )?;
+    Ok(())
+}
+
+/// How launch time and memory grow with the number of guests, started at once.
+fn growth(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
+    writeln!(
+        lines,
+        "{:>8} {:>22} {:>22}",
+        "guests", "all at init, in s", "overhead each, in MiB"
+    )?;
+    for count in GROWTH {
+        let begun = Instant::now();
+        let mut monitors = Vec::new();
+        for guest in 0..count {
+            let place = Place::new(&format!("growth-{count}-{guest}"))?;
+            monitors.push(Monitor::start(&mut place.ours(
+                files,
+                GROWTH_MEMORY_MIB,
+                &json!({}),
+            )?)?);
+        }
+        for monitor in &mut monitors {
+            monitor.until_init()?;
+        }
+        let all = begun.elapsed().as_secs_f64();
+        let mut overhead = 0_u32;
+        for monitor in &monitors {
+            overhead += monitor.overhead_kib(&["guest-memory", "vmlinux", "initrd"])?;
+        }
+        writeln!(
+            lines,
+            "{count:>8} {all:>22.1} {:>22.2}",
+            f64::from(overhead) / 1024.0 / f64::from(count)
+        )?;
+    }
+    Ok(())
+}

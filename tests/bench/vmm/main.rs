@@ -1,0 +1,54 @@
+//! How fast and how lean the microVM monitor is, against QEMU's microvm machine in the same run: each figure a line
+//! `bench NAME VALUE UNIT`.
+//!
+//! Run in release mode: `make bench SUITE=vmm`. It prepares a guest, and runs itself again inside the lab, where there is a real kvm-amd
+//! under an emulated processor: times there are some ten times what they are on hardware, and only ratios say something.
+
+mod guest;
+mod inside;
+mod process;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the lab gets: the growth table holds fifty guests.
+const LAB_MEMORY_MIB: &str = "8192";
+/// How long the lab may take, in seconds.
+const LAB_LIMIT_S: &str = "900";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [] => outside(),
+        [word, folder] if word == "inside" => inside::run(Path::new(folder)),
+        _ => Err("bench-vmm takes no arguments".into()),
+    }
+}
+
+fn outside() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let this = std::env::current_exe()?;
+    let folder: PathBuf = this
+        .parent()
+        .ok_or("a program lies in a folder")?
+        .join("../bench-vmm");
+    std::fs::create_dir_all(&folder)?;
+    let folder = folder.canonicalize()?;
+    guest::prepare(&folder)?;
+    let status = Command::new(root.join("tests/lab/run-in-lab"))
+        .args(["-t", LAB_LIMIT_S, "-m", LAB_MEMORY_MIB, "-o"])
+        .arg(folder.join("out"))
+        .arg("--")
+        .arg(&this)
+        .arg("inside")
+        .arg(&folder)
+        .stdout(std::process::Stdio::null())
+        .status()?;
+    let said = std::fs::read_to_string(folder.join("out/bench"))?;
+    print!("{said}");
+    if !status.success() {
+        return Err(format!("the lab ended with {status}; its last words are above").into());
+    }
+    Ok(())
+}
