@@ -29,7 +29,7 @@ run: ## Open the app; without a display, `make demo`
 		echo 'There is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set): running `make demo` instead.'
 		exec $(MAKE) --no-print-directory demo
 	fi
-	$(CARGO) build --locked -p host-runner -p millpond --bins
+	$(CARGO) build --locked -p host-runner -p microvm -p millpond --bins
 	$(TARGET)/debug/host-runner image build-tiny
 	# The agent outlives the window. One whose program this build has replaced makes way for the new one; its guests keep running.
 	for agent in $$(pgrep -u "$$(id -u)" -x host-runner || true); do
@@ -42,7 +42,7 @@ run: ## Open the app; without a display, `make demo`
 
 demo: ## The main job by itself in the real window, without a display; pictures in target/demo
 	tests/setup.sh demo
-	$(CARGO) build --locked -p host-runner -p millpond -p tests --bins
+	$(CARGO) build --locked -p host-runner -p microvm -p millpond -p tests --bins
 	exec $(TARGET)/debug/demo
 
 test: ## All checks and tests, as CI runs them
@@ -69,7 +69,7 @@ check: ## Formatting, lints and types, without running anything
 
 lab: ## A command on a lab host with hardware virtualization, emulated: make lab CMD='…'
 	tests/setup.sh test
-	$(CARGO) build --locked -p host-runner --bins
+	$(CARGO) build --locked -p host-runner -p microvm --bins
 	exec tests/lab/run-in-lab -- $(CMD)
 
 bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app|pool|vmm]

@@ -44,6 +44,8 @@ missing_packages() {
   has pkg-config || echo pkg-config
   pkg-config --exists webkit2gtk-4.1 2>/dev/null || echo libwebkit2gtk-4.1-dev
   has qemu-system-x86_64 || echo qemu-system-x86
+  # The network of a guest that runs as a microVM.
+  has passt || echo passt
   [ -x /bin/busybox ] || echo busybox-static
   has xz || echo xz-utils
   has zstd || echo zstd

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use api::{Instance, RunState};
+use api::{EngineKind, Instance, RunState};
 use support::{host_runner, run, tiny_image_state};
 
 /// One lab in some thirty hangs with its first CPU stopped, whatever runs there; a second try tells that from a defect of ours.
@@ -38,16 +38,46 @@ fn instance(file: &Path) -> Instance {
 }
 
 #[test]
-fn a_guest_runs_on_the_cpu_itself_where_there_is_hardware_virtualization() {
+fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_agent() {
     let output = tempfile::tempdir().expect("a temporary folder");
+    let left = |name: &str| output.path().join(name);
     run_in_lab(output.path(), "guest-on-kvm");
 
-    let at_prompt = instance(&output.path().join("at-prompt.json"));
+    let at_prompt = instance(&left("at-prompt.json"));
     let engine = at_prompt.engine.expect("it runs on an engine");
-    assert!(engine.accelerated, "the engine says: {}", engine.reason);
+    assert_eq!(
+        engine.kind,
+        EngineKind::Microvm,
+        "the agent says: {}",
+        engine.reason
+    );
+    assert!(
+        engine.accelerated && engine.reason.contains("AMD-V"),
+        "{}",
+        engine.reason
+    );
     assert!(at_prompt.boot_ms.is_some(), "it has come to its prompt");
+    let page = std::fs::read_to_string(left("page.html")).expect("the published port leads to the guest");
+    assert!(page.contains("<h1>tiny-1</h1>"), "{page}");
 
-    let stopped = instance(&output.path().join("stopped.json"));
-    assert_eq!(stopped.state, RunState::Stopped);
-    assert_eq!(stopped.failure, None);
+    let adopted = instance(&left("adopted.json"));
+    assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");
+    assert_eq!(adopted.ports, at_prompt.ports);
+    let console = std::fs::read_to_string(left("console.txt")).expect("the second agent has its console");
+    assert!(console.contains("42 is the answer"), "{console}");
+    assert_eq!(
+        console.matches("Log in as root").count(),
+        1,
+        "the past is shown once: {console}"
+    );
+
+    let stopped = instance(&left("stopped.json"));
+    assert_eq!((stopped.state, stopped.failure), (RunState::Stopped, None));
+    let killed = instance(&left("killed.json"));
+    let failure = killed.failure.expect("a monitor that was killed is a failure");
+    assert!(
+        failure.message.contains("SIGKILL") && !failure.message.contains("QEMU"),
+        "{}",
+        failure.message
+    );
 }

@@ -551,12 +551,12 @@ reason: string, };
 /**
  * What runs a guest.
  */
-export type EngineKind = "qemu";
+export type EngineKind = "qemu" | "microvm";
 
 /**
  * Which engine an instance is to run on.
  */
-export type EngineRequest = "auto" | "qemu";
+export type EngineRequest = "auto" | "qemu" | "microvm";
 
 /**
  * What went wrong, as a closed set: a program may match on it exhaustively.

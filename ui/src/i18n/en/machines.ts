@@ -48,6 +48,7 @@ export const machines = {
 
   'capability.hardware_virtualization': 'Hardware virtualization',
   'capability.qemu': 'QEMU',
+  'capability.microvm': 'microVM',
   'capability.state_folder': 'Folder for disks and images',
   'capability.runtime_folder': 'Folder for sockets',
   'capability.tiny_linux': 'Tiny Linux image',

@@ -51,6 +51,7 @@ export const machines: InWords<typeof english> = {
 
   'capability.hardware_virtualization': '硬件虚拟化',
   'capability.qemu': 'QEMU',
+  'capability.microvm': 'microVM',
   'capability.state_folder': '磁盘与镜像目录',
   'capability.runtime_folder': '套接字目录',
   'capability.tiny_linux': 'Tiny Linux 镜像',
