@@ -293,6 +293,11 @@ impl List {
     /// The kick of vCPUs, and files: those that Landlock leaves within reach.
     fn of_driver(&mut self) -> Result<(), BackendError> {
         self.allow_one_of(libc::SYS_tgkill, 2, &[vcpu::kick()])?;
+        // A folder that is read.
+        self.allow_where(
+            libc::SYS_fcntl,
+            vec![is(1, libc::F_SETFD), is(2, libc::FD_CLOEXEC)],
+        )?;
         self.allow(&[
             libc::SYS_openat,
             libc::SYS_mkdir,

@@ -6,7 +6,10 @@
 //! and a violation ends the process.
 
 use std::ffi::{c_int, c_long};
+use std::fs::Permissions;
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -28,6 +31,11 @@ const DEED: &str = "MICROVM_TEST_DEED";
 const FOLDER: &str = "MICROVM_TEST_FOLDER";
 /// What it ends with when it has done what it was told to; a panic of a test ends with another one.
 const DONE: i32 = 42;
+/// Somebody who owns nothing; told apart from the group.
+const NOBODY: Account = Account {
+    uid: 65534,
+    gid: 65533,
+};
 
 /// What a thread tries. `Ok` when the kernel let it.
 type Deed = fn(&Path) -> io::Result<()>;
@@ -163,20 +171,20 @@ fn machine(folder: &Path) -> MachineConfig {
     }
 }
 
-/// Starts this test binary again, to do one thing as one kind of thread.
-fn try_it(kind: ThreadKind, deed: &str, folder: &Path) -> Output {
+/// Starts this test binary again, for one of the tests that are ignored otherwise.
+fn again(test: &str, deed: &str, folder: &Path) -> Output {
     Command::new(std::env::current_exe().unwrap())
-        .args([
-            "sandbox::tests::deed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(DEED, format!("{kind}/{deed}"))
+        .arg(format!("sandbox::tests::{test}"))
+        .args(["--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(DEED, deed)
         .env(FOLDER, folder)
         .output()
         .unwrap()
+}
+
+/// Does one thing as one kind of thread.
+fn try_it(kind: ThreadKind, deed: &str, folder: &Path) -> Output {
+    again("deed", &format!("{kind}/{deed}"), folder)
 }
 
 /// The other side of [`try_it`].
@@ -222,6 +230,52 @@ fn deed() {
     worker.join().unwrap();
 }
 
+/// What is left of a process's rights, one a line, as a thread finds them that was started after the process was confined.
+#[test]
+#[ignore = "is what another test starts, in a process of its own"]
+fn rights() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let config = machine(&folder);
+    let confinement = Confinement {
+        seccomp: Seccomp::Kill,
+        account: (std::env::var(DEED).unwrap() == "become nobody").then_some(NOBODY),
+    };
+    let look = || {
+        let has = rustix::thread::capabilities(None).unwrap();
+        println!(
+            "effective {:?}, permitted {:?}",
+            has.effective.bits(),
+            has.permitted.bits()
+        );
+        println!("no new rights {}", rustix::thread::no_new_privs().unwrap());
+        println!("dumpable {:?}", rustix::process::dumpable_behavior().unwrap());
+        let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+        println!("user {} group {}", uid.as_raw(), gid.as_raw());
+        let most = rustix::process::getrlimit(rustix::process::Resource::Core).maximum;
+        println!("core {most:?}");
+    };
+    let confined = thread::spawn(move || {
+        confine_process(&config, &confinement).map(|()| thread::spawn(look).join().unwrap())
+    });
+    match confined.join().unwrap() {
+        Ok(()) => std::process::exit(DONE),
+        Err(err) => println!("not confined: {err}"),
+    }
+}
+
+/// Whether descriptors that a process was started with are there, before and after its beginning.
+#[test]
+#[ignore = "is what another test starts, in a process of its own"]
+fn inherited() {
+    let number = std::env::var(DEED).unwrap().parse().unwrap();
+    // SAFETY: whether the descriptor is open is all that is asked of it.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    println!("before {}", rustix::io::fcntl_getfd(descriptor).is_ok());
+    begin().unwrap();
+    println!("after {}", rustix::io::fcntl_getfd(descriptor).is_ok());
+    std::process::exit(DONE);
+}
+
 fn outside(folder: &Path) -> io::Result<()> {
     std::fs::File::open(folder.join("outside")).map(drop)
 }
@@ -240,6 +294,8 @@ fn snapshot(folder: &Path) -> io::Result<()> {
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    // Somebody else must be able to enter it.
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     std::fs::create_dir(folder.path().join("inside")).unwrap();
     std::fs::write(folder.path().join("inside/file"), "in reach").unwrap();
     std::fs::write(folder.path().join("outside"), "out of reach").unwrap();
@@ -305,6 +361,50 @@ fn the_driver_reaches_snapshots_and_no_other_file() {
     } else {
         assert!(said.contains("refused: Permission denied"), "{said}");
     }
+}
+
+#[test]
+fn a_process_keeps_no_capability_and_gains_none() {
+    let folder = folder();
+    let said = assert_survived(&again("rights", "stay", folder.path()), "rights");
+    for right in [
+        "effective 0, permitted 0",
+        "no new rights true",
+        "dumpable NotDumpable",
+        "core Some(0)",
+    ] {
+        assert!(said.contains(right), "{right}: {said}");
+    }
+}
+
+#[test]
+fn root_becomes_whom_it_is_told_to_and_nobody_else_can() {
+    let folder = folder();
+    let output = again("rights", "become nobody", folder.path());
+    if rustix::process::geteuid().is_root() {
+        let said = assert_survived(&output, "rights");
+        assert!(said.contains("user 65534 group 65533"), "{said}");
+        assert!(said.contains("effective 0, permitted 0"), "{said}");
+    } else {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("not confined: cannot become user 65534"), "{said}");
+    }
+}
+
+#[test]
+fn descriptors_that_a_process_was_started_with_are_closed() {
+    let folder = folder();
+    let file = std::fs::File::open(folder.path()).unwrap();
+    // A duplicate that programs inherit.
+    let passed = rustix::io::dup(&file).unwrap();
+    let said = assert_survived(
+        &again("inherited", &passed.as_raw_fd().to_string(), folder.path()),
+        "inherited",
+    );
+    assert!(
+        said.contains("before true") && said.contains("after false"),
+        "{said}"
+    );
 }
 
 #[test]
