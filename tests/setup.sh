@@ -67,6 +67,7 @@ missing_packages() {
   has xdotool || echo xdotool
   has chromium || has chromium-browser || has google-chrome || echo chromium
   has cpio || echo cpio
+  has qemu-img || echo qemu-utils
   has depmod || echo kmod
 }
 

@@ -178,8 +178,57 @@ pub struct Doctor {
 pub enum ImageCommand {
     /// Make the image tiny-linux from Debian packages
     BuildTiny,
+    /// Import an image of your own: a kernel, and what it needs
+    ///
+    /// The files are copied; an image of the same name is replaced. Instances that exist keep their disks.
+    Import(ImportImage),
     /// List the images of this machine
     List,
+}
+
+/// Options of `image import`.
+#[derive(Debug, Args)]
+pub struct ImportImage {
+    /// What the image is called: 1 to 63 of a-z, 0-9 and -
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+
+    /// What people read in its place [default: the name]
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+
+    /// The kernel: a bzImage such as /boot/vmlinuz-…, or an ELF vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// The initial RAM file system
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+
+    /// The disk that each instance's own one begins with
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+
+    /// The format of the disk; it is never guessed
+    #[arg(long, value_enum, default_value_t = DiskFormat::Raw, requires = "disk")]
+    pub format: DiskFormat,
+
+    /// The kernel's command line, such as `console=ttyS0 root=/dev/vda1`
+    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
+    pub command_line: String,
+
+    /// The least memory that a guest of it boots with, in MiB
+    #[arg(long, value_name = "N", default_value = "256", value_parser = mib)]
+    pub memory_min_mib: Mib,
+}
+
+/// The format of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiskFormat {
+    /// The bytes themselves.
+    Raw,
+    /// QEMU's copy-on-write format; it is converted, which needs the program qemu-img.
+    Qcow2,
 }
 
 fn mib(text: &str) -> Result<Mib, String> {

@@ -8,6 +8,8 @@ use api::{ApiError, ErrorCode, Mib};
 use uuid::Uuid;
 
 use crate::admission::DiskSpace;
+use crate::images::BootFiles;
+use crate::sparse::{self, CopyError};
 
 /// The instance's own disk, in its folder.
 const DISK_FILE: &str = "disk.raw";
@@ -56,6 +58,31 @@ pub(crate) fn failed<'a>(
     }
 }
 
+/// The disk of an instance to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDisk {
+    /// Its size; zero for none.
+    pub size: Mib,
+    /// What it begins with: a raw disk, at most as large. Without one it is blank.
+    pub base: Option<PathBuf>,
+}
+
+impl NewDisk {
+    /// The disk of an instance that boots from an image.
+    pub fn of(size: Mib, boot: Option<&BootFiles>) -> Self {
+        Self {
+            size,
+            base: boot.and_then(|boot| Some(boot.disk.as_ref()?.path.clone())),
+        }
+    }
+}
+
+impl From<Mib> for NewDisk {
+    fn from(size: Mib) -> Self {
+        Self { size, base: None }
+    }
+}
+
 /// Where the instances' files are.
 #[derive(Debug, Clone)]
 pub struct InstanceFiles {
@@ -100,8 +127,8 @@ impl InstanceFiles {
     /// such a folder, since no guest boots from there; one that a killed agent left behind is made anew.
     ///
     /// Leaves nothing behind when it fails.
-    pub fn stage(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
-        let staged = remove_dir(&self.staged_dir(id)).and_then(|()| fill(&self.staged_dir(id), disk));
+    pub fn stage(&self, id: Uuid, disk: impl Into<NewDisk>) -> Result<(), FileError> {
+        let staged = remove_dir(&self.staged_dir(id)).and_then(|()| fill(&self.staged_dir(id), &disk.into()));
         if staged.is_err() {
             self.unstage(id);
         }
@@ -119,13 +146,14 @@ impl InstanceFiles {
     /// Puts the files of an instance that the ledger knows in their place: staged ones by renaming, missing ones by making them.
     /// What is there is kept, and must be as the ledger says. A folder that has gone with its disk is an error: a blank disk in its
     /// place would hide the loss.
-    pub fn make(&self, id: Uuid, disk: Mib) -> Result<(), FileError> {
+    pub fn make(&self, id: Uuid, disk: impl Into<NewDisk>) -> Result<(), FileError> {
+        let disk = disk.into();
         let (dir, staged) = (self.state_dir(id), self.staged_dir(id));
         if dir.exists() {
-            return fill(&dir, disk);
+            return fill(&dir, &disk);
         }
-        if !staged.join(LOCK_FILE).exists() {
-            if disk > Mib::ZERO {
+        if !self.are_staged(id) {
+            if disk.size > Mib::ZERO {
                 let lost = "it is gone, and the instance's disk with it; put it back, or delete the instance";
                 return Err(failed("use", &dir)(io::Error::new(io::ErrorKind::NotFound, lost)));
             }
@@ -161,6 +189,11 @@ impl InstanceFiles {
             Ok(lock) => lock.try_lock().is_err(),
             Err(err) => err.kind() != io::ErrorKind::NotFound,
         }
+    }
+
+    /// Whether [`stage`](Self::stage) has completed, and its files wait for their place.
+    pub fn are_staged(&self, id: Uuid) -> bool {
+        self.staged_dir(id).join(LOCK_FILE).exists()
     }
 
     /// Whether [`make`](Self::make) has completed.
@@ -226,9 +259,9 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), FileError> {
 }
 
 /// Makes a folder with the disk and the lock, all of it on disk; what is there already is kept.
-fn fill(dir: &Path, disk: Mib) -> Result<(), FileError> {
+fn fill(dir: &Path, disk: &NewDisk) -> Result<(), FileError> {
     private_dir(dir)?;
-    if disk > Mib::ZERO {
+    if disk.size > Mib::ZERO {
         make_disk(dir, disk)?;
     }
     // The lock is made last: it is what tells complete files from half-made ones.
@@ -238,17 +271,26 @@ fn fill(dir: &Path, disk: Mib) -> Result<(), FileError> {
     sync_dir(dir)
 }
 
-/// Makes the disk: it appears under its name by renaming, with its length, or not at all.
-fn make_disk(dir: &Path, disk: Mib) -> Result<(), FileError> {
+/// Makes the disk: it appears under its name by renaming, with its content and its length, or not at all.
+fn make_disk(dir: &Path, disk: &NewDisk) -> Result<(), FileError> {
     let path = dir.join(DISK_FILE);
     match std::fs::metadata(&path) {
-        Ok(metadata) => return has_length(&path, metadata.len(), disk),
+        Ok(metadata) => return has_length(&path, metadata.len(), disk.size),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(failed("use", &path)(err)),
     }
     let half = dir.join(format!("{DISK_FILE}{STAGED}"));
-    let file = private_file(&half).map_err(failed("make", &half))?;
-    file.set_len(disk.bytes()).map_err(failed("size", &half))?;
+    let mut file = private_file(&half).map_err(failed("make", &half))?;
+    if let Some(base) = &disk.base {
+        // What a copy that broke off has left is no hole.
+        file.set_len(0).map_err(failed("empty", &half))?;
+        let mut from = std::fs::File::open(base).map_err(failed("open", base))?;
+        sparse::copy(&mut from, &mut file, &mut |_| ()).map_err(|err| match err {
+            CopyError::Read(err) => failed("read", base)(err),
+            CopyError::Write(err) => failed("write", &half)(err),
+        })?;
+    }
+    file.set_len(disk.size.bytes()).map_err(failed("size", &half))?;
     file.sync_all().map_err(failed("write", &half))?;
     std::fs::rename(&half, &path).map_err(failed("put in place", &half))?;
     sync_dir(dir)
@@ -321,6 +363,25 @@ mod tests {
         assert!(files.are_ready(id));
         assert_eq!(std::fs::metadata(files.disk(id)).unwrap().len(), Mib(100).bytes());
         assert_eq!(files.disk_occupied(id), Mib::ZERO);
+    }
+
+    #[test]
+    fn a_disk_begins_with_that_of_the_image_and_the_image_keeps_its_own() {
+        let (dir, files) = files();
+        let base = dir.path().join("base");
+        std::fs::write(&base, b"root file system").unwrap();
+        let disk = NewDisk {
+            size: Mib(2),
+            base: Some(base.clone()),
+        };
+        let id = Uuid::now_v7();
+        files.stage(id, disk.clone()).unwrap();
+        files.make(id, disk).unwrap();
+        let own = std::fs::read(files.disk(id)).unwrap();
+        assert!(own.starts_with(b"root file system\0") && own.len() == 2 << 20);
+        let own = std::fs::File::options().write(true).open(files.disk(id)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&own, b"changed", 0).unwrap();
+        assert_eq!(std::fs::read(base).unwrap(), b"root file system");
     }
 
     #[test]

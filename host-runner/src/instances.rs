@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use uuid::{Uuid, Version};
 
 use crate::admission::{self, DiskSpace, MemorySpace, Room};
-use crate::images::{ImageError, ImageStore};
-use crate::instance_files::InstanceFiles;
+use crate::images::{BootFiles, ImageError, ImageStore};
+use crate::instance_files::{InstanceFiles, NewDisk};
 use crate::ledger::{self, Intent, Live, Record, Status};
 use crate::reconcile::Reconciler;
 use crate::registry::{Addition, Records, Registry};
@@ -56,9 +56,9 @@ pub struct Instances {
 struct Grounds {
     images: Vec<Image>,
     space: Space,
-    /// The least memory of the image that is asked for; `None` where that cannot be used, which admission refuses in the same words
+    /// What the image that is asked for boots with; `None` where that cannot be used, which admission refuses in the same words
     /// as the pool.
-    memory_min: Option<Mib>,
+    boot: Option<BootFiles>,
 }
 
 /// The file system that holds the disks, and what was promised to those of the ledger's rows that were set aside.
@@ -91,7 +91,12 @@ impl Instances {
                     None => self.admit_new(id, &body, records, &grounds).map(Addition::New),
                 },
                 // The reconciler puts them in their place, as soon as the ledger has the instance.
-                |record| self.stage_files(record.id, record.spec.disk_mib),
+                |record| {
+                    self.stage_files(
+                        record.id,
+                        NewDisk::of(record.spec.disk_mib, grounds.boot.as_ref()),
+                    )
+                },
                 |record| self.files.unstage(record.id),
             )
             .await;
@@ -111,14 +116,14 @@ impl Instances {
         Ok(Grounds {
             images: self.images.list().await?,
             space: self.space().await?,
-            memory_min: self.images.resolve(image).await.ok().map(|boot| boot.memory_min),
+            boot: self.images.resolve(image).await.ok(),
         })
     }
 
     fn stage_files(
         &self,
         id: Uuid,
-        disk: Mib,
+        disk: NewDisk,
     ) -> impl Future<Output = Result<(), InstanceError>> + Send + use<> {
         let files = self.files.clone();
         async move { Ok(tokio::task::spawn_blocking(move || files.stage(id, disk)).await??) }
@@ -297,8 +302,11 @@ impl Instances {
                 refusals,
             });
         }
-        if let Some(min) = grounds.memory_min {
-            spec_rules::check_memory_for_image(spec, min)?;
+        if let Some(boot) = &grounds.boot {
+            spec_rules::check_memory_for_image(spec, boot.memory_min)?;
+            if let Some(disk) = &boot.disk {
+                spec_rules::check_disk_for_image(spec, disk.size)?;
+            }
         }
         Ok(())
     }

@@ -19,5 +19,6 @@ pub mod paths;
 pub mod reconcile;
 pub mod registry;
 pub mod rest;
+pub mod sparse;
 pub mod spec_rules;
 pub mod usage;

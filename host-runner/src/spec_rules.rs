@@ -177,6 +177,11 @@ pub fn check_memory_for_image(spec: &InstanceSpec, memory_min: api::Mib) -> Resu
     range("memory_mib", spec.memory_mib.0, memory_min.0, MEMORY_MIB_MAX)
 }
 
+/// Checks the disk against that of the image, in MiB: it begins with what the image's has.
+pub fn check_disk_for_image(spec: &InstanceSpec, disk_min: api::Mib) -> Result<(), RuleBroken> {
+    range("disk_mib", spec.disk_mib.0, disk_min.0, DISK_MIB_MAX)
+}
+
 /// Checks the body of a stop or restart. A forced stop has no use for its deadline, and it is not looked at.
 pub fn check_stop(body: StopInstance) -> Result<(), RuleBroken> {
     match body.mode {

@@ -70,6 +70,9 @@ pub async fn run(cli: Cli) -> ExitCode {
             command: ImageCommand::BuildTiny,
         } => image::build_tiny(&cli.common).await,
         Command::Image {
+            command: ImageCommand::Import(options),
+        } => image::import(&cli.common, options).await,
+        Command::Image {
             command: ImageCommand::List,
         } => image::list(&cli.common).await,
         Command::Openapi => openapi(),

@@ -103,6 +103,9 @@ pub(super) struct Manifest {
     pub(super) kernel: BlobRef,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) initrd: Option<BlobRef>,
+    /// What each instance's disk begins with: the bytes of a raw disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) disk: Option<BlobRef>,
     pub(super) command_line: String,
     pub(super) memory_min_mib: Mib,
     /// The recipe and its ingredients with their versions; equal text is an equal image.
@@ -124,7 +127,11 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn check(&self, name: &str) -> Result<(), String> {
+    /// Whether its words keep the rules.
+    ///
+    /// # Errors
+    /// The rule that one breaks, in words.
+    pub(super) fn check(&self, name: &str) -> Result<(), String> {
         if self.version != Self::VERSION {
             return Err(format!(
                 "its manifest has version {}, not {}",
@@ -165,7 +172,9 @@ impl Manifest {
 
     /// The files that the image consists of.
     pub(super) fn blobs(&self) -> impl Iterator<Item = &BlobRef> {
-        std::iter::once(&self.kernel).chain(&self.initrd)
+        std::iter::once(&self.kernel)
+            .chain(&self.initrd)
+            .chain(&self.disk)
     }
 
     /// The size of its files.
@@ -195,6 +204,7 @@ pub(super) mod tests {
                 size: 6,
             },
             initrd: None,
+            disk: None,
             command_line: "console=ttyS0".to_owned(),
             memory_min_mib: Mib(128),
             made_from: "recipe 1".to_owned(),

@@ -5,6 +5,7 @@
 //! crash leaves either the whole image or none.
 
 mod error;
+mod import;
 mod manifest;
 mod publish;
 mod store;
@@ -14,4 +15,5 @@ pub mod tiny;
 mod verified;
 
 pub use error::ImageError;
-pub use store::{BootFiles, ImageStore};
+pub use import::{DiskFormat, Import, ImportError, Progress, import};
+pub use store::{BaseDisk, BootFiles, ImageStore};

@@ -29,12 +29,23 @@ pub struct BootFiles {
     pub kernel: PathBuf,
     /// The initial RAM file system; absent where the kernel needs none.
     pub initrd: Option<PathBuf>,
+    /// What the instance's own disk begins with, where the image has one.
+    pub disk: Option<BaseDisk>,
     /// The kernel's command line. The engine appends ` millpond.name=NAME`.
     pub command_line: String,
     /// The least memory that a guest of it boots with.
     pub memory_min: Mib,
     /// SHA-256 of the manifest, in lower-case hex.
     pub digest: String,
+}
+
+/// The disk of an image: read-only, and raw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseDisk {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size, rounded up.
+    pub size: Mib,
 }
 
 /// The images of this machine. Cheap to clone; clones share what they know of files that were hashed before.
@@ -181,13 +192,17 @@ impl ImageStore {
         })
     }
 
-    fn resolve_now(&self, name: &str) -> Result<BootFiles, ImageError> {
+    pub(super) fn resolve_now(&self, name: &str) -> Result<BootFiles, ImageError> {
         let held = self.held(name)?;
         self.check_blobs(&held.manifest)?;
         let path = |digest: &Sha256Hex| self.folders.blobs.join(digest.blob_name());
         Ok(BootFiles {
             kernel: path(&held.manifest.kernel.sha256),
             initrd: held.manifest.initrd.as_ref().map(|blob| path(&blob.sha256)),
+            disk: held.manifest.disk.as_ref().map(|blob| BaseDisk {
+                path: path(&blob.sha256),
+                size: Mib::ceil_from_bytes(blob.size),
+            }),
             command_line: held.manifest.command_line,
             memory_min: held.manifest.memory_min_mib,
             digest: held.digest.to_string(),

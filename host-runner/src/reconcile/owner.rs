@@ -15,6 +15,7 @@ use super::{
 use crate::console::replay::Replay;
 use crate::console::{ConsoleHub, Sighting};
 use crate::engines::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, choose_ports, name_of, word_of};
+use crate::instance_files::NewDisk;
 use crate::ledger::{self, Launch, Record};
 
 /// How often a launch is tried with other ports when the chosen ones were taken in between.
@@ -326,7 +327,17 @@ impl Owner {
     }
 
     async fn make_files(&mut self, record: &Record) -> Result<(), ApiError> {
-        let (files, id, disk) = (self.world.files.clone(), self.id, record.spec.disk_mib);
+        let (files, id, size) = (self.world.files.clone(), self.id, record.spec.disk_mib);
+        // Staged files have their content. What has to be made anew begins with the image's disk, too, and fails without it.
+        let boot = match self.world.images.resolve(&record.spec.image).await {
+            Ok(boot) => Some(boot),
+            Err(error) if size > api::Mib::ZERO && !files.are_staged(id) => {
+                self.fail(record, &error.to_api()).await;
+                return Ok(());
+            }
+            Err(_) => None,
+        };
+        let disk = NewDisk::of(size, boot.as_ref());
         let made = tokio::task::spawn_blocking(move || files.make(id, disk))
             .await
             .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;

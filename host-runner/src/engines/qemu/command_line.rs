@@ -155,6 +155,7 @@ mod tests {
             boot: BootFiles {
                 kernel: "/images/vmlinuz".into(),
                 initrd: Some("/images/initrd".into()),
+                disk: None,
                 command_line: "console=ttyS0 quiet".into(),
                 memory_min: Mib(64),
                 digest: "00".into(),

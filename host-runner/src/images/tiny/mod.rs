@@ -228,6 +228,7 @@ fn publish(staging: Staging, parts: Parts, made_from: String) -> Result<(), Buil
         summary: "A small Linux that boots in seconds: a shell, a web page, nothing to set up".to_owned(),
         kernel: staging.add(&parts.kernel)?,
         initrd: Some(staging.add(&path)?),
+        disk: None,
         command_line: COMMAND_LINE.to_owned(),
         memory_min_mib: MEMORY_MIN,
         made_from,

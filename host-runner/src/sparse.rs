@@ -1,0 +1,111 @@
+//! Copying files that may be mostly holes, as disks are.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+
+use rustix::io::Errno;
+
+/// How much is copied at once, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// Which side of a copy failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The file to copy.
+    #[error("cannot read")]
+    Read(#[source] io::Error),
+    /// The copy.
+    #[error("cannot write")]
+    Write(#[source] io::Error),
+}
+
+/// Copies a file into an empty one: by sharing its blocks where the file system can, else the data without the holes between.
+/// `progress` hears the hundredths that are done, each once.
+pub fn copy(from: &mut File, to: &mut File, progress: &mut dyn FnMut(u8)) -> Result<(), CopyError> {
+    if rustix::fs::ioctl_ficlone(&*to, &*from).is_ok() {
+        progress(100);
+        return Ok(());
+    }
+    let length = from.metadata().map_err(CopyError::Read)?.len();
+    to.set_len(length).map_err(CopyError::Write)?;
+    let mut piece = vec![0; PIECE];
+    let (mut at, mut shown) = (0, 0);
+    while let Some((start, end)) = data_from(from, at, length)? {
+        from.seek(SeekFrom::Start(start)).map_err(CopyError::Read)?;
+        to.seek(SeekFrom::Start(start)).map_err(CopyError::Write)?;
+        at = start;
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+            let read = from
+                .read(piece.get_mut(..most).unwrap_or_default())
+                .map_err(CopyError::Read)?;
+            if read == 0 {
+                return Err(CopyError::Read(io::ErrorKind::UnexpectedEof.into()));
+            }
+            to.write_all(piece.get(..read).unwrap_or_default())
+                .map_err(CopyError::Write)?;
+            at += read as u64;
+            let percent = u8::try_from(u128::from(at) * 100 / u128::from(length.max(1))).unwrap_or(100);
+            if percent > shown {
+                shown = percent;
+                progress(percent);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next stretch of data; `None` where only a hole is left. A file system that knows no holes says that all is data.
+fn data_from(file: &File, at: u64, length: u64) -> Result<Option<(u64, u64)>, CopyError> {
+    use rustix::fs::{SeekFrom, seek};
+    if at >= length {
+        return Ok(None);
+    }
+    let start = match seek(file, SeekFrom::Data(at)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, length))),
+        Err(err) => return Err(CopyError::Read(err.into())),
+    };
+    let end = seek(file, SeekFrom::Hole(start)).map_err(|err| CopyError::Read(err.into()))?;
+    Ok(Some((start, end.min(length))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_data_and_the_holes() {
+        let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        from.set_len(64 << 20).unwrap();
+        from.write_all_at(b"first", 0).unwrap();
+        from.write_all_at(&vec![7; PIECE + 5], 40 << 20).unwrap();
+        let mut heard = Vec::new();
+        copy(&mut from, &mut to, &mut |percent| heard.push(percent)).unwrap();
+        let read = |file: &mut File| {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        assert!(read(&mut from) == read(&mut to));
+        assert!(
+            to.metadata().unwrap().blocks() * 512 < 16 << 20,
+            "the holes stay holes"
+        );
+        assert!(heard.is_sorted() && !heard.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_all_hole_or_nothing_at_all_is_copied() {
+        for length in [0, 1 << 20] {
+            let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            from.set_len(length).unwrap();
+            copy(&mut from, &mut to, &mut |_| ()).unwrap();
+            assert_eq!(to.metadata().unwrap().len(), length);
+        }
+    }
+}
