@@ -15,7 +15,7 @@ use std::process::Command;
 /// What the lab gets: the growth table holds fifty guests.
 const LAB_MEMORY_MIB: &str = "8192";
 /// How long the lab may take, in seconds.
-const LAB_LIMIT_S: &str = "900";
+const LAB_LIMIT_S: &str = "1800";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

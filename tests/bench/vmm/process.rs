@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::guest::MARK;
 
-/// How long a guest may take to its init.
-const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a guest may take to its init: fifty at once share two emulated processors.
+const BOOT_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A running monitor, killed when dropped.
 pub struct Monitor {
