@@ -165,15 +165,24 @@ fn policies_that_want_full_machines_relieve_only_overloaded_ones() {
 
 #[test]
 fn consolidation_lets_machines_sleep_and_saves_power() {
-    let plan_json = json(&["consolidate"], 0);
+    let plan_json = json(&["consolidate", "--give-up-recovery"], 0);
     let figure = |when: &str, what: &str| plan_json[when][what].as_f64().unwrap();
     assert!(
         figure("after", "machines_awake") < figure("before", "machines_awake"),
         "{plan_json}"
     );
     assert!(figure("after", "power_w") < figure("before", "power_w"));
-    let told = text(&plan(&["consolidate"]));
+    let told = text(&plan(&["consolidate", "--give-up-recovery"]));
     assert!(told.contains(" to sleep"), "{told}");
+}
+
+#[test]
+fn no_machine_sleeps_that_another_ones_failure_would_need() {
+    let told = text(&plan(&["consolidate"]));
+    assert!(
+        told.contains("nothing moves") && told.contains("another machine's failure could not be recovered"),
+        "{told}"
+    );
 }
 
 #[test]
