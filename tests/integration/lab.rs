@@ -60,6 +60,14 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
     let page = std::fs::read_to_string(left("page.html")).expect("the published port leads to the guest");
     assert!(page.contains("<h1>tiny-1</h1>"), "{page}");
 
+    let users = std::fs::read_to_string(left("users.txt")).expect("the script asked for the monitor's user");
+    let words: Vec<&str> = users.split_whitespace().collect();
+    let ["Uid:", user, "CapEff:", capabilities, guest_user] = words.as_slice() else {
+        panic!("not the status of a process: {users}");
+    };
+    assert_eq!(user, guest_user, "the monitor has become the guests' user");
+    assert!(capabilities.chars().all(|digit| digit == '0'), "{users}");
+
     let adopted = instance(&left("adopted.json"));
     assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");
     assert_eq!(adopted.ports, at_prompt.ports);

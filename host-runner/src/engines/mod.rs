@@ -6,11 +6,13 @@ pub mod microvm;
 mod ports;
 mod process;
 pub mod qemu;
+mod user;
 
 pub use choice::Engines;
 pub use error::{EngineError, word_of};
 pub use ports::choose_ports;
 pub use qemu::memory_overhead;
+pub use user::{GuestUser, guest_user};
 
 use std::path::PathBuf;
 

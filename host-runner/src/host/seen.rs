@@ -12,8 +12,8 @@ use super::error::read_text;
 use super::facts::{HostProbeSettings, cpu};
 use super::proc::{Cpu, has_group, qemu_version};
 use super::sampler::disk;
+use crate::engines::guest_user;
 use crate::engines::microvm::{Lack, Programs, installed};
-use crate::engines::qemu::guest_user;
 use crate::images::{ImageStore, tiny};
 
 const VERSION_DEADLINE: Duration = Duration::from_secs(10);

@@ -32,7 +32,7 @@ use self::document::{API_SOCKET, CONFIG_FILE, ENDING_FILE, NETWORK_SOCKET};
 use self::guest::{MicrovmGuest, RESUMED_FILE};
 pub use self::readiness::{Lack, MONITOR, PASST, Programs, installed, readiness};
 use super::process::{self, Process, Program, remove_if_there};
-use super::{Engine, EngineError, Guest, GuestEnd, LOG_BYTES_MAX, LaunchOrder};
+use super::{Engine, EngineError, Guest, GuestEnd, GuestUser, LOG_BYTES_MAX, LaunchOrder, guest_user};
 use crate::console::replay;
 use crate::instance_files::{FileError, InstanceFiles, failed, private_dir};
 
@@ -95,7 +95,7 @@ impl Microvm {
         let program = Program {
             engine: EngineKind::Microvm,
             path: &programs.monitor,
-            arguments: &arguments(config),
+            arguments: &arguments(config, guest_user()),
             folder: &folder,
             stderr: &folder.join(STDERR_FILE),
         };
@@ -193,8 +193,19 @@ fn end_of_text(text: &str, bytes_max: usize) -> &str {
     start.and_then(|start| text.get(start..)).unwrap_or_default()
 }
 
-fn arguments(config: PathBuf) -> [OsString; 3] {
-    ["run".into(), "--config".into(), config.into()]
+/// The monitor opens what it needs as the agent's user, and then becomes `user`, where there is one.
+fn arguments(config: PathBuf, user: Option<GuestUser>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["run".into(), "--config".into(), config.into()];
+    if let Some(GuestUser { uid, gid, .. }) = user {
+        let account = [
+            "--uid".to_owned(),
+            uid.to_string(),
+            "--gid".to_owned(),
+            gid.to_string(),
+        ];
+        arguments.extend(account.map(OsString::from));
+    }
+    arguments
 }
 
 fn late(operation: &'static str) -> EngineError {

@@ -3,7 +3,6 @@
 mod command_line;
 mod line_limit;
 mod qmp;
-mod user;
 
 pub use command_line::memory_overhead;
 
@@ -19,9 +18,8 @@ use uuid::Uuid;
 
 use self::command_line::{Accelerator, CONSOLE_SOCKET, QMP_SOCKET};
 use self::qmp::{Condition, Qmp};
-pub use self::user::{GUEST_USER, guest_user};
 use super::process::{self, Process, Program};
-use super::{Engine, EngineError, Guest, GuestEnd, LaunchOrder};
+use super::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, guest_user};
 use crate::instance_files::{InstanceFiles, private_dir};
 use crate::reconcile::GuestStatus;
 
@@ -163,7 +161,7 @@ impl Engine for Qemu {
         } else {
             Accelerator::Tcg
         };
-        let user = user::guest_user();
+        let user = guest_user().map(|user| user.name);
         let arguments = command_line::arguments(order, accelerator, user);
         let program = Program {
             engine: EngineKind::Qemu,
