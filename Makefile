@@ -9,13 +9,16 @@ SHELL := bash
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 CARGO ?= cargo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILT := $(or $(CARGO_TARGET_DIR),target)
 # Of `make bench`: one suite, or all.
 SUITE ?= all
+# Of `make fuzz`: one target, or each; and for how long.
+TARGET ?=
+SECONDS ?= 60
 # Of `make lab`: what to run on the lab host.
-CMD ?= $(TARGET)/debug/host-runner --state-dir /run/state --runtime-dir /run/agent doctor
+CMD ?= $(BUILT)/debug/host-runner --state-dir /run/state --runtime-dir /run/agent doctor
 
-.PHONY: help setup run demo test check lab bench clean
+.PHONY: help setup run demo test check lab bench fuzz clean
 
 help: ## This list
 	grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,20 +33,20 @@ run: ## Open the app; without a display, `make demo`
 		exec $(MAKE) --no-print-directory demo
 	fi
 	$(CARGO) build --locked -p host-runner -p microvm -p millpond --bins
-	$(TARGET)/debug/host-runner image build-tiny
+	$(BUILT)/debug/host-runner image build-tiny
 	# The agent outlives the window. One whose program this build has replaced makes way for the new one; its guests keep running.
 	for agent in $$(pgrep -u "$$(id -u)" -x host-runner || true); do
-		if [ "$$(readlink "/proc/$$agent/exe")" = "$$(realpath $(TARGET))/debug/host-runner (deleted)" ]; then
+		if [ "$$(readlink "/proc/$$agent/exe")" = "$$(realpath $(BUILT))/debug/host-runner (deleted)" ]; then
 			echo "Replacing the agent of an earlier build (process $$agent); its guests keep running."
 			kill "$$agent" && timeout 20 tail --pid="$$agent" -f /dev/null
 		fi
 	done
-	exec $(TARGET)/debug/millpond
+	exec $(BUILT)/debug/millpond
 
 demo: ## The main job by itself in the real window, without a display; pictures in target/demo
 	tests/setup.sh demo
 	$(CARGO) build --locked -p host-runner -p microvm -p millpond -p tests --bins
-	exec $(TARGET)/debug/demo
+	exec $(BUILT)/debug/demo
 
 test: ## All checks and tests, as CI runs them
 	tests/setup.sh test
@@ -81,9 +84,12 @@ bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench
 	esac
 	$(CARGO) build --locked --release -p host-runner -p microvm -p millpond -p tests --bins --examples
 	for suite in "$${suites[@]}"; do
-		$(TARGET)/release/bench-$$suite
+		$(BUILT)/release/bench-$$suite
 		case $$suite in app) (cd tests/e2e && node bench/drag.mjs) ;; esac
 	done
+
+fuzz: ## Bytes that nobody has chosen, thrown at the microVM monitor: make fuzz [TARGET=NAME] [SECONDS=60]
+	CARGO='$(CARGO)' exec host-runner/vmm/fuzz/run '$(TARGET)' '$(SECONDS)'
 
 clean: ## Remove what was built
 	$(CARGO) clean

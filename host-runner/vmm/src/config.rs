@@ -2,6 +2,9 @@
 //!
 //! Trusted: it comes from who starts the process. It is checked for sense, with errors that name the field.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

@@ -27,8 +27,12 @@ pub mod config;
 pub mod cpu;
 pub mod devices;
 pub mod driver;
+pub mod error_text;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod machine;
 pub mod memory;
+pub mod panics;
 pub mod rate_limit;
 pub mod run;
 pub mod sandbox;

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use microvm::config::MachineConfig;
+use microvm::error_text::with_causes;
+use microvm::panics;
 use microvm::sandbox::{self, Account, Confinement, Seccomp};
 
 /// The most bytes of a configuration.
@@ -55,38 +57,18 @@ fn main() -> ExitCode {
         Command::CpuFeatures => cpu_features(),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("microvm: {}", chain(&*error));
+        eprintln!("microvm: {}", with_causes(&*error));
         ExitCode::FAILURE
     })
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 fn run(path: &PathBuf, confinement: &Confinement) -> Result<ExitCode, Box<dyn std::error::Error>> {
     sandbox::begin()?;
-    end_at_panic();
+    panics::end_process();
     let config = read_config(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let ending = microvm::run::run(&config, confinement)?;
     eprintln!("microvm: {ending}");
     Ok(ExitCode::from(ending.exit_code()))
-}
-
-/// A panic is a mistake of ours, and a thread that is gone would leave the machine half alive: it ends the process, with one line. A
-/// backtrace would need files, which threads cannot open.
-fn end_at_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        eprintln!("microvm: {panic}");
-        std::process::abort();
-    }));
 }
 
 fn read_config(path: &PathBuf) -> io::Result<MachineConfig> {

@@ -14,6 +14,8 @@
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
 //! what it sends, or by sending nothing: requests are bounded, connections are few, and each has a deadline.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod http;
 
 use std::io;
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use self::http::Request;
 use crate::driver::{Answer, Command, Event, Refusal, RunState};
+use crate::error_text::with_causes;
 use crate::machine::DeviceStats;
 use crate::snapshot::Taken;
 
@@ -191,7 +194,7 @@ impl Api {
             Ok(Answer::State(state)) => (200, Body::State { state }),
             Ok(Answer::Snapshot(taken)) => (200, Body::Snapshot(taken)),
             Ok(Answer::Stats(stats)) => (200, Body::Stats(stats)),
-            Err(Ask::Refused(refusal)) => (409, refused(refusal.code(), &chain(&refusal))),
+            Err(Ask::Refused(refusal)) => (409, refused(refusal.code(), &with_causes(&refusal))),
             Err(Ask::Busy) => (503, refused("busy", "the machine has much to do; ask again")),
             Err(Ask::Ended) => (503, refused("ended", "the machine is ending")),
         }
@@ -251,12 +254,6 @@ fn command(request: &Request) -> Result<Command, (u16, Body)> {
 fn body<T: for<'a> Deserialize<'a>>(request: &Request) -> Result<T, (u16, Body)> {
     serde_json::from_slice(&request.body)
         .map_err(|err| (400, refused("bad_request", &format!("the body: {err}"))))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn refused(code: &'static str, message: &str) -> Body {

@@ -1,5 +1,7 @@
 //! Loading a kernel, and telling it what it needs to know.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod linux;
 mod mapped;
 mod pvh;

@@ -14,8 +14,8 @@ pub type Shared = Arc<Mutex<dyn VirtioDevice>>;
 /// Tokens from here on are sources; below, queues.
 const SOURCES: u32 = 1 << 16;
 
-/// Takes a device's lock. A panic under it would already have ended the process (`panic = abort` in this thread's hook), so a
-/// poisoned lock still guards a whole device.
+/// Takes a device's lock. A panic under it would already have ended the process ([`panics`](crate::panics)), so a poisoned lock still
+/// guards a whole device.
 pub fn lock<T: ?Sized>(device: &Mutex<T>) -> MutexGuard<'_, T> {
     device.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,9 @@
 //!
 //! Threat: each access comes from the guest. An output byte costs it an exit, and us a lock and a byte in the hub's ring; nothing waits.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex};

@@ -5,6 +5,8 @@
 //! since the snapshot before it, whose number it carries: a chain in another order, or with a link missing, is refused.
 
 pub mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod pages;
 
 use std::fs::{self, File};

@@ -9,6 +9,9 @@
 //! Threat: every access comes from the guest, at any moment, in any order, with any value, from several vCPUs at once. What is not
 //! allowed in the present state does nothing; no access waits for anything but a device that lets go of what it has in flight.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 

@@ -6,8 +6,13 @@
     reason = "a double of the guest: what it cannot set up ends the test"
 )]
 
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::MemfdFlags;
 use virtio_queue::{Queue, QueueT as _};
 use vm_memory::{Bytes as _, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -109,17 +114,15 @@ impl Driver {
 
     /// What the device is given. The queues begin where the driver's are not yet used: at index 0.
     pub fn activation(&self, features: u64) -> Activation {
-        let queue = |(ring, number): (&Ring, u64)| {
-            let base = RINGS + number * RINGS_STRIDE;
+        let queue = |(ring, number): (&Ring, usize)| {
+            let [descriptors, available, used] = Self::rings(number);
             let mut queue = Queue::new(ring.size).unwrap();
             queue.set_size(ring.size);
-            queue.try_set_desc_table_address(GuestAddress(base)).unwrap();
             queue
-                .try_set_avail_ring_address(GuestAddress(base + AVAILABLE))
+                .try_set_desc_table_address(GuestAddress(descriptors))
                 .unwrap();
-            queue
-                .try_set_used_ring_address(GuestAddress(base + USED))
-                .unwrap();
+            queue.try_set_avail_ring_address(GuestAddress(available)).unwrap();
+            queue.try_set_used_ring_address(GuestAddress(used)).unwrap();
             queue.set_event_idx(self.event_index);
             queue.set_next_avail(ring.used);
             queue.set_next_used(ring.used);
@@ -133,6 +136,12 @@ impl Driver {
             interrupt: Arc::clone(&self.interrupt),
             features,
         }
+    }
+
+    /// Where the descriptors, the available ring and the used ring of a queue lie.
+    pub fn rings(queue: usize) -> [u64; 3] {
+        let base = RINGS + queue as u64 * RINGS_STRIDE;
+        [base, base + AVAILABLE, base + USED]
     }
 
     /// Puts bytes somewhere: where.
@@ -223,7 +232,7 @@ impl Driver {
         let slot = u64::from(ring.available % ring.size);
         ring.available = ring.available.wrapping_add(1);
         let available = ring.available;
-        let address = available_ring(queue) + 4 + 2 * slot;
+        let address = Self::rings(queue)[1] + 4 + 2 * slot;
         self.memory
             .write_obj(head.to_le(), GuestAddress(address))
             .unwrap();
@@ -232,13 +241,13 @@ impl Driver {
 
     /// Says how much is available, whatever is.
     pub fn set_available_index(&mut self, queue: usize, index: u16) {
-        let address = GuestAddress(available_ring(queue) + 2);
+        let address = GuestAddress(Self::rings(queue)[1] + 2);
         self.memory.write_obj(index.to_le(), address).unwrap();
     }
 
     /// Whether the driver wants to be interrupted.
     pub fn want_interrupts(&mut self, queue: usize, wants: bool) {
-        let address = GuestAddress(available_ring(queue));
+        let address = GuestAddress(Self::rings(queue)[1]);
         self.memory.write_obj(u16::from(!wants).to_le(), address).unwrap();
     }
 
@@ -252,14 +261,14 @@ impl Driver {
         flags: u16,
         next: u16,
     ) {
-        let at = RINGS + queue as u64 * RINGS_STRIDE + 16 * u64::from(index);
+        let at = Self::rings(queue)[0] + 16 * u64::from(index);
         let bytes = descriptor(address, length, flags, next);
         self.memory.write_slice(&bytes, GuestAddress(at)).unwrap();
     }
 
     /// What the device gave back since the last call: heads, and how many bytes it wrote.
     pub fn used(&mut self, queue: usize) -> Vec<(u16, u32)> {
-        let base = RINGS + queue as u64 * RINGS_STRIDE + USED;
+        let base = Self::rings(queue)[2];
         let index: u16 = self.memory.read_obj(GuestAddress(base + 2)).unwrap();
         let ring = &mut self.rings[queue];
         let mut used = Vec::new();
@@ -290,14 +299,10 @@ impl Driver {
                 ..Ring::default()
             };
             self.set_available_index(queue, 0);
-            let used = RINGS + queue as u64 * RINGS_STRIDE + USED + 2;
+            let used = Self::rings(queue)[2] + 2;
             self.memory.write_obj(0_u16, GuestAddress(used)).unwrap();
         }
     }
-}
-
-fn available_ring(queue: usize) -> u64 {
-    RINGS + queue as u64 * RINGS_STRIDE + AVAILABLE
 }
 
 fn descriptor(address: u64, length: u32, flags: u16, next: u16) -> [u8; 16] {
@@ -309,18 +314,31 @@ fn descriptor(address: u64, length: u32, flags: u16, next: u16) -> [u8; 16] {
     bytes
 }
 
+/// A file that is only in memory, and a name to open it by.
+pub fn file(contents: &[u8]) -> (File, PathBuf) {
+    let descriptor: OwnedFd = rustix::fs::memfd_create("fuzzed", MemfdFlags::CLOEXEC).unwrap();
+    let mut file = File::from(descriptor);
+    file.write_all(contents).unwrap();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    (file, path.into())
+}
+
 /// Lets a driver do what fuzzed bytes say: each step is a byte that says what, and bytes that say how. Numbers that make sense are as
 /// likely as those that do not.
 pub fn play(data: &[u8], driver: &mut Driver, device: &mut dyn VirtioDevice) {
-    let mut script = Script(data);
+    let mut script = Script::new(data);
+    if script.byte().is_multiple_of(4) {
+        let length = usize::from(script.byte());
+        let _refused = device.restore(script.bytes(length));
+    }
     let features = device.features() & script.number(8);
-    driver.use_event_index(script.byte() % 2 == 0);
+    driver.use_event_index(script.byte().is_multiple_of(2));
     // What a device does with its first look at the queues belongs to it.
     for _ in 0..script.byte() % 8 {
         play_chain(&mut script, driver);
     }
     let mut active = device.activate(driver.activation(features)).is_ok();
-    while !script.0.is_empty() {
+    while !script.is_over() {
         let queue = usize::from(script.byte()) % driver.rings.len();
         match script.byte() % 12 {
             0..=3 => play_chain(&mut script, driver),
@@ -352,7 +370,8 @@ pub fn play(data: &[u8], driver: &mut Driver, device: &mut dyn VirtioDevice) {
     }
 }
 
-fn play_chain(script: &mut Script<'_>, driver: &mut Driver) {
+/// Makes a chain available, of buffers that make sense or not.
+pub fn play_chain(script: &mut Script<'_>, driver: &mut Driver) {
     let queue = usize::from(script.byte()) % driver.rings.len();
     let size = driver.rings[queue].size;
     let pieces: Vec<Piece> = (0..script.byte() % 5)
@@ -385,7 +404,8 @@ fn play_piece(script: &mut Script<'_>, driver: &mut Driver) -> Piece {
         _ => u32::try_from(script.number(4)).unwrap(),
     };
     let address = match kind / 4 % 4 {
-        0 => script.number(8),
+        0 if kind & 32 == 0 => script.number(8),
+        0 => u64::MAX - u64::from(script.byte()),
         1 => (32 << 20) - u64::from(script.byte()),
         _ => {
             let bytes: Vec<u8> = script.0.iter().copied().take(length.min(64) as usize).collect();
@@ -402,19 +422,33 @@ fn play_piece(script: &mut Script<'_>, driver: &mut Driver) -> Piece {
 }
 
 /// Fuzzed bytes; zeroes when there are no more.
-struct Script<'a>(&'a [u8]);
+pub struct Script<'a>(&'a [u8]);
 
-impl Script<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((byte, rest)) = self.0.split_first() else {
-            return 0;
-        };
-        self.0 = rest;
-        *byte
+impl<'a> Script<'a> {
+    /// All of these.
+    pub fn new(data: &'a [u8]) -> Self {
+        Self(data)
+    }
+
+    /// Whether there are no more.
+    pub fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next one.
+    pub fn byte(&mut self) -> u8 {
+        self.bytes(1).first().copied().unwrap_or(0)
+    }
+
+    /// The next ones, as far as there are so many.
+    pub fn bytes(&mut self, count: usize) -> &'a [u8] {
+        let (now, later) = self.0.split_at(count.min(self.0.len()));
+        self.0 = later;
+        now
     }
 
     /// A little-endian number of so many bytes.
-    fn number(&mut self, bytes: u32) -> u64 {
+    pub fn number(&mut self, bytes: u32) -> u64 {
         (0..bytes).fold(0, |number, at| number | u64::from(self.byte()) << (8 * at))
     }
 }

@@ -22,7 +22,10 @@ pub fn discard(memory: &GuestMemory, range: &Range<u64>) -> u64 {
     let mut given = 0;
     for region in memory.iter() {
         let base = region.start_addr().raw_value();
-        let start = range.start.max(base).next_multiple_of(PAGE_BYTES);
+        // A range may begin in the last page of all addresses.
+        let Some(start) = range.start.max(base).checked_next_multiple_of(PAGE_BYTES) else {
+            continue;
+        };
         let end = range.end.min(base + region.len()) / PAGE_BYTES * PAGE_BYTES;
         if start >= end {
             continue;

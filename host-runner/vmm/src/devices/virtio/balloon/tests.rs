@@ -114,6 +114,18 @@ fn page_numbers_beyond_memory_are_left_out() {
 }
 
 #[test]
+fn reported_buffers_at_the_end_of_all_addresses_are_left_out() {
+    let (mut driver, mut balloon) = active(ALL);
+    fill(&driver, PAGE..PAGE + 1);
+    let last = u64::MAX - 2;
+    driver.offer(REPORTING, &[Piece::write(last, 2), Piece::write(last, 3)]);
+    balloon.queue_ready(REPORTING);
+    assert_eq!(driver.used(REPORTING).len(), 1);
+    assert!(!is_zero(&driver, PAGE));
+    assert_eq!(balloon.stats().given_back_bytes, 0);
+}
+
+#[test]
 fn of_a_chain_only_so_many_page_numbers_are_looked_at() {
     let (mut driver, mut balloon) = active(ALL);
     let last = PAGE + u32::try_from(PAGES_MAX).unwrap();

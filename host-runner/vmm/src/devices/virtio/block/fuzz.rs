@@ -6,25 +6,12 @@
     reason = "what cannot be set up ends the run"
 )]
 
-use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
-
-use rustix::fs::MemfdFlags;
 
 use super::Block;
 use crate::config::{DiskConfig, DiskFormat, RateLimits};
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::testing::{self, Driver, Piece};
-
-/// A file that is only in memory, and a name to open it by.
-fn file(contents: &[u8]) -> (std::fs::File, PathBuf) {
-    let descriptor: OwnedFd = rustix::fs::memfd_create("fuzzed-disk", MemfdFlags::CLOEXEC).unwrap();
-    let mut file = std::fs::File::from(descriptor);
-    file.write_all(contents).unwrap();
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    (file, path.into())
-}
+use crate::devices::virtio::testing::{self, Driver, Piece, file};
 
 fn config(path: PathBuf, format: DiskFormat) -> DiskConfig {
     DiskConfig {

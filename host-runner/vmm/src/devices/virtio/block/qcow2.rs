@@ -10,7 +10,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::panic::AssertUnwindSafe;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -27,6 +26,7 @@ use super::image::GrowError;
 use super::open::{self, OpenDiskError, Purpose};
 use super::task::{Segment, Segments, Task};
 use crate::memory::GuestMemory;
+use crate::panics::caught;
 
 /// The most files of a chain: the disk itself and what is behind it.
 pub const CHAIN_MAX: usize = 16;
@@ -359,11 +359,6 @@ fn beside(image: &Path, name: &str) -> Option<PathBuf> {
     }
     // An absolute name takes the place of all before it.
     Some(image.parent().unwrap_or(Path::new("")).join(path))
-}
-
-/// What `work` gives, or `None` when it panicked. (Where a panic ends the process, it does that.)
-fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 fn cut(count: u64) -> usize {

@@ -1,0 +1,30 @@
+//! The loader's entry for fuzzing.
+
+use vm_memory::GuestAddress;
+
+use super::load;
+use crate::config::BootConfig;
+use crate::devices::virtio::testing::file;
+use crate::memory;
+
+/// Takes the bytes for a kernel, behind a byte that says how large the file is and how it is loaded.
+pub fn fuzz(data: &[u8]) {
+    let Some((how, kernel)) = data.split_first() else {
+        return;
+    };
+    let Ok(memory) = memory::create(32, false) else {
+        return;
+    };
+    let (file, path) = file(kernel);
+    // Zeroes behind the bytes: what is large is mapped.
+    let length = (u64::from(how >> 2) << 14).max(kernel.len() as u64);
+    if file.set_len(length).is_err() {
+        return;
+    }
+    let boot = BootConfig {
+        initrd: (how & 2 != 0).then(|| path.clone()),
+        kernel: path,
+        command_line: "quiet".to_owned(),
+    };
+    let _refused = load(&boot, &memory, GuestAddress(0xe_0000), how & 1 != 0);
+}
