@@ -14,9 +14,12 @@
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
 //! what it sends, or by sending nothing: requests are bounded, connections are few, and each has a deadline.
 
+mod client;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod http;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::client::Client;
 use self::http::Request;
 use crate::driver::{Answer, Command, Event, Refusal, RunState};
 use crate::error_text::with_causes;
@@ -38,6 +42,8 @@ use crate::snapshot::Taken;
 const CONNECTIONS_MAX: usize = 16;
 /// How long a client gets to send its request, and to take the answer.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long until the next look at who connects, where the system had no descriptor for one.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 /// How long the driver gets to do what it is asked. To pause waits for requests in flight, which a slow disk may hold up.
 const DRIVER_DEADLINE: Duration = Duration::from_secs(60);
 /// The stack of the socket's threads, in bytes.
@@ -129,13 +135,9 @@ impl Api {
         loop {
             let mut stream = match listener.accept() {
                 Ok((stream, _)) => stream,
-                // A client that went away, or too many descriptors open for a moment.
-                Err(err)
-                    if matches!(
-                        err.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                    ) =>
-                {
+                Err(err) if is_momentary(&err) => {
+                    // The client that waits would have us look again at once, and again.
+                    thread::sleep(ACCEPT_AGAIN);
                     continue;
                 }
                 Err(err) => return err,
@@ -161,20 +163,20 @@ impl Api {
         }
     }
 
-    fn connection(&self, mut stream: UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(CLIENT_DEADLINE))?;
-        stream.set_write_timeout(Some(CLIENT_DEADLINE))?;
-        let request = match http::read(&mut stream) {
+    fn connection(&self, stream: UnixStream) -> io::Result<()> {
+        let mut client = Client::new(stream, CLIENT_DEADLINE);
+        let request = match http::read(&mut client) {
             Ok(request) => request,
             Err(error) => {
                 let Some(status) = error.status() else {
                     return Ok(());
                 };
-                return http::answer(&mut stream, status, &refused("bad_request", &error.to_string()));
+                return http::answer(&mut client, status, &refused("bad_request", &error.to_string()));
             }
         };
         let (status, body) = self.route(&request);
-        http::answer(&mut stream, status, &body)
+        client.extend(CLIENT_DEADLINE);
+        http::answer(&mut client, status, &body)
     }
 
     fn route(&self, request: &Request) -> (u16, Body) {
@@ -211,6 +213,14 @@ impl Api {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(Ask::Ended),
         }
     }
+}
+
+/// Whether the next client may be luckier: this one went away, or too much was open for a moment.
+fn is_momentary(err: &io::Error) -> bool {
+    matches!(
+        err.raw_os_error(),
+        Some(libc::EINTR | libc::ECONNABORTED | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 enum Ask {

@@ -1,0 +1,95 @@
+use std::io::{Read as _, Write as _};
+
+use super::*;
+
+fn api() -> (Api, std::sync::mpsc::Receiver<Event>) {
+    let (events, driver) = sync_channel(4);
+    let identity = Identity {
+        id: "i".to_owned(),
+        vcpus: 2,
+        memory_mib: 64,
+        version: "1",
+    };
+    (Api { identity, events }, driver)
+}
+
+/// What a client that sends this is answered.
+fn answer(api: &Api, request: &str) -> String {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(request.as_bytes()).unwrap();
+    api.connection(ours).unwrap();
+    let mut answer = String::new();
+    theirs.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn what_nobody_could_do_never_reaches_the_driver() {
+    let (api, driver) = api();
+    for (request, status) in [
+        ("GET /v1/nothing HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("GET /v1/pause HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+        (
+            "PUT /v1/balloon HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+            "400 Bad Request",
+        ),
+        ("nonsense\r\n\r\n", "400 Bad Request"),
+    ] {
+        let answer = answer(&api, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+    }
+    assert!(driver.try_recv().is_err());
+}
+
+#[test]
+fn a_driver_that_has_too_much_to_do_or_is_gone_is_said_to() {
+    let (api, driver) = api();
+    for _ in 0..4 {
+        api.events.try_send(Event::Reset).unwrap();
+    }
+    assert!(answer(&api, "GET /v1/machine HTTP/1.1\r\n\r\n").contains("\"busy\""));
+    drop(driver);
+    assert!(answer(&api, "GET /v1/machine HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn what_the_driver_answers_is_passed_on() {
+    let (api, driver) = api();
+    let drive = thread::spawn(move || {
+        while let Ok(Event::Request(command, reply)) = driver.recv() {
+            let answer = match command {
+                Command::State => Ok(Answer::State(RunState::Running)),
+                _ => Err(Refusal::NoBalloon),
+            };
+            reply.send(answer).unwrap();
+        }
+    });
+    let machine = answer(&api, "GET /v1/machine HTTP/1.1\r\n\r\n");
+    let expected = r#"{"id":"i","vcpus":2,"memory_mib":64,"version":"1","state":"running"}"#;
+    assert!(machine.ends_with(expected), "{machine}");
+    let body = r#"{"size_mib":1}"#;
+    let balloon = format!(
+        "PUT /v1/balloon HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let refused = answer(&api, &balloon);
+    assert!(refused.starts_with("HTTP/1.1 409 Conflict\r\n") && refused.contains("no_balloon"));
+    drop(api);
+    drive.join().unwrap();
+}
+
+#[test]
+fn only_what_ends_the_socket_ends_the_service() {
+    let momentary = [
+        libc::EINTR,
+        libc::ECONNABORTED,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+    ];
+    for errno in momentary {
+        assert!(is_momentary(&io::Error::from_raw_os_error(errno)), "{errno}");
+    }
+    assert!(!is_momentary(&io::Error::from_raw_os_error(libc::EBADF)));
+}
