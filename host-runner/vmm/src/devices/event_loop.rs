@@ -13,6 +13,8 @@ pub type Shared = Arc<Mutex<dyn VirtioDevice>>;
 
 /// Tokens from here on are sources; below, queues.
 const SOURCES: u32 = 1 << 16;
+/// The token of what says that a device may serve its queues in another way now; far above those of sources.
+const RENEWED: u32 = 1 << 31;
 
 /// Takes a device's lock. A panic under it would already have ended the process ([`panics`](crate::panics)), so a poisoned lock still
 /// guards a whole device.
@@ -23,41 +25,87 @@ pub fn lock<T: ?Sized>(device: &Mutex<T>) -> MutexGuard<'_, T> {
 /// One device on the device thread.
 pub struct Watched {
     device: Shared,
-    queues: Vec<Arc<EventFd>>,
+    queues: Vec<Queue>,
+    renewed: Arc<EventFd>,
+}
+
+struct Queue {
+    /// What the guest kicks.
+    kick: Arc<EventFd>,
+    /// Whether a kick wakes this thread. Not while the kernel serves the queue: it would cost a wake-up each time, for nothing.
+    heard: bool,
 }
 
 impl Watched {
-    /// Watches a device, and the eventfds that its guest kicks: one for each queue.
-    pub fn new(device: Shared, queues: Vec<Arc<EventFd>>) -> Self {
-        Self { device, queues }
+    /// Watches a device, and the eventfds that its guest kicks: one for each queue. `renewed` is written after the device has begun, ended
+    /// or resumed its work.
+    pub fn new(device: Shared, kicks: Vec<Arc<EventFd>>, renewed: Arc<EventFd>) -> Self {
+        let queue = |kick| Queue { kick, heard: true };
+        Self {
+            device,
+            queues: kicks.into_iter().map(queue).collect(),
+            renewed,
+        }
+    }
+
+    fn kicked(&mut self, token: u32, ops: &EventOps) {
+        let at = token as usize;
+        let Some(queue) = self.queues.get_mut(at) else {
+            return;
+        };
+        let mut device = lock(&*self.device);
+        if device.served_elsewhere(at) {
+            // Where it stays as it was, the thread is woken in vain.
+            queue.heard = ops.modify(kicks(&queue.kick, token, false)).is_err();
+            return;
+        }
+        // The counter is emptied before the queue is looked at, so that a kick in between comes again.
+        let _emptied = queue.kick.read();
+        device.queue_ready(at);
+    }
+
+    /// Listens to all queues again: a kick that came meanwhile is an event now. One that is still served elsewhere is heard once.
+    fn listen(&mut self, ops: &EventOps) {
+        for (token, queue) in (0..).zip(&mut self.queues) {
+            if !queue.heard {
+                queue.heard = true;
+                if let Err(err) = ops.modify(kicks(&queue.kick, token, true)) {
+                    let name = lock(&*self.device).name();
+                    super::once(&name, &format_args!("{name}: cannot wait for its kicks: {err}"));
+                }
+            }
+        }
     }
 }
 
+fn kicks(kick: &EventFd, token: u32, heard: bool) -> Events {
+    let set = if heard {
+        EventSet::IN | EventSet::EDGE_TRIGGERED
+    } else {
+        EventSet::empty()
+    };
+    Events::with_data(kick, token, set)
+}
+
 impl MutEventSubscriber for Watched {
-    fn process(&mut self, events: Events, _ops: &mut EventOps) {
-        let token = events.data();
-        let mut device = lock(&*self.device);
-        if token >= SOURCES {
-            device.source_ready(token - SOURCES);
-            return;
-        }
-        let queue = token as usize;
-        if let Some(event) = self.queues.get(queue)
-            && !device.served_elsewhere(queue)
-        {
-            // Level-triggered: the counter is emptied before the queue is looked at, so that a kick in between comes again.
-            let _emptied = event.read();
-            device.queue_ready(queue);
+    fn process(&mut self, events: Events, ops: &mut EventOps) {
+        match events.data() {
+            RENEWED => {
+                let _emptied = self.renewed.read();
+                self.listen(ops);
+            }
+            token if token >= SOURCES => lock(&*self.device).source_ready(token - SOURCES),
+            token => self.kicked(token, ops),
         }
     }
 
     fn init(&mut self, ops: &mut EventOps) {
         let device = lock(&*self.device);
-        for (token, event) in (0..).zip(&self.queues) {
-            // A queue that the kernel serves has its counter emptied there: with an edge, the wake-up here costs once a kick.
-            let events = Events::with_data(&**event, token, EventSet::IN | EventSet::EDGE_TRIGGERED);
-            watch(ops, events, &device.name());
+        for (token, queue) in (0..).zip(&self.queues) {
+            watch(ops, kicks(&queue.kick, token, true), &device.name());
         }
+        let renewed = Events::with_data(&*self.renewed, RENEWED, EventSet::IN);
+        watch(ops, renewed, &device.name());
         for source in device.sources() {
             let mut set = EventSet::IN | EventSet::HANG_UP;
             if source.edge {
@@ -96,5 +144,91 @@ pub fn run(devices: Vec<Subscriber>) -> event_manager::Error {
             Err(event_manager::Error::Epoll(errno)) if errno.errno() == libc::EINTR => {}
             Err(err) => return err,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_manager::SubscriberOps as _;
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
+
+    use super::*;
+    use crate::devices::virtio::{ActivateError, Activation, DeviceKind, DeviceStateError};
+
+    /// A device of one queue, which counts its kicks.
+    #[derive(Default)]
+    struct Kicked {
+        count: usize,
+        elsewhere: bool,
+    }
+
+    impl VirtioDevice for Kicked {
+        fn kind(&self) -> DeviceKind {
+            DeviceKind::Entropy
+        }
+        fn name(&self) -> String {
+            "kicked".to_owned()
+        }
+        fn features(&self) -> u64 {
+            0
+        }
+        fn queue_sizes(&self) -> Vec<u16> {
+            vec![1]
+        }
+        fn served_elsewhere(&self, _queue: usize) -> bool {
+            self.elsewhere
+        }
+        fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+        fn activate(&mut self, _activation: Activation) -> Result<(), ActivateError> {
+            Ok(())
+        }
+        fn reset(&mut self) {}
+        fn queue_ready(&mut self, _queue: usize) {
+            self.count += 1;
+        }
+        fn pause(&mut self) {}
+        fn resume(&mut self) {}
+        fn queues(&self) -> Option<Vec<&virtio_queue::Queue>> {
+            None
+        }
+        fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
+            Ok(Vec::new())
+        }
+        fn restore(&mut self, _state: &[u8]) -> Result<(), DeviceStateError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_kicks_of_a_queue_that_the_kernel_serves_wake_nobody() {
+        let event = || Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+        let (kick, renewed) = (event(), event());
+        let device = Arc::new(Mutex::new(Kicked::default()));
+        let mut manager = EventManager::new().unwrap();
+        let shared: Shared = device.clone();
+        manager.add_subscriber(Watched::new(shared, vec![kick.clone()], renewed.clone()));
+        let mut wakes = |kicks: u32| {
+            (0..kicks)
+                .map(|_| {
+                    kick.write(1).unwrap();
+                    manager.run_with_timeout(0).unwrap()
+                })
+                .sum::<usize>()
+        };
+        assert_eq!((wakes(3), lock(&device).count), (3, 3));
+
+        lock(&device).elsewhere = true;
+        assert_eq!(
+            (wakes(5), lock(&device).count),
+            (1, 3),
+            "only the first one is heard"
+        );
+
+        lock(&device).elsewhere = false;
+        renewed.write(1).unwrap();
+        assert_eq!(manager.run_with_timeout(0).unwrap(), 1);
+        // What came meanwhile.
+        assert_eq!(manager.run_with_timeout(0).unwrap(), 1);
+        assert_eq!(lock(&device).count, 4);
     }
 }

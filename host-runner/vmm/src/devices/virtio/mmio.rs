@@ -11,6 +11,8 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -87,6 +89,8 @@ pub struct Transport {
     interrupt: Arc<Interrupt>,
     queue_events: Vec<Arc<EventFd>>,
     setup: Mutex<Setup>,
+    /// Tells the device thread that the device serves its queues in another way now, perhaps.
+    renewed: Arc<EventFd>,
     /// Rises with each change of the configuration space (4.2.2.1).
     generation: std::sync::atomic::AtomicU32,
 }
@@ -113,6 +117,7 @@ impl Transport {
             memory,
             interrupt: Arc::new(Interrupt::new(line)),
             queue_events,
+            renewed: Arc::new(EventFd::new(EFD_NONBLOCK)?),
             setup: Mutex::new(Setup {
                 status: 0,
                 device_features_select: 0,
@@ -142,7 +147,11 @@ impl Transport {
 
     /// The device, for the device thread.
     pub fn watched(&self) -> Watched {
-        Watched::new(Arc::clone(&self.device), self.queue_events.clone())
+        Watched::new(
+            Arc::clone(&self.device),
+            self.queue_events.clone(),
+            Arc::clone(&self.renewed),
+        )
     }
 
     /// Tells the driver, if there is one, to read the configuration space again.
@@ -164,13 +173,18 @@ impl Transport {
     pub fn resume(&self) {
         if self.is_active() {
             lock(&*self.device).resume();
+            self.renew();
             self.interrupt.repeat();
         }
     }
 
+    fn renew(&self) {
+        // A full counter has been heard of.
+        let _full = self.renewed.write(1);
+    }
+
     fn is_active(&self) -> bool {
-        let status = lock(&self.setup).status;
-        status & VIRTIO_CONFIG_S_DRIVER_OK != 0 && status & VIRTIO_CONFIG_S_NEEDS_RESET == 0
+        lock(&self.setup).works()
     }
 
     /// The state of the transport and its device, which must be paused.
@@ -221,7 +235,7 @@ impl Transport {
         self.generation
             .store(state.config_generation, std::sync::atomic::Ordering::Release);
         lock(&*self.device).restore(&state.device)?;
-        if setup.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+        if setup.works() {
             if !self.activate(&mut setup) {
                 return Err(refuse("cannot be put to work"));
             }
@@ -295,6 +309,7 @@ impl Transport {
     fn reset(&self, setup: &mut Setup) {
         if setup.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
             lock(&*self.device).reset();
+            self.renew();
         }
         setup.status = 0;
         setup.driver_features = 0;
@@ -328,7 +343,9 @@ impl Transport {
             interrupt: Arc::clone(&self.interrupt),
             features: setup.driver_features,
         };
-        match lock(&*self.device).activate(activation) {
+        let activated = lock(&*self.device).activate(activation);
+        self.renew();
+        match activated {
             Ok(()) => true,
             Err(error) => {
                 crate::devices::once(&error.device, &error);
@@ -339,6 +356,11 @@ impl Transport {
 }
 
 impl Setup {
+    /// Whether the device has its queues: one that did not take them waits for a reset.
+    fn works(&self) -> bool {
+        self.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 && self.status & VIRTIO_CONFIG_S_NEEDS_RESET == 0
+    }
+
     fn selected(&self) -> Option<&Queue> {
         self.queues.get(self.queue_select as usize)
     }
