@@ -19,6 +19,7 @@ mod error;
 mod features;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod half;
 mod link;
 mod mac;
 mod pieces;
@@ -50,8 +51,9 @@ use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, 
 use crate::config::{NetworkBackend, NetworkConfig};
 use crate::memory::GuestMemory;
 use crate::rate_limit::RateLimiter;
+use half::Turn;
 use link::Link;
-use receive::{FRAME_MAX, Receive, Turn};
+use receive::{FRAME_MAX, Receive};
 use state::NetworkState;
 use stream::Stream;
 use tap::Tap;

@@ -11,8 +11,9 @@ use virtio_queue::{Queue, QueueOwnedT as _, QueueT as _};
 
 use super::HEADER;
 use super::chain::{Direction, collect};
+use super::half::{Half, Turn};
 use super::link::{Link, LinkError};
-use super::pieces::{PIECES_MAX, Pieces};
+use super::pieces::PIECES_MAX;
 use super::stats::Traffic;
 use super::used::{BadRing, Used, UsedRing};
 use crate::devices::virtio::Interrupt;
@@ -28,17 +29,25 @@ const FRAMES_PER_INTERRUPT: usize = 16;
 /// Where the header says how many buffers a frame has (5.1.6).
 const NUM_BUFFERS: usize = 10;
 
-/// How a turn ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// There is nothing to move: the next event tells.
-    Done,
-    /// There is more to move, but others have their turn first.
-    More,
-    /// The guest has had its share; a timer tells when it goes on.
-    Limited,
-    /// The backend takes no more; it tells when it does.
+/// Whether there is room for a frame.
+enum Room {
+    /// There is.
+    Enough,
+    /// The guest's next kick tells.
+    Wait,
+    /// It is to be looked for again, when others have had their turn.
+    Later,
+}
+
+/// Why no more chains were taken from the ring.
+#[derive(PartialEq, Eq)]
+enum Gathered {
+    /// There are enough, or no more.
+    All,
+    /// No more can be held.
     Full,
+    /// Too many of them made no sense.
+    Bad,
 }
 
 /// A chain that the guest gave for frames.
@@ -52,12 +61,9 @@ struct Chain {
 
 /// The receive queue.
 pub struct Receive {
-    queue: Queue,
-    used: UsedRing,
-    /// Taken from the ring and not used yet, in the ring's order.
+    half: Half,
+    /// Taken from the ring and not used yet, in the ring's order; their buffers are the half's.
     chains: VecDeque<Chain>,
-    /// The buffers of `chains`.
-    pieces: Pieces,
     /// What of a frame did not fit into the buffers that the guest had given.
     spill: Vec<u8>,
     /// The length of the frame whose end is in `spill`, and how much of it is in the buffers.
@@ -72,19 +78,16 @@ pub struct Receive {
     owed: Option<u64>,
     /// Chains to give back together, kept for the allocation alone.
     batch: Vec<Used>,
-    /// The ring made no sense: nothing more is done with it.
-    stopped: bool,
+    /// How many more chains that make no sense are looked at in this turn: a guest could add them as fast as they are given back.
+    bad_left: u16,
 }
 
 impl Receive {
     /// Serves a queue, with the negotiated features. `ahead` is the longest frame, with its header, that is usual.
     pub fn new(queue: Queue, memory: GuestMemory, features: u64, ahead: usize) -> Self {
         Self {
-            used: UsedRing::new(&queue),
-            stopped: !queue.ready(),
-            queue,
+            half: Half::new(queue, memory),
             chains: VecDeque::new(),
-            pieces: Pieces::new(memory),
             // Address space alone, until a frame spills.
             spill: Vec::with_capacity(FRAME_MAX),
             parked: None,
@@ -93,22 +96,23 @@ impl Receive {
             ahead,
             owed: None,
             batch: Vec::new(),
+            bad_left: 0,
         }
     }
 
     /// The queue as the guest sees it, only after [`give_back`](Self::give_back).
     pub fn queue(&self) -> &Queue {
-        &self.queue
+        &self.half.queue
     }
 
     /// The queue, for a kernel that serves it; then it is [taken over](Self::taken_over).
     pub fn queue_mut(&mut self) -> &mut Queue {
-        &mut self.queue
+        &mut self.half.queue
     }
 
     /// Goes on where the kernel has left the queue; it has told the driver of what it did.
     pub fn taken_over(&mut self) {
-        self.used = UsedRing::new(&self.queue);
+        self.half.taken_over();
     }
 
     /// Returns what was taken ahead: the ring is then as if the device had never looked. A frame that waits for buffers is lost.
@@ -117,9 +121,9 @@ impl Receive {
             traffic.dropped += 1;
         }
         for _ in self.chains.drain(..) {
-            self.queue.go_to_previous_position();
+            self.half.queue.go_to_previous_position();
         }
-        self.pieces.clear();
+        self.half.pieces.clear();
     }
 
     /// Moves frames until there are none, or the guest has no room.
@@ -130,18 +134,11 @@ impl Receive {
         traffic: &mut Traffic,
         interrupt: &Interrupt,
     ) -> Turn {
-        if self.stopped {
+        if self.half.is_stopped() {
             return Turn::Done;
         }
         let moved = self.move_frames(link, limit, traffic, interrupt);
-        let told = self.tell(interrupt);
-        moved
-            .and_then(|turn| told.map(|()| turn))
-            .unwrap_or_else(|BadRing| {
-                self.stopped = true;
-                traffic.errors += 1;
-                Turn::Done
-            })
+        self.half.conclude(moved, traffic, interrupt)
     }
 
     fn move_frames(
@@ -151,9 +148,11 @@ impl Receive {
         traffic: &mut Traffic,
         interrupt: &Interrupt,
     ) -> Result<Turn, BadRing> {
-        self.queue
-            .disable_notification(self.pieces.memory())
+        self.half
+            .queue
+            .disable_notification(self.half.pieces.memory())
             .map_err(|_| BadRing)?;
+        self.bad_left = self.half.queue.size();
         for moved in 1..=FRAMES_PER_TURN {
             if let Some(bytes) = self.owed {
                 if !limit.take(1, bytes) {
@@ -161,93 +160,101 @@ impl Receive {
                 }
                 self.owed = None;
             }
-            if !self.room(traffic)? {
-                return Ok(Turn::Done);
+            match self.room(traffic)? {
+                Room::Enough => {}
+                Room::Wait => return Ok(Turn::Done),
+                Room::Later => return Ok(Turn::More),
             }
             if self.parked.is_none() && !self.read(link, traffic) {
                 return Ok(Turn::Done);
             }
             self.deliver(traffic)?;
             if moved % FRAMES_PER_INTERRUPT == 0 {
-                self.tell(interrupt)?;
+                self.half.tell(interrupt)?;
             }
         }
         Ok(Turn::More)
     }
 
     /// Whether there is room for the next frame, or for the one that waits. If not, the guest's next kick tells.
-    fn room(&mut self, traffic: &mut Traffic) -> Result<bool, BadRing> {
+    fn room(&mut self, traffic: &mut Traffic) -> Result<Room, BadRing> {
         loop {
             let wanted = match self.parked {
                 Some((length, _)) => length,
                 None if self.mergeable => self.ahead,
                 None => HEADER,
             };
-            let full = self.gather(wanted, traffic)?;
-            let room = self.pieces.bytes();
+            let gathered = self.gather(wanted, traffic)?;
+            let room = self.half.pieces.bytes();
             match self.parked {
-                None if room > 0 => return Ok(true),
-                Some((length, _)) if room >= length => return Ok(true),
+                None if room > 0 => return Ok(Room::Enough),
+                Some((length, _)) if room >= length => return Ok(Room::Enough),
+                _ if gathered == Gathered::Bad => return Ok(Room::Later),
                 // The guest has no more to give, and will not have until this frame is out of the way.
-                Some(_) if full => {
+                Some(_) if gathered == Gathered::Full => {
                     self.parked = None;
                     traffic.dropped += 1;
                 }
                 _ => {
-                    let more = self.queue.enable_notification(self.pieces.memory());
+                    let more = self.half.queue.enable_notification(self.half.pieces.memory());
                     if !more.map_err(|_| BadRing)? {
-                        return Ok(false);
+                        return Ok(Room::Wait);
                     }
-                    self.queue
-                        .disable_notification(self.pieces.memory())
+                    self.half
+                        .queue
+                        .disable_notification(self.half.pieces.memory())
                         .map_err(|_| BadRing)?;
                 }
             }
         }
     }
 
-    /// Takes chains from the ring until they have `wanted` bytes, or there are none. Returns whether no more could be held.
-    fn gather(&mut self, wanted: usize, traffic: &mut Traffic) -> Result<bool, BadRing> {
-        while self.pieces.bytes() < wanted {
+    /// Takes chains from the ring until they have `wanted` bytes, or there are none.
+    fn gather(&mut self, wanted: usize, traffic: &mut Traffic) -> Result<Gathered, BadRing> {
+        while self.half.pieces.bytes() < wanted {
             if self.is_full() {
-                return Ok(true);
+                return Ok(Gathered::Full);
+            }
+            if self.bad_left == 0 {
+                return Ok(Gathered::Bad);
             }
             // The iterator borrows the memory beside the pieces: a clone is a reference count.
-            let memory = self.pieces.memory().clone();
-            let mut available = self.queue.iter(&memory).map_err(|_| BadRing)?;
+            let memory = self.half.pieces.memory().clone();
+            let mut available = self.half.queue.iter(&memory).map_err(|_| BadRing)?;
             let Some(chain) = available.next() else {
-                return Ok(false);
+                return Ok(Gathered::All);
             };
             let head = chain.head_index();
-            if head >= self.queue.size() {
+            if head >= self.half.queue.size() {
                 return Err(BadRing);
             }
-            let before = self.pieces.len();
-            let bytes = match collect(chain, Direction::Receive, &mut self.pieces) {
-                Ok(bytes) if self.pieces.len() <= PIECES_MAX => bytes,
+            let before = self.half.pieces.len();
+            let bytes = match collect(chain, Direction::Receive, &mut self.half.pieces) {
+                Ok(bytes) if self.half.pieces.len() <= PIECES_MAX => bytes,
                 Ok(_) => {
-                    self.pieces.drop_back(before);
-                    self.queue.go_to_previous_position();
-                    return Ok(true);
+                    self.half.pieces.drop_back(before);
+                    self.half.queue.go_to_previous_position();
+                    return Ok(Gathered::Full);
                 }
                 Err(_) => {
+                    self.bad_left -= 1;
                     traffic.errors += 1;
                     0
                 }
             };
-            let pieces = self.pieces.len() - before;
+            let pieces = self.half.pieces.len() - before;
             self.chains.push_back(Chain { head, pieces, bytes });
             self.refuse_bad()?;
         }
-        Ok(false)
+        Ok(Gathered::All)
     }
 
     /// Whether the guest has given all that its ring can hold.
     fn is_full(&self) -> bool {
-        let size = usize::from(self.queue.size());
+        let size = usize::from(self.half.queue.size());
         // Without indirect descriptors each buffer takes a place in the table: one more chain like the last would not fit.
         let next = self.chains.back().map_or(1, |chain| chain.pieces);
-        self.chains.len() >= size || (!self.indirect && self.pieces.len() + next > size)
+        self.chains.len() >= size || (!self.indirect && self.half.pieces.len() + next > size)
     }
 
     /// Gives back the chains in front that make no sense. Only from the front, so that what is kept can still be returned to the ring.
@@ -255,7 +262,7 @@ impl Receive {
         while let Some(Chain { head, bytes: 0, .. }) = self.chains.front().copied() {
             self.chains.pop_front();
             let used = Used { head, length: 0 };
-            UsedRing::publish(self.pieces.memory(), &mut self.queue, &[used])?;
+            UsedRing::publish(self.half.pieces.memory(), &mut self.half.queue, &[used])?;
         }
         Ok(())
     }
@@ -264,11 +271,11 @@ impl Receive {
     fn read(&mut self, link: &mut Link, traffic: &mut Traffic) -> bool {
         let first = self.chains.front().map_or(0, |chain| chain.pieces);
         let (count, room) = if self.mergeable {
-            (self.pieces.len(), self.pieces.bytes())
+            (self.half.pieces.len(), self.half.pieces.bytes())
         } else {
             (first, self.chains.front().map_or(0, |chain| chain.bytes))
         };
-        match link.receive(&mut self.pieces, (count, room), &mut self.spill) {
+        match link.receive(&mut self.half.pieces, (count, room), &mut self.spill) {
             Ok(length) => {
                 self.parked = Some((length, room.min(length)));
                 true
@@ -292,7 +299,7 @@ impl Receive {
             return Ok(());
         }
         let room = if self.mergeable {
-            self.pieces.bytes()
+            self.half.pieces.bytes()
         } else {
             self.chains.front().map_or(0, |chain| chain.bytes)
         };
@@ -305,7 +312,7 @@ impl Receive {
             return Ok(());
         }
         self.parked = None;
-        if self.pieces.copy_in(held, &self.spill).is_err() {
+        if self.half.pieces.copy_in(held, &self.spill).is_err() {
             return Err(BadRing);
         }
         self.publish(length)?;
@@ -340,19 +347,13 @@ impl Receive {
                 buffers = buffers.saturating_add(1);
             }
         }
-        self.pieces
+        self.half
+            .pieces
             .copy_in(NUM_BUFFERS, &buffers.to_le_bytes())
             .map_err(|_| BadRing)?;
-        self.pieces.drop_front(pieces);
-        UsedRing::publish(self.pieces.memory(), &mut self.queue, &frame)?;
+        self.half.pieces.drop_front(pieces);
+        UsedRing::publish(self.half.pieces.memory(), &mut self.half.queue, &frame)?;
         self.batch = frame;
         self.refuse_bad()
-    }
-
-    fn tell(&mut self, interrupt: &Interrupt) -> Result<(), BadRing> {
-        if self.used.needs_interrupt(self.pieces.memory(), &self.queue)? {
-            interrupt.used();
-        }
-        Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use virtio_queue::{Queue, QueueOwnedT as _, QueueT as _};
 
 use super::chain::{Direction, collect};
+use super::half::{Half, Turn};
 use super::link::{Link, LinkError};
-use super::pieces::Pieces;
-use super::receive::{FRAME_MAX, Turn};
+use super::receive::FRAME_MAX;
 use super::stats::Traffic;
 use super::used::{BadRing, Used, UsedRing};
 use super::{FRAME_MIN, HEADER};
@@ -20,41 +20,34 @@ const CHAINS_PER_INTERRUPT: usize = 32;
 
 /// The transmit queue.
 pub struct Transmit {
-    queue: Queue,
-    used: UsedRing,
-    /// The frame that is being sent.
-    pieces: Pieces,
+    /// Its buffers are those of the frame that is being sent.
+    half: Half,
     /// Whether the frame at the head of the ring has been paid for: the backend was full when it should have gone.
     paid: bool,
-    /// The ring made no sense: nothing more is done with it.
-    stopped: bool,
 }
 
 impl Transmit {
     /// Serves a queue.
     pub fn new(queue: Queue, memory: GuestMemory) -> Self {
         Self {
-            used: UsedRing::new(&queue),
-            stopped: !queue.ready(),
-            queue,
-            pieces: Pieces::new(memory),
+            half: Half::new(queue, memory),
             paid: false,
         }
     }
 
     /// The queue as the guest sees it.
     pub fn queue(&self) -> &Queue {
-        &self.queue
+        &self.half.queue
     }
 
     /// The queue, for a kernel that serves it; then it is [taken over](Self::taken_over).
     pub fn queue_mut(&mut self) -> &mut Queue {
-        &mut self.queue
+        &mut self.half.queue
     }
 
     /// Goes on where the kernel has left the queue; it has told the driver of what it did.
     pub fn taken_over(&mut self) {
-        self.used = UsedRing::new(&self.queue);
+        self.half.taken_over();
     }
 
     /// Sends what the guest has put into the ring.
@@ -65,20 +58,13 @@ impl Transmit {
         traffic: &mut Traffic,
         interrupt: &Interrupt,
     ) -> Turn {
-        if self.stopped {
+        if self.half.is_stopped() {
             return Turn::Done;
         }
         let moved = self.move_frames(link, limit, traffic, interrupt);
         // A frame is sent or still in the ring; its buffers are no longer of interest.
-        self.pieces.clear();
-        let told = self.tell(interrupt);
-        moved
-            .and_then(|turn| told.map(|()| turn))
-            .unwrap_or_else(|BadRing| {
-                self.stopped = true;
-                traffic.errors += 1;
-                Turn::Done
-            })
+        self.half.pieces.clear();
+        self.half.conclude(moved, traffic, interrupt)
     }
 
     fn move_frames(
@@ -88,31 +74,41 @@ impl Transmit {
         traffic: &mut Traffic,
         interrupt: &Interrupt,
     ) -> Result<Turn, BadRing> {
-        let memory = self.pieces.memory().clone();
-        self.queue.disable_notification(&memory).map_err(|_| BadRing)?;
+        let memory = self.half.pieces.memory().clone();
+        self.half
+            .queue
+            .disable_notification(&memory)
+            .map_err(|_| BadRing)?;
         for looked_at in 1..=CHAINS_PER_TURN {
-            let Some(chain) = self.queue.iter(&memory).map_err(|_| BadRing)?.next() else {
-                let more = self.queue.enable_notification(&memory).map_err(|_| BadRing)?;
+            let Some(chain) = self.half.queue.iter(&memory).map_err(|_| BadRing)?.next() else {
+                let more = self
+                    .half
+                    .queue
+                    .enable_notification(&memory)
+                    .map_err(|_| BadRing)?;
                 if !more {
                     return Ok(Turn::Done);
                 }
-                self.queue.disable_notification(&memory).map_err(|_| BadRing)?;
+                self.half
+                    .queue
+                    .disable_notification(&memory)
+                    .map_err(|_| BadRing)?;
                 continue;
             };
             let head = chain.head_index();
-            if head >= self.queue.size() {
+            if head >= self.half.queue.size() {
                 return Err(BadRing);
             }
-            self.pieces.clear();
-            let length = collect(chain, Direction::Send, &mut self.pieces).unwrap_or(0);
+            self.half.pieces.clear();
+            let length = collect(chain, Direction::Send, &mut self.half.pieces).unwrap_or(0);
             if let Some(turn) = self.send(length, link, limit, traffic) {
-                self.queue.go_to_previous_position();
+                self.half.queue.go_to_previous_position();
                 return Ok(turn);
             }
             let used = Used { head, length: 0 };
-            UsedRing::publish(&memory, &mut self.queue, &[used])?;
+            UsedRing::publish(&memory, &mut self.half.queue, &[used])?;
             if looked_at % CHAINS_PER_INTERRUPT == 0 {
-                self.tell(interrupt)?;
+                self.half.tell(interrupt)?;
             }
         }
         Ok(Turn::More)
@@ -135,7 +131,7 @@ impl Transmit {
             return Some(Turn::Limited);
         }
         self.paid = false;
-        match link.send(&mut self.pieces) {
+        match link.send(&mut self.half.pieces) {
             Ok(()) => {
                 traffic.frames += 1;
                 traffic.bytes += bytes;
@@ -147,12 +143,5 @@ impl Transmit {
             Err(LinkError::Failed) => traffic.dropped += 1,
         }
         None
-    }
-
-    fn tell(&mut self, interrupt: &Interrupt) -> Result<(), BadRing> {
-        if self.used.needs_interrupt(self.pieces.memory(), &self.queue)? {
-            interrupt.used();
-        }
-        Ok(())
     }
 }

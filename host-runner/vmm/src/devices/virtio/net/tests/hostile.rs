@@ -11,8 +11,9 @@ use super::peer::{Peer, get, put};
 use crate::config::BucketConfig;
 use crate::devices::virtio::VirtioDevice as _;
 use crate::devices::virtio::net::{Network, RECEIVE, TRANSMIT, WAKES, fuzz};
-use crate::devices::virtio::testing::Piece;
+use crate::devices::virtio::testing::{Driver, Piece};
 use virtio_queue::QueueT as _;
+use vm_memory::GuestAddress;
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
 const NEXT: u16 = 1;
@@ -60,6 +61,24 @@ fn chains_that_make_no_sense_go_back_and_the_next_frame_is_sent() {
     assert_eq!(network.stats().sent.errors, heads.len() as u64);
     assert_eq!(network.stats().sent.frames, 0);
     send_works(&mut guest, &mut network, &mut socket);
+}
+
+#[test]
+fn a_guest_that_adds_bad_buffers_as_fast_as_they_go_back_has_its_turn_and_no_more() {
+    let (mut guest, mut network, _socket, _peer) = machine(16);
+    // Descriptor 0 is for the other direction. The rings lie over each other: what is given back is available once more.
+    guest.driver.write_descriptor(RECEIVE, 0, 0x10_0000, 64, 0, 0);
+    let mut activation = guest.driver.activation(0);
+    let [_, available, _] = Driver::rings(RECEIVE);
+    activation.queues[RECEIVE]
+        .try_set_used_ring_address(GuestAddress(available))
+        .unwrap();
+    activation.queues[RECEIVE].set_next_used(1);
+    guest.driver.set_available_index(RECEIVE, 1);
+    network.activate(activation).unwrap();
+    assert_eq!(network.stats().received.errors, 16);
+    network.queue_ready(RECEIVE);
+    assert_eq!(network.stats().received.errors, 32);
 }
 
 #[test]
