@@ -22,7 +22,7 @@ use crate::devices::event_loop::lock;
 use crate::devices::virtio::balloon::TargetError;
 use crate::devices::virtio::block::GrowError;
 use crate::machine::{DeviceStats, Machine, wall_clock_ns};
-use crate::snapshot::{self, SaveError, Taken};
+use crate::snapshot::{self, PartError, SaveError, Taken};
 use crate::vcpu::VcpuEnd;
 
 /// How many events may wait: more than there are sources of them.
@@ -284,7 +284,7 @@ impl Driver {
 
 fn take(machine: &Machine, folder: &Path, parent: Option<[u8; 16]>) -> Result<([u8; 16], Taken), SaveError> {
     let mut id = [0; 16];
-    SysRng.try_fill_bytes(&mut id).map_err(|err| SaveError::File {
+    SysRng.try_fill_bytes(&mut id).map_err(|err| PartError::File {
         operation: "draw a number for",
         path: folder.to_owned(),
         err: io::Error::other(err),

@@ -137,7 +137,9 @@ pub fn build(
     };
     if !config.restore.is_empty() {
         let state = snapshot::read(&config.restore, &machine.shape(), &machine.memory)?;
-        machine.restore(&state, wall_clock_ns())?;
+        machine
+            .restore(&state, wall_clock_ns())
+            .map_err(RestoreError::from)?;
     }
     Ok(machine)
 }

@@ -11,9 +11,13 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use super::{Machine, kvm_memory};
 use crate::cpu;
 use crate::devices::event_loop::lock;
-use crate::snapshot::{MachineState, RestoreError, SaveError, Shape, dirty, forget_all, touched, union};
+use crate::snapshot::{MachineState, PartError, Shape, dirty, forget_all, touched, union};
 
 const IRQCHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
+
+fn fail(operation: &'static str, what: &'static str) -> impl Fn(kvm_ioctls::Error) -> PartError {
+    move |err| PartError::Kvm { operation, what, err }
+}
 
 impl Machine {
     /// What must be the same where this machine goes on.
@@ -37,11 +41,11 @@ impl Machine {
         id: [u8; 16],
         parent: Option<[u8; 16]>,
         taken_at_ns: u64,
-    ) -> Result<MachineState, SaveError> {
+    ) -> Result<MachineState, PartError> {
         let mut vcpus = Vec::new();
         for (index, vcpu) in (0..).zip(&self.vcpus) {
             let state =
-                cpu::save(&self.kvm, &vcpu.descriptor()).map_err(|err| SaveError::Vcpu { index, err })?;
+                cpu::save(&self.kvm, &vcpu.descriptor()).map_err(|err| PartError::Vcpu { index, err })?;
             vcpus.push(state);
         }
         let transports = self
@@ -49,7 +53,7 @@ impl Machine {
             .iter()
             .map(|transport| transport.save())
             .collect::<Result<_, _>>()?;
-        let kvm = |what| move |err| SaveError::Kvm { what, err };
+        let kvm = |what| fail("read", what);
         let mut irqchips = IRQCHIPS.map(|chip_id| kvm_irqchip {
             chip_id,
             ..Default::default()
@@ -78,18 +82,15 @@ impl Machine {
         })
     }
 
-    fn all(&self) -> Result<Vec<crate::snapshot::Run>, SaveError> {
-        kvm_memory::register(&self.vm, &self.memory, true).map_err(|err| SaveError::Kvm {
-            what: "pages that vCPUs write",
-            err,
-        })?;
+    fn all(&self) -> Result<Vec<crate::snapshot::Run>, PartError> {
+        kvm_memory::register(&self.vm, &self.memory, true).map_err(fail("log", "pages that vCPUs write"))?;
         for transport in &self.transports {
             lock(&**transport.device()).log_writes(true);
         }
         // What was noted before this moment is in this snapshot.
         self.logs()?;
         forget_all(&self.memory);
-        let touched = touched(&self.memory).map_err(|err| SaveError::File {
+        let touched = touched(&self.memory).map_err(|err| PartError::File {
             operation: "list the pages of",
             path: "the guest's memory".into(),
             err,
@@ -97,17 +98,16 @@ impl Machine {
         Ok(union(&touched, &self.mapped))
     }
 
-    fn written(&self) -> Result<Vec<crate::snapshot::Run>, SaveError> {
+    fn written(&self) -> Result<Vec<crate::snapshot::Run>, PartError> {
         Ok(dirty(&self.memory, &self.logs()?))
     }
 
-    fn logs(&self) -> Result<Vec<Vec<u64>>, SaveError> {
+    fn logs(&self) -> Result<Vec<Vec<u64>>, PartError> {
         let log = |(slot, length): (u32, u64)| {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            self.vm.get_dirty_log(slot, length).map_err(|err| SaveError::Kvm {
-                what: "pages that vCPUs wrote",
-                err,
-            })
+            self.vm
+                .get_dirty_log(slot, length)
+                .map_err(fail("read", "pages that vCPUs wrote"))
         };
         (0..)
             .zip(self.memory.iter().map(GuestMemoryRegion::len))
@@ -117,11 +117,11 @@ impl Machine {
 
     /// Gives this machine, whose vCPUs have not run, the state of another. Its memory has been read. `now_ns` is the wall
     /// clock.
-    pub fn restore(&self, state: &MachineState, now_ns: u64) -> Result<(), RestoreError> {
+    pub fn restore(&self, state: &MachineState, now_ns: u64) -> Result<(), PartError> {
         for ((index, vcpu), saved) in (0..).zip(&self.vcpus).zip(&state.vcpus) {
-            cpu::restore(&vcpu.descriptor(), saved).map_err(|err| RestoreError::Vcpu { index, err })?;
+            cpu::restore(&vcpu.descriptor(), saved).map_err(|err| PartError::Vcpu { index, err })?;
         }
-        let kvm = |what| move |err| RestoreError::Kvm { what, err };
+        let kvm = |what| fail("set", what);
         self.vm.set_pit2(&state.timer).map_err(kvm("timer"))?;
         self.vm
             .set_clock(&advancing(&state.clock, state.taken_at_ns, now_ns))

@@ -4,6 +4,7 @@
 //! the state lists, one after the other. A full snapshot lists the pages that hold anything; an increment lists those that were written
 //! since the snapshot before it, whose number it carries: a chain in another order, or with a link missing, is refused.
 
+mod bounded;
 pub mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -27,6 +28,8 @@ use crate::memory::{self, GuestMemory};
 
 /// The longest chain that is restored.
 pub const CHAIN_MAX: usize = 64;
+/// The most vCPUs and the most virtio devices in a state: more than any machine has.
+const PARTS_MAX: usize = 64;
 const STATE: &str = "state";
 const MEMORY: &str = "memory";
 
@@ -50,10 +53,12 @@ pub struct MachineState {
     /// The host's wall clock at that moment, in ns since 1970.
     pub taken_at_ns: u64,
     /// The vCPUs.
+    #[serde(deserialize_with = "bounded::at_most::<_, _, PARTS_MAX>")]
     pub vcpus: Vec<VcpuState>,
     /// The serial port.
     pub serial: SerialState,
     /// The virtio devices.
+    #[serde(deserialize_with = "bounded::at_most::<_, _, PARTS_MAX>")]
     pub transports: Vec<TransportState>,
 }
 
@@ -65,21 +70,13 @@ pub struct Shape {
     /// Memory, in MiB.
     pub memory_mib: u32,
     /// The virtio devices, by name, in order.
+    #[serde(deserialize_with = "bounded::at_most::<_, _, PARTS_MAX>")]
     pub devices: Vec<String>,
 }
 
-/// Why a snapshot was not taken.
+/// What fails when a machine's state is taken, or given to another one.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// No place for it.
-    #[error("this machine was started without a folder for snapshots")]
-    NoDirectory,
-    /// A name that could lead elsewhere.
-    #[error("a snapshot's name has 1 to 64 letters, digits, - or _")]
-    Name,
-    /// Nothing to add to.
-    #[error("there is no snapshot yet that this one could add to; take a full one first")]
-    NoParent,
+pub enum PartError {
     /// A file.
     #[error("cannot {operation} {}", path.display())]
     File {
@@ -91,9 +88,11 @@ pub enum SaveError {
         #[source]
         err: io::Error,
     },
-    /// KVM does not say.
-    #[error("cannot read the {what}")]
+    /// KVM does not say, or does not take it.
+    #[error("cannot {operation} the {what}")]
     Kvm {
+        /// What was attempted.
+        operation: &'static str,
         /// What of the machine.
         what: &'static str,
         /// What KVM said.
@@ -112,6 +111,26 @@ pub enum SaveError {
     /// A device.
     #[error(transparent)]
     Device(#[from] DeviceStateError),
+    /// The serial port.
+    #[error(transparent)]
+    Serial(#[from] SerialStateError),
+}
+
+/// Why a snapshot was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// No place for it.
+    #[error("this machine was started without a folder for snapshots")]
+    NoDirectory,
+    /// A name that could lead elsewhere.
+    #[error("a snapshot's name has 1 to 64 letters, digits, - or _")]
+    Name,
+    /// Nothing to add to.
+    #[error("there is no snapshot yet that this one could add to; take a full one first")]
+    NoParent,
+    /// A part of the machine, or of the snapshot.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The state's file.
     #[error(transparent)]
     State(#[from] StateFileError),
@@ -120,17 +139,6 @@ pub enum SaveError {
 /// Why a machine cannot go on from a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// A file.
-    #[error("cannot {operation} {}", path.display())]
-    File {
-        /// What was attempted.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        err: io::Error,
-    },
     /// The state's file.
     #[error("{} cannot be used", path.display())]
     State {
@@ -157,6 +165,18 @@ pub enum RestoreError {
         /// What there is.
         here: String,
     },
+    /// Parts that are not there, or are there twice.
+    #[error("{} has {vcpus} vCPUs and {devices} devices, and says that it has {shape}", path.display())]
+    Parts {
+        /// The file.
+        path: PathBuf,
+        /// The vCPUs that it has.
+        vcpus: usize,
+        /// The devices that it has.
+        devices: usize,
+        /// What it says.
+        shape: String,
+    },
     /// Pages that are not there.
     #[error("{} has {found} bytes, and the state says {expected}", path.display())]
     MemorySize {
@@ -173,30 +193,9 @@ pub enum RestoreError {
         /// The file.
         path: PathBuf,
     },
-    /// KVM does not take it.
-    #[error("cannot set the {what}")]
-    Kvm {
-        /// What of the machine.
-        what: &'static str,
-        /// What KVM said.
-        #[source]
-        err: kvm_ioctls::Error,
-    },
-    /// A vCPU.
-    #[error("vCPU {index}")]
-    Vcpu {
-        /// Which.
-        index: u8,
-        /// What is wrong.
-        #[source]
-        err: VcpuStateError,
-    },
-    /// A device.
+    /// A part of the machine, or of the snapshot.
     #[error(transparent)]
-    Device(#[from] DeviceStateError),
-    /// The serial port.
-    #[error(transparent)]
-    Serial(#[from] SerialStateError),
+    Part(#[from] PartError),
 }
 
 /// What was taken, for who asked.
@@ -223,7 +222,7 @@ pub fn folder(directory: Option<&Path>, name: &str) -> Result<PathBuf, SaveError
 /// Writes a snapshot: its memory first, then its state, which makes it whole. What was begun and not finished is removed.
 pub fn write(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Result<Taken, SaveError> {
     let file = |operation| {
-        move |err| SaveError::File {
+        move |err| PartError::File {
             operation,
             path: folder.to_owned(),
             err,
@@ -248,16 +247,15 @@ fn write_files(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
     let path = folder.join(MEMORY);
     let fail = |operation| {
         let path = path.clone();
-        move |err| SaveError::File { operation, path, err }
+        move |err| PartError::File { operation, path, err }
     };
     let mut pages = File::create_new(&path).map_err(fail("create"))?;
     pages::write(memory, &state.runs, &mut pages).map_err(fail("write"))?;
     pages.sync_all().map_err(fail("write"))?;
     file::write(&folder.join(STATE), state)?;
     // The names, too, must be on the disk.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail("write"))
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(synced.map_err(fail("write"))?)
 }
 
 /// Reads a chain of snapshots into fresh memory. Returns the state of the last one.
@@ -281,6 +279,15 @@ pub fn read(chain: &[PathBuf], shape: &Shape, memory: &GuestMemory) -> Result<Ma
                 here: shape.to_string(),
             });
         }
+        let (vcpus, devices) = (state.vcpus.len(), state.transports.len());
+        if vcpus != usize::from(shape.vcpus) || devices != shape.devices.len() {
+            return Err(RestoreError::Parts {
+                path,
+                vcpus,
+                devices,
+                shape: shape.to_string(),
+            });
+        }
         read_memory(folder, &state, memory)?;
         last = Some(state);
     }
@@ -289,7 +296,7 @@ pub fn read(chain: &[PathBuf], shape: &Shape, memory: &GuestMemory) -> Result<Ma
 
 fn read_memory(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Result<(), RestoreError> {
     let path = folder.join(MEMORY);
-    let fail = |err| RestoreError::File {
+    let fail = |err| PartError::File {
         operation: "read",
         path: path.clone(),
         err,
@@ -309,7 +316,7 @@ fn read_memory(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
             expected,
         });
     }
-    pages::read(memory, &state.runs, &mut file).map_err(fail)
+    Ok(pages::read(memory, &state.runs, &mut file).map_err(fail)?)
 }
 
 impl std::fmt::Display for Shape {

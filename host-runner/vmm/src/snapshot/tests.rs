@@ -109,6 +109,47 @@ fn another_machine_is_refused_with_both_shapes() {
 }
 
 #[test]
+fn a_state_that_lacks_a_part_of_what_it_says_it_has_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, shape) in [
+        (
+            "vcpu",
+            Shape {
+                vcpus: 1,
+                ..state().shape
+            },
+        ),
+        (
+            "device",
+            Shape {
+                devices: vec!["entropy".to_owned()],
+                ..state().shape
+            },
+        ),
+    ] {
+        let path = folder.path().join(name);
+        let lacking = MachineState {
+            shape: shape.clone(),
+            runs: Vec::new(),
+            ..state()
+        };
+        write(&path, &lacking, &machine()).unwrap();
+        let error = read(&[path], &shape, &machine()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                RestoreError::Parts {
+                    vcpus: 0,
+                    devices: 0,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn memory_that_is_cut_or_longer_than_the_state_says_is_refused_with_the_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let [full, _] = chain(folder.path());
@@ -152,10 +193,10 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_behind_and_none_is_overwritt
     let [full, _] = chain(folder.path());
     assert!(matches!(
         write(&full, &state(), &machine()),
-        Err(SaveError::File {
+        Err(SaveError::Part(PartError::File {
             operation: "create the folder",
             ..
-        })
+        }))
     ));
     let outside = MachineState {
         runs: vec![Run {
