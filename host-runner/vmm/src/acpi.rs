@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn from_the_root_every_table_is_found_and_its_bytes_add_up_to_zero() {
-        let memory = crate::memory::create(64, false).unwrap();
+        let memory = crate::memory::create(64, crate::memory::Backing::Shared).unwrap();
         let windows: Vec<VirtioWindow> = (0..16)
             .map(|at| VirtioWindow {
                 base: 0xd000_0000 + at * 0x1000,

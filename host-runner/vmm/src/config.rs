@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Backing;
+
 /// The most vCPUs of a machine.
 pub const VCPUS_MAX: u8 = 64;
 /// The most disks of a machine.
@@ -99,10 +101,21 @@ pub struct MemoryConfig {
     /// Whether it lies in huge pages of 2 MiB, which the machine must have reserved.
     #[serde(default)]
     pub huge_pages: bool,
-    /// Whether another process will share its file. All of it is then in that file; otherwise the kernel's pages come from the kernel's
-    /// own file, as they are needed.
+    /// Whether another process will share it: it then lies in a memory file. Otherwise it is the monitor's own, in huge pages where the
+    /// kernel has some to give.
     #[serde(default)]
     pub shared: bool,
+}
+
+impl MemoryConfig {
+    /// What it is to be.
+    pub fn backing(&self) -> Backing {
+        match (self.huge_pages, self.shared) {
+            (true, _) => Backing::Reserved,
+            (false, true) => Backing::Shared,
+            (false, false) => Backing::Private,
+        }
+    }
 }
 
 /// What a machine boots.

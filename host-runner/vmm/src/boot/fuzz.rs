@@ -5,18 +5,18 @@ use vm_memory::GuestAddress;
 use super::load;
 use crate::config::BootConfig;
 use crate::devices::virtio::testing::file;
-use crate::memory;
+use crate::memory::{self, Backing};
 
-/// Takes the bytes for a kernel, behind a byte that says how large the file is and how it is loaded.
+/// Takes the bytes for a kernel, behind a byte that says how large the file is, and whether there is an initrd.
 pub fn fuzz(data: &[u8]) {
     let Some((how, kernel)) = data.split_first() else {
         return;
     };
-    let Ok(memory) = memory::create(32, false) else {
+    let Ok(memory) = memory::create(32, Backing::Shared) else {
         return;
     };
     let (file, path) = file(kernel);
-    // Zeroes behind the bytes: what is large is mapped.
+    // Zeroes behind the bytes: a kernel may say that it is large.
     let length = (u64::from(how >> 2) << 14).max(kernel.len() as u64);
     if file.set_len(length).is_err() {
         return;
@@ -26,5 +26,5 @@ pub fn fuzz(data: &[u8]) {
         kernel: path,
         command_line: "quiet".to_owned(),
     };
-    let _refused = load(&boot, &memory, GuestAddress(0xe_0000), how & 1 != 0);
+    let _refused = load(&boot, &memory, GuestAddress(0xe_0000));
 }

@@ -3,7 +3,6 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod linux;
-mod mapped;
 mod pvh;
 
 use std::fs::File;
@@ -13,12 +12,9 @@ use std::path::{Path, PathBuf};
 use linux_loader::loader::{BzImage, Elf, KernelLoader, KernelLoaderResult, PvhBootCapability};
 use vm_memory::{Bytes, GuestAddress};
 
-use self::mapped::Mapped;
-
 use crate::config::BootConfig;
 use crate::cpu::Entry;
 use crate::memory::{self, GuestMemory, HIGH_MEMORY_START, LOW_MEMORY_END};
-use crate::snapshot::Run;
 
 /// Where the command line lies.
 const COMMAND_LINE: GuestAddress = GuestAddress(0x2_0000);
@@ -96,15 +92,6 @@ pub(crate) struct MapEntry {
     pub usable: bool,
 }
 
-/// What was loaded.
-#[derive(Debug)]
-pub struct Loaded {
-    /// How the first vCPU enters the kernel.
-    pub entry: Entry,
-    /// The pages that come from the kernel's file, and from that of the initial RAM file system, in order.
-    pub mapped: Vec<Run>,
-}
-
 /// An initial RAM file system in guest memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Initrd {
@@ -114,18 +101,11 @@ pub(crate) struct Initrd {
 
 /// Puts the kernel, its initial RAM file system and its command line into guest memory.
 ///
-/// `rsdp` is where the ACPI tables begin. With `mapping`, files are mapped rather than copied, where that can be.
-pub fn load(
-    boot: &BootConfig,
-    memory: &GuestMemory,
-    rsdp: GuestAddress,
-    mapping: bool,
-) -> Result<Loaded, BootError> {
+/// `rsdp` is where the ACPI tables begin. Returns how the first vCPU enters the kernel.
+pub fn load(boot: &BootConfig, memory: &GuestMemory, rsdp: GuestAddress) -> Result<Entry, BootError> {
     write_command_line(&boot.command_line, memory)?;
-    let mut file = open("the kernel", &boot.kernel)?;
-    let mut kernel = Mapped::new(&mut file, mapping);
+    let mut kernel = open("the kernel", &boot.kernel)?;
     let loaded = load_kernel(&mut kernel, boot, memory)?;
-    let mut mapped = kernel.pages(memory);
     let initrd_limit = loaded
         .setup_header
         .map_or(u64::from(u32::MAX), |header| header.initrd_addr_max.into());
@@ -133,16 +113,11 @@ pub fn load(
     let initrd = match &boot.initrd {
         Some(path) => {
             let mut file = open("the initial RAM file system", path)?;
-            let mut initrd = Mapped::new(&mut file, mapping);
-            let placed = load_initrd(path, &mut initrd, memory, kernel_end, initrd_limit)?;
-            mapped.extend(initrd.pages(memory));
-            Some(placed)
+            Some(load_initrd(path, &mut file, memory, kernel_end, initrd_limit)?)
         }
         None => None,
     };
-    let entry = enter(boot, memory, &loaded, initrd, rsdp)?;
-    mapped.sort_by_key(|run| run.start);
-    Ok(Loaded { entry, mapped })
+    enter(boot, memory, &loaded, initrd, rsdp)
 }
 
 /// Tells the kernel what it must know, by the protocol that it speaks.
@@ -177,7 +152,7 @@ fn open(what: &'static str, path: &Path) -> Result<File, BootError> {
 }
 
 fn load_kernel(
-    kernel: &mut Mapped<'_>,
+    kernel: &mut File,
     boot: &BootConfig,
     memory: &GuestMemory,
 ) -> Result<KernelLoaderResult, BootError> {
@@ -228,7 +203,7 @@ fn write_command_line(text: &str, memory: &GuestMemory) -> Result<(), BootError>
 /// As high as the kernel can reach, so that the kernel has room to unpack below.
 fn load_initrd(
     path: &Path,
-    file: &mut Mapped<'_>,
+    file: &mut File,
     memory: &GuestMemory,
     kernel_end: u64,
     limit: u64,

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use super::*;
 
 fn machine(size_mib: u32) -> GuestMemory {
-    crate::memory::create(size_mib, false).unwrap()
+    crate::memory::create(size_mib, crate::memory::Backing::Shared).unwrap()
 }
 
 fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
@@ -63,9 +63,7 @@ fn a_bz_image_is_entered_in_long_mode_with_its_parameters() {
         command_line: "quiet root=/dev/vda".to_owned(),
         ..boot(image.path())
     };
-    let entry = load(&config, &memory, GuestAddress(0xe_0000), true)
-        .unwrap()
-        .entry;
+    let entry = load(&config, &memory, GuestAddress(0xe_0000)).unwrap();
     let Entry::Linux64 { address, parameters } = entry else {
         panic!("{entry:?}")
     };
@@ -101,7 +99,7 @@ fn an_initial_ram_file_system_that_leaves_no_room_to_unpack_is_refused_with_the_
         initrd: Some(initrd.path().to_owned()),
         ..boot(image.path())
     };
-    let error = load(&config, &machine(128), GuestAddress(0), true)
+    let error = load(&config, &machine(128), GuestAddress(0))
         .unwrap_err()
         .to_string();
     assert!(error.contains("90 MiB") && error.contains("128 MiB"), "{error}");
@@ -111,7 +109,7 @@ fn an_initial_ram_file_system_that_leaves_no_room_to_unpack_is_refused_with_the_
 fn what_is_no_kernel_is_said_to_be_none() {
     for bytes in [b"just a text, and not a short one".to_vec(), vec![0; 0x2000]] {
         let text = file(&bytes);
-        let error = load(&boot(text.path()), &machine(64), GuestAddress(0), true).unwrap_err();
+        let error = load(&boot(text.path()), &machine(64), GuestAddress(0)).unwrap_err();
         let said = error.to_string();
         assert!(
             said.contains("neither a bzImage nor") || said.contains("cannot load"),
@@ -120,7 +118,7 @@ fn what_is_no_kernel_is_said_to_be_none() {
     }
     let empty = file(b"");
     assert!(matches!(
-        load(&boot(empty.path()), &machine(64), GuestAddress(0), true),
+        load(&boot(empty.path()), &machine(64), GuestAddress(0)),
         Err(BootError::Read { .. })
     ));
 }
@@ -128,7 +126,7 @@ fn what_is_no_kernel_is_said_to_be_none() {
 #[test]
 fn a_kernel_without_a_64_bit_entry_is_refused() {
     let image = file(&bz_image(|image| image[0x236] = 0));
-    let error = load(&boot(image.path()), &machine(128), GuestAddress(0), true).unwrap_err();
+    let error = load(&boot(image.path()), &machine(128), GuestAddress(0)).unwrap_err();
     assert!(matches!(error, BootError::NoEntry { .. }), "{error:?}");
 }
 
@@ -158,6 +156,6 @@ proptest::proptest! {
         let end = (at + bytes.len()).min(image.len());
         image[at..end].copy_from_slice(&bytes[..end - at]);
         let image = file(&image);
-        let _refused_or_not = load(&boot(image.path()), &machine(64), GuestAddress(0), true);
+        let _refused_or_not = load(&boot(image.path()), &machine(64), GuestAddress(0));
     }
 }

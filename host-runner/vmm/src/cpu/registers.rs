@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_page_tables_map_four_gib_one_to_one() {
-        let memory = crate::memory::create(64, false).unwrap();
+        let memory = crate::memory::create(64, crate::memory::Backing::Shared).unwrap();
         write_page_tables(&memory).unwrap();
         let entry = |table: u64, index: u64| {
             memory
@@ -285,7 +285,7 @@ mod tests {
                 0x00cf_9b00_0000_ffff,
             ),
         ] {
-            let memory = crate::memory::create(64, false).unwrap();
+            let memory = crate::memory::create(64, crate::memory::Backing::Shared).unwrap();
             write_descriptors(&memory, entry).unwrap();
             let code: u64 = memory
                 .read_obj(GuestAddress(GDT + u64::from(CODE_SELECTOR)))

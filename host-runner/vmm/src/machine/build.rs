@@ -1,5 +1,6 @@
 //! Putting a machine together.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -13,9 +14,9 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::save::wall_clock_ns;
 use super::{Devices, LINES_END, Machine, VIRTIO_BASE, VIRTIO_LINE, kvm_memory};
 use crate::acpi::{self, VirtioWindow};
-use crate::boot::{self, Loaded};
+use crate::boot;
 use crate::config::MachineConfig;
-use crate::cpu;
+use crate::cpu::{self, Entry};
 use crate::devices::event_loop::Shared;
 use crate::devices::power::{self, PowerRegisters};
 use crate::devices::serial;
@@ -102,18 +103,19 @@ pub fn build(
     confinement: &Confinement,
 ) -> Result<Machine, BuildError> {
     let kvm_file = Kvm::new().map_err(BuildError::NoKvm)?;
-    let memory = memory::create(config.memory.size_mib, config.memory.huge_pages)?;
+    let memory = memory::create(config.memory.size_mib, config.memory.backing())?;
+    let page_map = File::open("/proc/self/pagemap").map_err(system("open the map of the process's pages"))?;
     let vm = create_vm(&kvm_file, &memory)?;
     let mut bus = IoManager::new();
     let transports = attach(&vm, &memory, devices.virtio(), &mut bus)?;
     let power_button = legacy(&vm, &mut bus, &devices, events)?;
     // What is restored has its tables and its kernel in the memory that follows, and its registers.
-    let loaded = match config.restore.as_slice() {
+    let entry = match config.restore.as_slice() {
         [] => Some(load(config, &memory, transports.len())?),
         _ => None,
     };
-    let descriptors = create_vcpus(&kvm_file, &vm, config, |index, vcpu| match &loaded {
-        Some(loaded) => cpu::begin(vcpu, index, loaded.entry, &memory).map_err(BuildError::from),
+    let descriptors = create_vcpus(&kvm_file, &vm, config, |index, vcpu| match entry {
+        Some(entry) => cpu::begin(vcpu, index, entry, &memory).map_err(BuildError::from),
         None => Ok(()),
     })?;
     sandbox::confine_process(config, confinement)?;
@@ -129,7 +131,7 @@ pub fn build(
         kvm: kvm_file,
         vm,
         memory,
-        mapped: loaded.map_or_else(Vec::new, |loaded| loaded.mapped),
+        page_map,
         vcpus,
         transports,
         devices,
@@ -145,12 +147,10 @@ pub fn build(
 }
 
 /// The tables and the kernel.
-fn load(config: &MachineConfig, memory: &GuestMemory, devices: usize) -> Result<Loaded, BuildError> {
+fn load(config: &MachineConfig, memory: &GuestMemory, devices: usize) -> Result<Entry, BuildError> {
     let windows: Vec<VirtioWindow> = (0..devices).map(window).collect();
     let rsdp = acpi::write(memory, config.cpus.count, &windows)?;
-    // Pages of two sizes do not mix in one mapping, and who shares the memory's file would not see another's pages.
-    let mapping = !config.memory.huge_pages && !config.memory.shared;
-    Ok(boot::load(&config.boot, memory, rsdp, mapping)?)
+    Ok(boot::load(&config.boot, memory, rsdp)?)
 }
 
 /// The VM with its memory, its interrupt controllers and its timer.

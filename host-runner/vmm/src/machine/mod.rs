@@ -5,6 +5,7 @@ mod devices;
 mod kvm_memory;
 mod save;
 
+use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::{Kvm, VmFd};
@@ -16,7 +17,6 @@ pub use save::wall_clock_ns;
 
 use crate::devices::virtio::mmio::Transport;
 use crate::memory::GuestMemory;
-use crate::snapshot::Run;
 use crate::vcpu::Vcpu;
 
 /// Where the first virtio device's registers begin: in the gap.
@@ -34,8 +34,8 @@ pub struct Machine {
     pub vm: VmFd,
     /// Its memory.
     pub memory: GuestMemory,
-    /// The pages of it that come from other files than its own.
-    pub mapped: Vec<Run>,
+    /// `/proc/self/pagemap`: which of its pages hold anything. No thread can open it later.
+    pub page_map: File,
     /// Its vCPUs.
     pub vcpus: Vec<Vcpu>,
     /// Its virtio devices, in the order of their windows.

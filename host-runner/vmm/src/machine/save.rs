@@ -11,7 +11,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use super::{Machine, kvm_memory};
 use crate::cpu;
 use crate::devices::event_loop::lock;
-use crate::snapshot::{MachineState, PartError, Shape, dirty, forget_all, touched, union};
+use crate::snapshot::{MachineState, PartError, Shape, dirty, forget_all, touched};
 
 const IRQCHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
 
@@ -90,12 +90,11 @@ impl Machine {
         // What was noted before this moment is in this snapshot.
         self.logs()?;
         forget_all(&self.memory);
-        let touched = touched(&self.memory).map_err(|err| PartError::File {
+        touched(&self.memory, &self.page_map).map_err(|err| PartError::File {
             operation: "list the pages of",
             path: "the guest's memory".into(),
             err,
-        })?;
-        Ok(union(&touched, &self.mapped))
+        })
     }
 
     fn written(&self) -> Result<Vec<crate::snapshot::Run>, PartError> {

@@ -18,7 +18,7 @@ use kvm_bindings::{kvm_clock_data, kvm_irqchip, kvm_pit_state2};
 use serde::{Deserialize, Serialize};
 
 pub use file::StateFileError;
-pub use pages::{PAGE, Run, dirty, forget_all, touched, union};
+pub use pages::{PAGE, Run, dirty, forget_all, touched};
 
 use crate::cpu::{VcpuState, VcpuStateError};
 use crate::devices::serial::{SerialState, SerialStateError};

@@ -2,15 +2,19 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
 use crate::memory::{self, GuestMemory};
 
 /// The size of a page, in bytes.
-pub const PAGE: u64 = 4096;
+pub const PAGE: u64 = PAGE_BYTES as u64;
+const PAGE_BYTES: usize = 4096;
+
+type Region = GuestRegionMmap<AtomicBitmap>;
 
 /// Pages that follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,51 +71,81 @@ pub fn read(memory: &GuestMemory, runs: &[Run], file: &mut File) -> io::Result<(
     Ok(())
 }
 
-/// The pages that hold anything: those of the memory's file that were ever touched.
+/// The pages that hold anything but zeroes. `page_map` is this process's `/proc/self/pagemap`.
 ///
-/// Source: lseek(2), `SEEK_DATA` and `SEEK_HOLE`, which memory files have.
-pub fn touched(memory: &GuestMemory) -> io::Result<Vec<Run>> {
+/// No page is looked at, and thereby taken from the host, that was never touched.
+///
+/// Source: the kernel's `Documentation/admin-guide/mm/pagemap.rst`; lseek(2), `SEEK_DATA` and `SEEK_HOLE`, which memory files have.
+pub fn touched(memory: &GuestMemory, page_map: &File) -> io::Result<Vec<Run>> {
     let mut runs = Vec::new();
     for region in memory.iter() {
-        let Some(file) = region.file_offset() else {
-            push(&mut runs, region.start_addr().0, region.len() / PAGE);
-            continue;
-        };
-        let (mut at, end) = (file.start(), file.start() + region.len());
-        while at < end {
-            let data = match rustix::fs::seek(file.file(), rustix::fs::SeekFrom::Data(at)) {
-                Ok(data) if data < end => data,
-                // Nothing behind it.
-                Ok(_) | Err(rustix::io::Errno::NXIO) => break,
-                Err(err) => return Err(err.into()),
-            };
-            let hole = rustix::fs::seek(file.file(), rustix::fs::SeekFrom::Hole(data))?.min(end);
-            push(
-                &mut runs,
-                region.start_addr().0 + (data - file.start()),
-                (hole - data).div_ceil(PAGE),
-            );
-            at = hole;
+        let mut touched = Vec::new();
+        match region.file_offset() {
+            Some(file) => touched_of_file(region, file, &mut touched)?,
+            None => touched_of_process(region, page_map, &mut touched)?,
+        }
+        for run in touched {
+            keep_what_is_not_zero(memory, run, &mut runs)?;
         }
     }
     Ok(runs)
 }
 
-/// The pages of either list; each is in order and apart.
-pub fn union(one: &[Run], other: &[Run]) -> Vec<Run> {
-    let mut all: Vec<Run> = [one, other].concat();
-    all.sort_by_key(|run| run.start);
-    let mut runs = Vec::new();
-    let mut end = 0;
-    for run in all {
-        let run_end = run.start + run.bytes();
-        let start = run.start.max(end);
-        if start < run_end {
-            push(&mut runs, start, (run_end - start) / PAGE);
-            end = run_end;
+/// A page with something in it is shared with others that map the file: the file knows.
+fn touched_of_file(region: &Region, file: &FileOffset, runs: &mut Vec<Run>) -> io::Result<()> {
+    let (mut at, end) = (file.start(), file.start() + region.len());
+    while at < end {
+        let data = match rustix::fs::seek(file.file(), rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) if data < end => data,
+            // Nothing behind it.
+            Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+            Err(err) => return Err(err.into()),
+        };
+        let hole = rustix::fs::seek(file.file(), rustix::fs::SeekFrom::Hole(data))?.min(end);
+        let start = region.start_addr().0 + (data - file.start());
+        push(runs, start, (hole - data).div_ceil(PAGE));
+        at = hole;
+    }
+    Ok(())
+}
+
+/// Memory of this process alone: a page is there, or the kernel has put it into swap.
+fn touched_of_process(region: &Region, page_map: &File, runs: &mut Vec<Run>) -> io::Result<()> {
+    const THERE: u64 = 1 << 63;
+    const IN_SWAP: u64 = 1 << 62;
+    const ENTRY: usize = size_of::<u64>();
+    let first = region.as_ptr() as u64 / PAGE;
+    let pages = region.len() / PAGE;
+    let mut entries = [0; 512 * ENTRY];
+    let mut page = 0;
+    while page < pages {
+        let left = usize::try_from(pages - page).unwrap_or(usize::MAX);
+        let bytes = entries.len().min(left.saturating_mul(ENTRY));
+        let part = entries.get_mut(..bytes).unwrap_or_default();
+        page_map.read_exact_at(part, (first + page) * ENTRY as u64)?;
+        for entry in part.as_chunks::<ENTRY>().0 {
+            if u64::from_ne_bytes(*entry) & (THERE | IN_SWAP) != 0 {
+                push(runs, region.start_addr().0 + page * PAGE, 1);
+            }
+            page += 1;
         }
     }
-    runs
+    Ok(())
+}
+
+/// A huge page is there as a whole when one byte of it was touched, and most of it is then zeroes, as fresh memory is where it is restored.
+fn keep_what_is_not_zero(memory: &GuestMemory, run: Run, runs: &mut Vec<Run>) -> io::Result<()> {
+    let mut content = [0_u8; PAGE_BYTES];
+    for page in 0..u64::from(run.pages) {
+        let address = run.start + page * PAGE;
+        memory
+            .read_slice(&mut content, GuestAddress(address))
+            .map_err(io::Error::other)?;
+        if content != [0; PAGE_BYTES] {
+            push(runs, address, 1);
+        }
+    }
+    Ok(())
 }
 
 /// The pages that were written since the last call: by vCPUs, as KVM's log says (a bit a page, a list for each region), or by devices,
@@ -138,7 +172,7 @@ pub fn forget_all(memory: &GuestMemory) {
     memory.iter().for_each(forget);
 }
 
-fn forget(region: &GuestRegionMmap<AtomicBitmap>) {
+fn forget(region: &Region) {
     region.get_mmap().bitmap().reset();
 }
 
@@ -168,28 +202,30 @@ mod tests {
 
     use super::*;
 
+    fn page_map() -> File {
+        File::open("/proc/self/pagemap").unwrap()
+    }
+
     #[test]
-    fn the_touched_pages_are_those_that_were_written() {
-        let memory = memory::create(64, false).unwrap();
-        for page in [0, 1, 2, 700] {
-            memory.write_obj(1_u8, GuestAddress(page * PAGE + 9)).unwrap();
+    fn the_touched_pages_are_those_that_hold_something() {
+        for backing in [memory::Backing::Private, memory::Backing::Shared] {
+            let memory = memory::create(64, backing).unwrap();
+            for page in [0, 1, 2, 700, 701] {
+                memory.write_obj(1_u8, GuestAddress(page * PAGE + 9)).unwrap();
+            }
+            memory.write_obj(0_u8, GuestAddress(701 * PAGE + 9)).unwrap();
+            let runs = touched(&memory, &page_map()).unwrap();
+            let expected = [(0, 3), (700, 1)].map(|(page, pages)| Run {
+                start: page * PAGE,
+                pages,
+            });
+            assert_eq!(runs, expected, "{backing:?}");
         }
-        let runs = touched(&memory).unwrap();
-        assert_eq!(
-            runs,
-            [
-                Run { start: 0, pages: 3 },
-                Run {
-                    start: 700 * PAGE,
-                    pages: 1
-                }
-            ]
-        );
     }
 
     #[test]
     fn what_a_device_or_a_vcpu_wrote_is_dirty_once() {
-        let memory = memory::create(64, false).unwrap();
+        let memory = memory::create(64, memory::Backing::Shared).unwrap();
         forget_all(&memory);
         memory.write_obj(1_u8, GuestAddress(5 * PAGE)).unwrap();
         let mut log = vec![0_u64; 64 * 256 / 64];
@@ -229,30 +265,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_union_has_each_page_of_either_list_once(one in proptest::collection::btree_set(0_u64..200, 0..60), other in proptest::collection::btree_set(0_u64..200, 0..60)) {
-            let runs_of = |pages: &std::collections::BTreeSet<u64>| {
-                let mut runs = Vec::new();
-                for page in pages {
-                    push(&mut runs, page * PAGE, 1);
-                }
-                runs
-            };
-            let expected = runs_of(&one.union(&other).copied().collect());
-            prop_assert_eq!(union(&runs_of(&one), &runs_of(&other)), expected);
-        }
-
-        #[test]
-        fn pages_come_back_as_they_were(pages in proptest::collection::btree_map(0_u64..16384, any::<u8>(), 1..40)) {
-            let memory = memory::create(64, false).unwrap();
+        fn pages_come_back_as_they_were(pages in proptest::collection::btree_map(0_u64..16384, 1_u8.., 1..40)) {
+            let memory = memory::create(64, memory::Backing::Shared).unwrap();
             for (page, value) in &pages {
                 memory.write_slice(&[*value; 4096], GuestAddress(page * PAGE)).unwrap();
             }
-            let runs = touched(&memory).unwrap();
+            let runs = touched(&memory, &page_map()).unwrap();
             prop_assert!(within(64, &runs));
             let mut file = tempfile::tempfile().unwrap();
             write(&memory, &runs, &mut file).unwrap();
             std::io::Seek::rewind(&mut file).unwrap();
-            let copy = memory::create(64, false).unwrap();
+            let copy = memory::create(64, memory::Backing::Shared).unwrap();
             read(&copy, &runs, &mut file).unwrap();
             for (page, value) in &pages {
                 prop_assert_eq!(copy.read_obj::<u8>(GuestAddress(page * PAGE + 77)).unwrap(), *value);

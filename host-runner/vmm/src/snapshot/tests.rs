@@ -22,7 +22,7 @@ pub(super) fn state() -> MachineState {
 }
 
 fn machine() -> GuestMemory {
-    crate::memory::create(64, false).unwrap()
+    crate::memory::create(64, crate::memory::Backing::Shared).unwrap()
 }
 
 fn poke(memory: &GuestMemory, page: u64, value: u8) {

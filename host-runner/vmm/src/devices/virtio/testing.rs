@@ -83,7 +83,7 @@ impl Driver {
     pub fn new(sizes: &[u16]) -> Self {
         let line = EventFd::new(EFD_NONBLOCK).unwrap();
         Self {
-            memory: memory::create(32, false).unwrap(),
+            memory: memory::create(32, crate::memory::Backing::Shared).unwrap(),
             rings: sizes
                 .iter()
                 .map(|size| Ring {

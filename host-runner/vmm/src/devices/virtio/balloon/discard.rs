@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use rustix::fs::FallocateFlags;
 use vm_memory::bitmap::Bitmap as _;
 use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryRegion as _};
 
-use crate::memory::GuestMemory;
+use crate::memory::{self, GuestMemory};
 
 /// The size of a page, to the balloon as to the processor, in bytes.
 pub const PAGE_BYTES: u64 = 4 << 10;
@@ -14,8 +13,8 @@ pub const PAGE_BYTES: u64 = 4 << 10;
 /// Gives the whole pages of a range of guest-physical addresses back to the host: they read as zeroes from now on. What of it is no
 /// memory is left out.
 ///
-/// Punching a hole takes the pages away from every mapping of the memory file, the guest's own included. KVM's log knows nothing of that,
-/// so the pages are marked as written by a device: an incremental snapshot must not bring back what was there before.
+/// The pages go from the guest's own mapping, too, and KVM's log knows nothing of that. So they are marked as written by a device: an
+/// incremental snapshot must not bring back what was there before.
 ///
 /// Returns how many bytes were given back.
 pub fn discard(memory: &GuestMemory, range: &Range<u64>) -> u64 {
@@ -30,20 +29,15 @@ pub fn discard(memory: &GuestMemory, range: &Range<u64>) -> u64 {
         if start >= end {
             continue;
         }
-        let (offset, length) = (start - base, end - start);
-        let shared = region.flags() & libc::MAP_SHARED != 0;
-        // A private mapping of a file would not lose its pages by a hole in the file; such memory keeps what it holds.
-        let Some(file) = region.file_offset().filter(|_| shared) else {
-            continue;
-        };
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(file.file(), flags, file.start() + offset, length) {
+        match memory::give_back(region, &(start..end)) {
             Ok(()) => {
                 // Both are below the size of a mapping, which fits.
-                if let (Ok(offset), Ok(length)) = (usize::try_from(offset), usize::try_from(length)) {
+                if let (Ok(offset), Ok(length)) =
+                    (usize::try_from(start - base), usize::try_from(end - start))
+                {
                     region.bitmap().mark_dirty(offset, length);
                 }
-                given += length;
+                given += end - start;
             }
             Err(err) => {
                 crate::devices::once("balloon", &format!("balloon: memory cannot be given back: {err}"));

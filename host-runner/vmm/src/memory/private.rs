@@ -1,0 +1,70 @@
+#![expect(
+    unsafe_code,
+    reason = "memory that begins at an address of our choice is mapped by hand"
+)]
+//! Memory of this process alone, which the kernel gives in huge pages where it can.
+
+use std::io;
+use std::ptr::null_mut;
+
+use vm_memory::bitmap::{AtomicBitmap, NewBitmap as _};
+use vm_memory::mmap::{MmapRegion, MmapRegionBuilder};
+
+/// The size of a small page, in bytes.
+const PAGE: usize = 4096;
+/// The size of a huge page, in bytes.
+pub(super) const HUGE_PAGE: usize = 2 << 20;
+
+/// Maps `size` bytes, a number of whole pages, that begin on a huge page's boundary, and stay mapped as long as the process lives.
+///
+/// Guest addresses of regions begin there, too: only then can KVM map a huge page as one, and save the guest an exit for each of the
+/// 512 small ones that it would consist of. A kernel without huge pages gives small ones.
+///
+/// Source: the kernel's `Documentation/admin-guide/mm/transhuge.rst`.
+pub(super) fn map(size: usize) -> io::Result<MmapRegion<AtomicBitmap>> {
+    let reserved = size.checked_add(HUGE_PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping, at an address that the kernel chooses, replaces nothing.
+    let start = unsafe { libc::mmap(null_mut(), reserved, protection, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let before = (start as usize).next_multiple_of(HUGE_PAGE) - start as usize;
+    // SAFETY: `before` is at most `HUGE_PAGE`, by which the mapping is longer than `size`.
+    let (aligned, end) = unsafe { (start.byte_add(before), start.byte_add(before + size)) };
+    // SAFETY: both ranges are whole pages of the mapping made above, which nobody else knows yet, and lie outside of what is kept.
+    // A range that cannot be given back, or that is empty, stays reserved and unused; huge pages are the kernel's to refuse.
+    unsafe {
+        libc::munmap(start, before);
+        libc::munmap(end, HUGE_PAGE - before);
+        libc::madvise(aligned, size, libc::MADV_HUGEPAGE);
+    }
+    // SAFETY: the range is mapped, readable and writable, and nothing ever unmaps it.
+    let region = unsafe {
+        MmapRegionBuilder::new_with_bitmap(size, AtomicBitmap::with_len(size))
+            .with_mmap_prot(protection)
+            .with_mmap_flags(flags)
+            .with_raw_mmap_pointer(aligned.cast())
+            .build()
+    };
+    region.map_err(io::Error::other)
+}
+
+/// Takes the pages of a range out of a private mapping: they read as zeroes from then on.
+///
+/// The range is `length` bytes at `offset`, whole pages within a region that [`map`] made; anything else is refused.
+pub(super) fn give_back(region: &MmapRegion<AtomicBitmap>, offset: usize, length: usize) -> io::Result<()> {
+    let end = offset.checked_add(length).filter(|end| *end <= region.size());
+    if end.is_none() || !offset.is_multiple_of(PAGE) || !length.is_multiple_of(PAGE) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the range is whole pages of the region's mapping, as checked. The memory is the guest's, which nobody holds a Rust reference
+    // to: all access goes through volatile accesses of bytes, to which a page that turns to zeroes is like any other write of the guest.
+    let done = unsafe { libc::madvise(region.as_ptr().add(offset).cast(), length, libc::MADV_DONTNEED) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
