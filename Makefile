@@ -76,7 +76,7 @@ lab: ## A command on a lab host with hardware virtualization, emulated: make lab
 	exec tests/lab/run-in-lab -- $(CMD)
 
 bench: ## The benchmarks, each figure a line `bench NAME VALUE UNIT`: make bench [SUITE=app|pool|vmm]
-	tests/setup.sh test
+	tests/setup.sh bench
 	case '$(SUITE)' in
 		all) suites=(app pool vmm) ;;
 		app|pool|vmm) suites=('$(SUITE)') ;;

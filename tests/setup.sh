@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing for a command of the Makefile, and says what it installs before it does. Quick when nothing is missing.
 #
-#   tests/setup.sh run|demo|test
+#   tests/setup.sh run|demo|test|bench
 #
 #   run   what the app and guests on this computer need
 #   demo  and what shows the window without a display, and a throw-away SSH server
 #   test  and what the tests need
+#   bench and what the guests of the benchmarks run
 #
 # Debian and Ubuntu: packages through apt-get, with sudo unless root. Elsewhere it names the packages that are missing and stops.
 set -euo pipefail
@@ -14,7 +15,7 @@ export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
 
 readonly RUST_MIN=90 NODE_MIN=18
 goal=${1:-run}
-case $goal in run | demo | test) ;; *) sed -n '2,11p' "$0" >&2; exit 2 ;; esac
+case $goal in run | demo | test | bench) ;; *) sed -n '2,12p' "$0" >&2; exit 2 ;; esac
 
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: %s\n' "$@" >&2; exit 1; }
@@ -69,6 +70,10 @@ missing_packages() {
   has cpio || echo cpio
   has qemu-img || echo qemu-utils
   has depmod || echo kmod
+  [ "$goal" = test ] && return
+  has fio || echo fio
+  has iperf3 || echo iperf3
+  has mkfs.ext4 || echo e2fsprogs
 }
 
 as_root() {
@@ -168,7 +173,7 @@ install_modules() {
 }
 
 install_modules ui
-[ "$goal" != test ] || install_modules tests/e2e
+case $goal in test | bench) install_modules tests/e2e ;; esac
 
 # Tiny Linux is made from a package that apt has to know; making it is the agent's work.
 if [ "$goal" != run ]; then

@@ -20,7 +20,7 @@ while true; do /bin/busybox sleep 1000; done
 const LZ4_LEGACY: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 const LZ4_BLOCK: usize = 8 << 20;
 
-/// Writes `vmlinux` and `initrd` into the folder, from the image of Tiny Linux.
+/// Writes `vmlinux` and `initrd`, and the files of the guest with tools, into the folder, from the image of Tiny Linux.
 pub fn prepare(folder: &Path) -> Result<(), Box<dyn Error>> {
     let state = support::tiny_image_state()?;
     let manifest = fs::read_to_string(state.join("images/manifests/tiny-linux.json"))?;
@@ -39,12 +39,27 @@ pub fn prepare(folder: &Path) -> Result<(), Box<dyn Error>> {
     }
     fs::copy("/bin/busybox", root.path().join("bin/busybox"))?;
     fs::write(root.path().join("init"), INIT)?;
+    fs::write(folder.join("initrd"), archive(root.path())?)?;
+    let sum = manifest["initrd"]["sha256"]
+        .as_str()
+        .ok_or("the image has an initial RAM file system")?;
+    crate::tools::prepare(
+        folder,
+        &fs::read(state.join(format!("images/blobs/sha256-{sum}")))?,
+    )
+}
+
+/// A folder with a program `init` as an initial RAM file system.
+pub fn archive(root: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     let packed = Command::new("sh")
         .args(["-c", "chmod +x init && find . | cpio --quiet -o -H newc"])
-        .current_dir(root.path())
+        .current_dir(root)
         .output()?;
-    fs::write(folder.join("initrd"), packed.stdout)?;
-    Ok(())
+    if packed.status.success() {
+        Ok(packed.stdout)
+    } else {
+        Err(format!("cpio failed: {}", String::from_utf8_lossy(&packed.stderr)).into())
+    }
 }
 
 /// The ELF kernel in a bzImage; `None` where it is not packed as expected.

@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
+
 use crate::guest::MARK;
 
 /// How long a guest may take to its init: fifty at once share two emulated processors.
 const BOOT_DEADLINE: Duration = Duration::from_secs(600);
+
+/// The kernel's command line of a guest that does nothing.
+pub const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1";
 
 /// A running monitor, killed when dropped.
 pub struct Monitor {
@@ -49,13 +54,30 @@ impl Monitor {
         self.until(|said| said.iter().any(u8::is_ascii_digit))
     }
 
-    fn until(&mut self, enough: impl Fn(&[u8]) -> bool) -> Result<Duration, Box<dyn Error>> {
+    /// What the guest measured: the two numbers between the mark and `END`.
+    pub fn two_figures(&mut self, mark: &str) -> Result<[f64; 2], Box<dyn Error>> {
+        let mut line = String::new();
+        self.until(|said| {
+            line = String::from_utf8_lossy(said).into_owned();
+            line.contains(mark) && line.contains("END")
+        })?;
+        let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word != mark).collect();
+        match words.as_slice() {
+            [_, one, two, "END", ..] => Ok([one.parse()?, two.parse()?]),
+            _ => Err(format!("the guest's tools failed: {line}").into()),
+        }
+    }
+
+    fn until(&mut self, mut enough: impl FnMut(&[u8]) -> bool) -> Result<Duration, Box<dyn Error>> {
         let output = self.child.stdout.as_mut().ok_or("its output is a pipe")?;
         let mut said = Vec::new();
         let mut part = [0; 4096];
         while !enough(&said) {
-            let read = output.read(&mut part)?;
-            if read == 0 || self.started.elapsed() > BOOT_DEADLINE {
+            let left = BOOT_DEADLINE.saturating_sub(self.started.elapsed());
+            let readable =
+                rustix::event::poll(&mut [PollFd::new(output, PollFlags::IN)], Some(&left.try_into()?))?;
+            let read = if readable == 0 { 0 } else { output.read(&mut part)? };
+            if read == 0 {
                 return Err(format!("the guest did not come up: {}", String::from_utf8_lossy(&said)).into());
             }
             said.extend_from_slice(part.get(..read).unwrap_or_default());
@@ -63,33 +85,53 @@ impl Monitor {
         Ok(self.started.elapsed())
     }
 
-    /// The CPU time of all its threads so far.
+    /// The CPU time of all its threads so far; one that ends meanwhile, as that of a connection does, is left out.
     pub fn cpu(&self) -> io::Result<Duration> {
         let mut total = Duration::ZERO;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let said = fs::read_to_string(task?.path().join("schedstat"))?;
+            let said = match fs::read_to_string(task?.path().join("schedstat")) {
+                Ok(said) => said,
+                Err(err) if is_gone(&err) => continue,
+                Err(err) => return Err(err),
+            };
             let nanoseconds = said.split_whitespace().next().and_then(|word| word.parse().ok());
             total += Duration::from_nanos(nanoseconds.unwrap_or(0));
         }
         Ok(total)
     }
 
-    /// Its proportional share of memory beyond the guest's own, in KiB: all mappings but those that are the guest's memory.
-    pub fn overhead_kib(&self, guest_memory: &[&str]) -> io::Result<u32> {
-        let mut total = 0;
-        let mut is_guest = false;
+    /// Its proportional share of memory beyond the guest's own, in KiB: all mappings but the one that is as large as the guest's memory.
+    pub fn overhead_kib(&self, guest_memory_mib: u32) -> Result<u32, Box<dyn Error>> {
+        let guest_kib = guest_memory_mib << 10;
+        let (mut total, mut size) = (0, 0);
+        let mut guests = 0;
         for line in fs::read_to_string(format!("/proc/{}/smaps", self.child.id()))?.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                [range, ..] if range.contains('-') && !range.ends_with(':') => {
-                    is_guest = guest_memory.iter().any(|name| line.contains(name));
-                }
-                ["Pss:", size, ..] if !is_guest => total += size.parse::<u32>().unwrap_or(0),
-                _ => {}
+            let mut words = line.split_whitespace();
+            let mut kib = || {
+                words
+                    .nth(1)
+                    .and_then(|word| word.parse::<u32>().ok())
+                    .unwrap_or(0)
+            };
+            if line.starts_with("Size:") {
+                size = kib();
+                guests += u32::from(size == guest_kib);
+            } else if line.starts_with("Pss:") && size != guest_kib {
+                total += kib();
             }
         }
-        Ok(total)
+        if guests == 1 {
+            Ok(total)
+        } else {
+            Err(format!("{guests} mappings have the size of the guest's memory").into())
+        }
     }
+}
+
+/// A thread that ended before its file was opened, or before it was read.
+fn is_gone(err: &io::Error) -> bool {
+    err.kind() == io::ErrorKind::NotFound
+        || err.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// A command of the control socket; waits until the monitor listens.
@@ -102,6 +144,7 @@ pub fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Result<String
             Err(_) => std::thread::sleep(Duration::from_millis(2)),
         }
     };
+    stream.set_read_timeout(Some(BOOT_DEADLINE))?;
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
@@ -142,7 +185,7 @@ impl Place {
             "boot": {
                 "kernel": files.join("vmlinux"),
                 "initrd": files.join("initrd"),
-                "command_line": "console=ttyS0 quiet panic=-1",
+                "command_line": COMMAND_LINE,
             },
         });
         if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
@@ -161,33 +204,26 @@ impl Place {
     }
 }
 
+/// What differs between QEMU's machines.
+pub struct QemuParts {
+    /// The initial RAM file system.
+    pub initrd: PathBuf,
+    /// The kernel's command line.
+    pub command_line: String,
+}
+
 /// QEMU with the same machine.
-pub fn qemu(files: &Path, memory_mib: u32) -> Command {
+pub fn qemu(files: &Path, memory_mib: u32, parts: &QemuParts) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args([
-            "-M",
-            "microvm,acpi=on,rtc=on",
-            "-accel",
-            "kvm",
-            "-cpu",
-            "host",
-            "-smp",
-            "1",
-            "-m",
-        ])
-        .arg(memory_mib.to_string())
+        .args(["-M", "microvm,acpi=on,rtc=on", "-accel", "kvm", "-cpu", "host"])
+        .args(["-smp", "1", "-m", &memory_mib.to_string()])
         .arg("-kernel")
         .arg(files.join("vmlinux"))
         .arg("-initrd")
-        .arg(files.join("initrd"))
-        .args([
-            "-append",
-            "console=ttyS0 quiet panic=-1",
-            "-nodefaults",
-            "-no-user-config",
-            "-nographic",
-        ])
-        .args(["-serial", "stdio", "-no-reboot"]);
+        .arg(&parts.initrd)
+        .args(["-append", &parts.command_line])
+        .args(["-nodefaults", "-no-user-config", "-nographic", "-serial", "stdio"])
+        .arg("-no-reboot");
     command
 }
