@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use api::{ApiError, HostFacts, HostUsage, Image, InstanceSpec, Mib, Placement};
+use api::{ApiError, EngineKind, EngineRequest, HostFacts, HostUsage, Image, InstanceSpec, Mib, Placement};
 use pool::inventory::{Inventory, InventoryError, Machine, Needs, Reserved, Storage};
 use pool::placing::{self, Subject};
 use pool::{Pool, Refusal};
 
+use crate::engines::memory_overhead;
 use crate::host::HostSample;
 use crate::ledger::Record;
 
@@ -20,7 +21,53 @@ pub struct MemorySpace {
     /// The most that instances and their engines may have together.
     pub usable: Mib,
     /// What the engine of each instance needs beside the instance's own memory.
-    pub overhead: Mib,
+    pub overhead: Overheads,
+}
+
+/// What each engine needs of the machine's memory beside a guest's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overheads {
+    /// QEMU.
+    pub qemu: Mib,
+    /// The microVM monitor.
+    pub microvm: Mib,
+    /// The engine that instances get which ask for none.
+    pub auto: EngineKind,
+}
+
+impl Overheads {
+    /// What the machine's facts say.
+    pub fn of(engines: &[EngineKind], accelerated: bool) -> Self {
+        Self {
+            qemu: memory_overhead(EngineKind::Qemu, accelerated),
+            microvm: memory_overhead(EngineKind::Microvm, accelerated),
+            auto: engines.first().copied().unwrap_or(EngineKind::Qemu),
+        }
+    }
+
+    /// What the engine needs that an instance asks for.
+    pub fn asked(self, engine: EngineRequest) -> Mib {
+        self.kind(match engine {
+            EngineRequest::Auto => self.auto,
+            EngineRequest::Qemu => EngineKind::Qemu,
+            EngineRequest::Microvm => EngineKind::Microvm,
+        })
+    }
+
+    fn kind(self, engine: EngineKind) -> Mib {
+        match engine {
+            EngineKind::Qemu => self.qemu,
+            EngineKind::Microvm => self.microvm,
+        }
+    }
+
+    /// What the engine of an instance takes: the one that its guest is on, or the one that it will get.
+    fn taken(self, record: &Record) -> Mib {
+        match &record.launch {
+            Some(launch) if !launch.ended => self.kind(launch.engine.kind),
+            Some(_) | None => self.asked(record.spec.engine),
+        }
+    }
 }
 
 impl MemorySpace {
@@ -29,13 +76,13 @@ impl MemorySpace {
         Self {
             offered: facts.memory_offered_mib,
             usable: crate::host::memory_usable(facts.memory_total_mib),
-            overhead: crate::engines::memory_overhead(facts.hardware_virtualization.available),
+            overhead: Overheads::of(&facts.engines, facts.hardware_virtualization.available),
         }
     }
 
-    /// What one more instance could have, when `instances` have been promised `promised`.
-    fn free(self, instances: u32, promised: Mib) -> Mib {
-        let engines = Mib(self.overhead.0.saturating_mul(instances.saturating_add(1)));
+    /// What one more instance could have on `engine`, when the others have been promised `promised`, and their engines take `engines`.
+    fn free(self, promised: Mib, engines: Mib, engine: EngineRequest) -> Mib {
+        let engines = engines.saturating_add(self.overhead.asked(engine));
         let by_use = self.usable.saturating_sub(promised).saturating_sub(engines);
         by_use.min(self.offered.saturating_sub(promised))
     }
@@ -67,13 +114,20 @@ pub struct Room {
     pub disk_free: Mib,
 }
 
-/// Adds up the promises.
-pub fn room<'a>(records: impl Iterator<Item = &'a Record>, memory: MemorySpace, disk: DiskSpace) -> Room {
-    let (mut memory_promised, mut disk_promised, mut with_memory) = (Mib::ZERO, Mib::ZERO, 0);
+/// Adds up the promises, for one more instance that asks for `engine`.
+pub fn room<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    memory: MemorySpace,
+    disk: DiskSpace,
+    engine: EngineRequest,
+) -> Room {
+    let (mut memory_promised, mut disk_promised, mut engines) = (Mib::ZERO, Mib::ZERO, Mib::ZERO);
     for record in records {
         let held = record.memory_promised();
         memory_promised = memory_promised.saturating_add(held);
-        with_memory += u32::from(held > Mib::ZERO);
+        if held > Mib::ZERO {
+            engines = engines.saturating_add(memory.overhead.taken(record));
+        }
         disk_promised = disk_promised.saturating_add(record.spec.disk_mib);
     }
     // Of what is free on the file system, the part that disks were promised and have not yet filled is spoken for.
@@ -82,7 +136,7 @@ pub fn room<'a>(records: impl Iterator<Item = &'a Record>, memory: MemorySpace, 
     let by_offer = disk.offered.unwrap_or(disk.total).saturating_sub(disk_promised);
     Room {
         memory_promised,
-        memory_free: memory.free(with_memory, memory_promised),
+        memory_free: memory.free(memory_promised, engines, engine),
         disk_promised,
         disk_free: by_space.min(by_offer),
     }
@@ -159,7 +213,7 @@ pub fn to_api(name: &str, refusals: &[Refusal]) -> Option<ApiError> {
 pub(crate) mod tests {
     use super::*;
     use crate::ledger::{Intent, Launch, Live, Status};
-    use api::{EngineChoice, EngineKind, EngineRequest, Progress, RunState, Timestamp};
+    use api::{EngineChoice, Progress, RunState, Timestamp};
     use uuid::Uuid;
 
     pub(crate) fn usage() -> HostUsage {
@@ -221,8 +275,13 @@ pub(crate) mod tests {
     const MEMORY: MemorySpace = MemorySpace {
         offered: Mib(4_100),
         usable: Mib(4_100),
-        overhead: Mib(100),
+        overhead: Overheads {
+            qemu: Mib(100),
+            microvm: Mib(20),
+            auto: EngineKind::Microvm,
+        },
     };
+    const AUTO: EngineRequest = EngineRequest::Auto;
 
     const SPACE: DiskSpace = DiskSpace {
         total: Mib(10_000),
@@ -234,7 +293,7 @@ pub(crate) mod tests {
     #[test]
     fn a_stopped_instance_holds_disk_and_no_memory() {
         let stopped = record(512, 1_000);
-        let room = room([&stopped].into_iter(), MEMORY, SPACE);
+        let room = room([&stopped].into_iter(), MEMORY, SPACE, EngineRequest::Qemu);
         assert_eq!((room.memory_promised, room.memory_free), (Mib::ZERO, Mib(4_000)));
         assert_eq!((room.disk_promised, room.disk_free), (Mib(1_000), Mib(5_000)));
     }
@@ -244,10 +303,25 @@ pub(crate) mod tests {
         let (mut first, mut second) = (record(1_000, 0), record(1_000, 0));
         first.launch = Some(launch(1, false));
         second.launch = Some(launch(1, false));
-        let room = room([&first, &second].into_iter(), MEMORY, SPACE);
+        let room = room([&first, &second].into_iter(), MEMORY, SPACE, EngineRequest::Qemu);
         assert_eq!(room.memory_promised, Mib(2_000));
         // Three engines, counting that of the instance to come.
         assert_eq!(room.memory_free, Mib(4_100 - 2_000 - 3 * 100));
+    }
+
+    #[test]
+    fn each_engine_counts_as_what_it_takes() {
+        let (mut on_qemu, mut waiting) = (record(1_000, 0), record(1_000, 0));
+        on_qemu.launch = Some(launch(1, false));
+        waiting.intent.power_on();
+        let free = |engine| {
+            let records = [&on_qemu, &waiting].into_iter();
+            room(records, MEMORY, SPACE, engine).memory_free
+        };
+        // The one that waits will get what the machine prefers.
+        assert_eq!(free(AUTO), Mib(4_100 - 2_000 - 100 - 20 - 20));
+        assert_eq!(free(EngineRequest::Microvm), free(AUTO));
+        assert_eq!(free(EngineRequest::Qemu), Mib(4_100 - 2_000 - 100 - 20 - 100));
     }
 
     #[test]
@@ -256,7 +330,7 @@ pub(crate) mod tests {
             offered: Mib(64),
             ..MEMORY
         };
-        assert_eq!(room([].into_iter(), memory, SPACE).memory_free, Mib(64));
+        assert_eq!(room([].into_iter(), memory, SPACE, AUTO).memory_free, Mib(64));
     }
 
     #[test]
@@ -276,7 +350,10 @@ pub(crate) mod tests {
             ..SPACE
         };
         let held = record(16, 1_000);
-        assert_eq!(room([&held].into_iter(), MEMORY, space).disk_free, Mib(5_000));
+        assert_eq!(
+            room([&held].into_iter(), MEMORY, space, AUTO).disk_free,
+            Mib(5_000)
+        );
     }
 
     #[test]
@@ -286,7 +363,7 @@ pub(crate) mod tests {
             ..SPACE
         };
         let held = record(16, 1_000);
-        assert_eq!(room([&held].into_iter(), MEMORY, space).disk_free, Mib(500));
+        assert_eq!(room([&held].into_iter(), MEMORY, space, AUTO).disk_free, Mib(500));
     }
 
     fn facts() -> HostFacts {

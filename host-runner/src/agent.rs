@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::engines::Engines;
+use crate::engines::limits::Limits;
 use crate::events::EventLog;
 use crate::host::{HostError, HostProbe, HostProbeSettings};
 use crate::images::{ImageError, ImageStore};
@@ -145,17 +146,20 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
     for stray in files.strays(ours)? {
         tracing::warn!(path = %stray.display(), "belongs to no instance of the ledger; it is left alone");
     }
+    let engines = Arc::new(Engines::new(&files, &facts.hardware_virtualization));
     let world = World {
         registry: Arc::clone(&registry),
-        engines: Engines::new(&files, &facts.hardware_virtualization),
+        engines: Arc::clone(&engines),
         images: Arc::clone(&images),
         files: files.clone(),
+        limits: Limits::look(),
         boot_id: boot_id()?,
     };
     let reconciler = Arc::new(Reconciler::new(world, stop.clone()));
     let instances = Arc::new(Instances {
         registry: Arc::clone(&registry),
         reconciler: Arc::clone(&reconciler),
+        engines,
         images: Arc::clone(&images),
         facts,
         files,

@@ -4,12 +4,15 @@ mod error;
 
 use std::sync::Arc;
 
-use api::{CreateInstance, HostFacts, Image, Instance, InstanceSpec, Mib, RunState, StopInstance};
+use api::{
+    CreateInstance, EngineRequest, HostFacts, Image, Instance, InstanceSpec, Mib, RunState, StopInstance,
+};
 use pool::Refusal;
 use tokio::sync::Semaphore;
 use uuid::{Uuid, Version};
 
 use crate::admission::{self, DiskSpace, MemorySpace, Room};
+use crate::engines::Engines;
 use crate::images::{BootFiles, ImageError, ImageStore};
 use crate::instance_files::{InstanceFiles, NewDisk};
 use crate::ledger::{self, Intent, Live, Record, Status};
@@ -39,6 +42,8 @@ pub struct Instances {
     pub registry: Arc<Registry>,
     /// What acts.
     pub reconciler: Arc<Reconciler>,
+    /// What runs guests.
+    pub engines: Arc<Engines>,
     /// What guests boot from.
     pub images: Arc<ImageStore>,
     /// What the machine is.
@@ -268,7 +273,7 @@ impl Instances {
         records: &Records,
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
-        let room = self.room(records, grounds.space);
+        let room = self.room(records, grounds.space, spec.engine);
         self.admit_into(room, spec, held, grounds)?;
         ports_are_free(id, spec, records)
     }
@@ -282,7 +287,7 @@ impl Instances {
         records: &Records,
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
-        let mut room = self.room(records, grounds.space);
+        let mut room = self.room(records, grounds.space, spec.engine);
         room.memory_free = self.facts.memory_offered_mib;
         self.admit_into(room, spec, (Mib::ZERO, disk_held), grounds)
     }
@@ -295,7 +300,12 @@ impl Instances {
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
         let request = admission::request(spec, memory_held, disk_held);
-        let refusals = admission::refusals(&request, &self.facts, &grounds.images, room)?;
+        let mut refusals = admission::refusals(&request, &self.facts, &grounds.images, room)?;
+        if refusals.contains(&Refusal::NoEngine) && spec.engine == EngineRequest::Microvm {
+            // The engines know better than the facts, which are of the agent's start: what is missing now, and what to do about it.
+            self.engines.choose(spec.engine)?;
+            refusals.retain(|refusal| *refusal != Refusal::NoEngine);
+        }
         if !refusals.is_empty() {
             return Err(InstanceError::Refused {
                 name: spec.name.clone(),
@@ -426,11 +436,13 @@ impl Instances {
     /// What is promised and what is left, now.
     pub async fn present_room(&self) -> Result<Room, InstanceError> {
         let space = self.space().await?;
-        Ok(self.registry.read(|records| self.room(records, space)).await)
+        let room = |records: &_| self.room(records, space, EngineRequest::Auto);
+        Ok(self.registry.read(room).await)
     }
 
-    fn room(&self, records: &Records, space: Space) -> Room {
-        let mut room = admission::room(records.values(), MemorySpace::of(&self.facts), space.disk);
+    fn room(&self, records: &Records, space: Space, engine: EngineRequest) -> Room {
+        let memory = MemorySpace::of(&self.facts);
+        let mut room = admission::room(records.values(), memory, space.disk, engine);
         room.memory_promised = room.memory_promised.saturating_add(space.memory_aside);
         room.memory_free = room.memory_free.saturating_sub(space.memory_aside);
         room.disk_promised = room.disk_promised.saturating_add(space.disk_aside);

@@ -68,6 +68,34 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
     assert_eq!(user, guest_user, "the monitor has become the guests' user");
     assert!(capabilities.chars().all(|digit| digit == '0'), "{users}");
 
+    let group =
+        std::fs::read_to_string(left("group.txt")).expect("the script read the guest's control group");
+    let said = |name: &str| -> Vec<&str> {
+        let lines = group.lines().filter_map(|line| line.split_once('='));
+        lines
+            .filter(|(found, _)| *found == name)
+            .map(|(_, text)| text)
+            .collect()
+    };
+    assert_eq!(
+        said("cpu.max"),
+        ["200000 100000"],
+        "one vCPU, and one for the engine"
+    );
+    let memory = u64::from(at_prompt.spec.memory_mib.0);
+    let limit = (memory + memory / 32 + 2 * 32 + 64) << 20;
+    assert_eq!(said("memory.max"), [limit.to_string()]);
+    assert_eq!(
+        (said("memory.oom.group"), said("pids.max")),
+        (vec!["1"], vec!["513"])
+    );
+    let mut processes = said("process");
+    processes.sort_unstable();
+    assert!(
+        processes.len() == 2 && processes.iter().any(|name| name.starts_with("passt")),
+        "the monitor and the guest's network: {processes:?}"
+    );
+
     let adopted = instance(&left("adopted.json"));
     assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");
     assert_eq!(adopted.ports, at_prompt.ports);

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{Place, Process, Trouble, run};
+use crate::{Place, Process, Trouble, run, wait_until};
+
+/// How long a killed guest may take to be out of its control group.
+const GROUP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The program under test, as cargo built it beside the tests.
 ///
@@ -155,7 +158,29 @@ impl Drop for AgentProcess {
         for id in guests(&own, &state) {
             let _ = run(Command::new("kill").args(["-KILL", &id]));
         }
+        // The kernel keeps a guest's control group until somebody removes it, which the agent would have done.
+        for instance in std::fs::read_dir(self.state_dir.join("instances"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            remove_groups(&instance.file_name().to_string_lossy());
+        }
     }
+}
+
+/// Removes the control groups of an instance's guest, as soon as the killed guest is out of them.
+fn remove_groups(id: &str) {
+    let is_gone = || {
+        let path = format!("*/millpond/{id}");
+        let find = ["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &path];
+        let removed = run(Command::new("find")
+            .args(find)
+            .args(["-exec", "rmdir", "{}", "+"]));
+        removed.is_ok().then_some(())
+    };
+    // One that stays is an empty folder, and no test's failure.
+    let _ = wait_until("a guest is out of its control group", GROUP_DEADLINE, is_gone);
 }
 
 /// The processes of QEMU whose command line names one of these folders.

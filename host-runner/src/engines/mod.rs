@@ -2,6 +2,7 @@
 
 mod choice;
 mod error;
+pub mod limits;
 pub mod microvm;
 mod ports;
 mod process;
@@ -11,7 +12,6 @@ mod user;
 pub use choice::Engines;
 pub use error::{EngineError, word_of};
 pub use ports::choose_ports;
-pub use qemu::memory_overhead;
 pub use user::{GuestUser, guest_user};
 
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use tokio::net::UnixStream;
 use uuid::Uuid;
 
+use self::limits::GuestGroup;
 use crate::images::BootFiles;
 use crate::reconcile::GuestStatus;
 
@@ -32,6 +33,14 @@ pub fn name_of(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Qemu => "QEMU",
         EngineKind::Microvm => "the microVM monitor",
+    }
+}
+
+/// What an engine needs of the machine's memory beside a guest's own: a bound on what was measured, with the guest's network.
+pub fn memory_overhead(engine: EngineKind, accelerated: bool) -> Mib {
+    match engine {
+        EngineKind::Qemu => qemu::memory_overhead(accelerated),
+        EngineKind::Microvm => microvm::MEMORY_OVERHEAD,
     }
 }
 
@@ -64,6 +73,8 @@ pub struct LaunchOrder {
     pub disk: Option<PathBuf>,
     /// The ports to publish.
     pub ports: Vec<PublishedPort>,
+    /// The control group for the guest's processes.
+    pub group: GuestGroup,
 }
 
 /// What runs guests.

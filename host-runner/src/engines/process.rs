@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
+use crate::engines::limits::GuestGroup;
 use crate::engines::{EngineError, LOG_BYTES_MAX};
 use crate::instance_files::{FileError, failed};
 
@@ -164,6 +165,8 @@ pub struct Program<'a> {
     pub folder: &'a Path,
     /// Where what it writes goes; what was there goes.
     pub stderr: &'a Path,
+    /// The control group that it belongs to.
+    pub group: &'a GuestGroup,
 }
 
 /// Makes an engine's process, which holds the lock: a session of its own, so that nothing that ends the agent or its terminal reaches it.
@@ -207,7 +210,7 @@ pub fn start(what: &Program<'_>, stdin: Stdio) -> Result<Process, EngineError> {
         .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::from(stderr));
-    own_session(&mut command);
+    own_session(&mut command, what.group.doors());
     let child = command.spawn().map_err(|err| EngineError::Spawn {
         engine: what.engine,
         program: program.display().to_string(),
@@ -221,6 +224,9 @@ pub fn start(what: &Program<'_>, stdin: Stdio) -> Result<Process, EngineError> {
     let pid = child.id().ok_or_else(gone)?;
     let mut process = Process::open(pid).map_err(|_| gone())?;
     process.child = Some(child);
+    if !what.group.holds(pid) {
+        tracing::warn!(pid, program = %program.display(), "a guest's process is outside its control group");
+    }
     Ok(process)
 }
 
@@ -234,14 +240,18 @@ pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
 
 #[expect(
     unsafe_code,
-    reason = "std offers no other way to start a session between fork and exec"
+    reason = "std offers no other way to start a session, and to enter control groups, between fork and exec"
 )]
-fn own_session(command: &mut Command) {
-    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed. `setsid` is one: rustix makes
-    // the system call directly, without a lock or an allocation, and the error is a plain number.
+fn own_session(command: &mut Command, groups: Vec<OwnedFd>) {
+    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed. `setsid` and `write` are: rustix
+    // makes the system calls directly, without a lock or an allocation, and the error is a plain number.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             rustix::process::setsid()?;
+            for group in &groups {
+                // Whether it has worked is seen from outside, where there are words for it.
+                let _seen_later = rustix::io::write(group, b"0");
+            }
             Ok(())
         });
     }

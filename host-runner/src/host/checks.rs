@@ -2,6 +2,7 @@
 
 use api::{Capability, CapabilityState, HardwareVirtualization, Mib};
 
+use super::limits::limits;
 use super::proc::CpuVirtualization;
 use super::seen::{FolderFound, KvmDevice, ProgramFound, Seen, SshDoor, TinyFound, qemu_program};
 
@@ -27,6 +28,7 @@ pub(super) fn capabilities(seen: &Seen) -> Vec<Capability> {
         runtime_folder(&seen.runtime),
         tiny_linux(&seen.tiny),
         network(),
+        limits(&seen.limits, seen.privileged),
         ssh(seen.ssh),
     ];
     if seen.privileged {
@@ -36,7 +38,7 @@ pub(super) fn capabilities(seen: &Seen) -> Vec<Capability> {
     found
 }
 
-fn capability(
+pub(super) fn capability(
     name: &str,
     state: CapabilityState,
     finding: impl Into<String>,
@@ -298,6 +300,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::engines::limits::{Controller, Holder, Limits, Version};
     use crate::engines::microvm::{Lack, Programs};
     use crate::host::proc::Cpu;
 
@@ -323,6 +326,11 @@ mod tests {
             runtime: folder("/run/host-runner"),
             tiny: TinyFound::Ready,
             ssh: SshDoor::Open,
+            limits: Limits::from(vec![Holder {
+                version: Version::Two,
+                folder: PathBuf::from("/sys/fs/cgroup"),
+                controllers: Controller::ALL.to_vec(),
+            }]),
             privileged: true,
             group: true,
             guest_user: true,

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use api::{API_VERSION, Capability, CapabilityState, EngineKind, HostFacts, Mib, NetworkMode};
+use api::{API_VERSION, Capability, CapabilityState, EngineKind, EngineRequest, HostFacts, Mib, NetworkMode};
 use uuid::Uuid;
 
 use super::HostError;
@@ -12,6 +12,7 @@ use super::checks::{MICROVM, QEMU, capabilities};
 use super::error::read_text;
 use super::proc::{Cpu, Memory, os_name, printable};
 use super::seen::Seen;
+use crate::admission::Overheads;
 use crate::images::ImageStore;
 
 /// Memory that is always kept for the machine itself.
@@ -69,7 +70,7 @@ impl HostProbe {
             memory_total_mib: memory_total,
             memory_offered_mib,
             instance_overhead_mib: if memory_offered_mib == memory_usable(memory_total) {
-                crate::engines::memory_overhead(hardware_virtualization.available)
+                Overheads::of(&engines, hardware_virtualization.available).asked(EngineRequest::Auto)
             } else {
                 Mib::ZERO
             },

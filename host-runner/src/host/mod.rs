@@ -6,6 +6,7 @@ mod checks;
 mod doctor;
 mod error;
 mod facts;
+mod limits;
 mod proc;
 mod sampler;
 mod seen;

@@ -13,6 +13,7 @@ use super::facts::{HostProbeSettings, cpu};
 use super::proc::{Cpu, has_group, qemu_version};
 use super::sampler::disk;
 use crate::engines::guest_user;
+use crate::engines::limits::Limits;
 use crate::engines::microvm::{Lack, Programs, installed};
 use crate::images::{ImageStore, tiny};
 
@@ -87,6 +88,8 @@ pub(super) struct Seen {
     pub(super) ssh: SshDoor,
     pub(super) privileged: bool,
     pub(super) group: bool,
+    /// What limits guests.
+    pub(super) limits: Limits,
     /// Whether there is a user without rights for QEMU to become.
     pub(super) guest_user: bool,
 }
@@ -104,6 +107,7 @@ impl Seen {
             runtime: folder(&settings.runtime_dir),
             tiny,
             ssh: ssh_door(),
+            limits: Limits::look(),
             privileged: rustix::process::geteuid().is_root(),
             guest_user: guest_user().is_some(),
             group: read_text(Path::new("/etc/group")).is_ok_and(|text| has_group(&text, "millpond")),

@@ -8,6 +8,7 @@ use pool::inventory::InventoryError;
 use uuid::Uuid;
 
 use crate::admission;
+use crate::engines::EngineError;
 use crate::images::ImageError;
 use crate::instance_files::FileError;
 use crate::ledger::LedgerError;
@@ -104,6 +105,9 @@ pub enum InstanceError {
     /// The machine's facts contradict themselves, so that nothing can be decided.
     #[error("what is known of this machine contradicts itself")]
     Facts(#[from] InventoryError),
+    /// The engine that was asked for cannot run here.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The image cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -165,6 +169,7 @@ impl InstanceError {
                 .with("path", path.display().to_string()),
             Self::Refused { name, refusals } => admission::to_api(name, refusals)
                 .unwrap_or_else(|| ApiError::new(ErrorCode::Internal, message)),
+            Self::Engine(error) => error.to_api(),
             Self::Image(error) => error.to_api(),
             Self::Ledger(error) => error.to_api(),
             Self::File(error) => error.to_api(),
@@ -174,6 +179,6 @@ impl InstanceError {
 
     /// Whether the machine refused what it could not hold, as opposed to what it did not find.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+        matches!(self, Self::Refused { .. } | Self::Engine(_))
     }
 }

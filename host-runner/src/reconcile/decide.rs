@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use api::{RunState, StopMode};
 
+use super::resets::{AfterReset, ResetStreak};
 use crate::engines::GuestEnd;
 use crate::ledger::Intent;
 
@@ -87,6 +88,8 @@ pub struct Seen {
     pub failed: bool,
     /// How far the stopping of its guest has come.
     pub stop: StopSoFar,
+    /// How often it has reset itself of late.
+    pub resets: ResetStreak,
 }
 
 /// The one thing to do next.
@@ -159,7 +162,7 @@ pub fn decide(intent: &Intent, seen: &Seen, now: Duration) -> Decision {
         Guest::Absent if !seen.files_ready && (intent.wanted_running || !seen.failed) => {
             Decision::act(RunState::Creating, Step::MakeFiles)
         }
-        Guest::Absent if intent.wanted_running => bring_up(intent, seen),
+        Guest::Absent if intent.wanted_running => bring_up(intent, seen, now),
         Guest::Absent if seen.failed => Decision::rest(RunState::Failed, LOOK_REST),
         Guest::Absent => Decision::rest(RunState::Stopped, LOOK_REST),
     }
@@ -182,14 +185,18 @@ fn keep_alive(status: GuestStatus) -> Decision {
     }
 }
 
-fn bring_up(intent: &Intent, seen: &Seen) -> Decision {
+fn bring_up(intent: &Intent, seen: &Seen, now: Duration) -> Decision {
     let launched = seen.launch.filter(|launch| launch.run >= intent.run);
     match launched {
         Some(launch) if launch.same_boot && launch.spawned => match launch.end {
             GuestEnd::Unknown => Decision::act(RunState::Failed, Step::NoteFailure),
             GuestEnd::PoweredOff => Decision::act(RunState::Stopping, Step::NotePowerOff),
             // The same power-on goes on: nobody has asked for another.
-            GuestEnd::Reset => Decision::act(RunState::Starting, Step::Launch),
+            GuestEnd::Reset => match seen.resets.next(intent.run, now) {
+                AfterReset::PowerOn => Decision::act(RunState::Starting, Step::Launch),
+                AfterReset::Wait(left) => Decision::rest(RunState::Starting, left),
+                AfterReset::GiveUp => Decision::act(RunState::Failed, Step::NoteFailure),
+            },
         },
         Some(_) | None => Decision::act(RunState::Starting, Step::Launch),
     }

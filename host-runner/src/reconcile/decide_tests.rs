@@ -23,6 +23,7 @@ fn seen(guest: Guest) -> Seen {
         launch: None,
         failed: false,
         stop: StopSoFar::default(),
+        resets: ResetStreak::default(),
     }
 }
 
@@ -128,6 +129,39 @@ fn a_guest_whose_engine_ended_with_it_failed_only_where_nothing_else_is_known() 
             "{end:?}"
         );
     }
+}
+
+#[test]
+fn a_guest_that_only_ever_resets_itself_is_waited_for_and_then_given_up() {
+    let mut gone = Seen {
+        launch: Some(LastLaunch {
+            end: GuestEnd::Reset,
+            ..launched(1)
+        }),
+        ..seen(Guest::Absent)
+    };
+    let reset = |seen: &mut Seen, at| seen.resets.add(1, Some(Duration::from_secs(1)), at);
+    let mut now = Duration::ZERO;
+    for _ in 0..3 {
+        now += Duration::from_secs(1);
+        reset(&mut gone, now);
+    }
+    let waiting = decide(&intent(1), &gone, now);
+    assert_eq!((waiting.state, waiting.step), (RunState::Starting, Step::Rest));
+    assert_eq!(waiting.look_again, Duration::from_secs(1));
+    let over = decide(&intent(1), &gone, now + waiting.look_again);
+    assert_eq!((over.state, over.step), (RunState::Starting, Step::Launch));
+    for _ in 0..5 {
+        reset(&mut gone, now);
+    }
+    let given_up = decide(&intent(1), &gone, now);
+    assert_eq!(
+        (given_up.state, given_up.step),
+        (RunState::Failed, Step::NoteFailure)
+    );
+    // Whoever starts it again gets another try.
+    let again = decide(&intent(2), &gone, now);
+    assert_eq!((again.state, again.step), (RunState::Starting, Step::Launch));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Level-triggered: a wake-up says "look", never what has changed. The decisions are in [`decide`]; the tasks only see and act.
 
 mod decide;
+mod failure;
 mod owner;
+mod resets;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +21,10 @@ pub use decide::{
 };
 
 use self::owner::Owner;
+pub use self::resets::ResetStreak;
 use crate::console::ConsoleHub;
 use crate::engines::Engines;
+use crate::engines::limits::Limits;
 use crate::images::ImageStore;
 use crate::instance_files::InstanceFiles;
 use crate::registry::Registry;
@@ -31,11 +35,13 @@ pub struct World {
     /// What is meant, and what was seen.
     pub registry: Arc<Registry>,
     /// What runs guests.
-    pub engines: Engines,
+    pub engines: Arc<Engines>,
     /// What guests boot from.
     pub images: Arc<ImageStore>,
     /// Where instances' files are.
     pub files: InstanceFiles,
+    /// What limits guests.
+    pub limits: Limits,
     /// This boot of the host.
     pub boot_id: String,
 }

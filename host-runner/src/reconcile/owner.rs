@@ -9,12 +9,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::failure::{Cause, failure};
+use super::resets::ResetStreak;
 use super::{
     Consoles, Decision, Guest as Sight, GuestStatus, LastLaunch, Seen, Step, StopSoFar, World, decide,
 };
 use crate::console::replay::Replay;
 use crate::console::{ConsoleHub, Sighting};
-use crate::engines::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, choose_ports, name_of, word_of};
+use crate::engines::limits::{Budget, GroupWatch};
+use crate::engines::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, choose_ports, memory_overhead};
 use crate::instance_files::NewDisk;
 use crate::ledger::{self, Launch, Record};
 
@@ -50,6 +53,8 @@ pub struct Owner {
     /// What the console shows; what was shown before does not ring again.
     sightings: Option<watch::Receiver<Sighting>>,
     stop: StopSoFar,
+    resets: ResetStreak,
+    group: GroupWatch,
     /// When this task set the guest's vCPUs running; absent for a guest that an earlier agent powered on.
     powered_on: Option<Instant>,
     /// How the last guest ended, until somebody asks.
@@ -77,6 +82,8 @@ impl Owner {
             hub: None,
             sightings: None,
             stop: StopSoFar::default(),
+            resets: ResetStreak::default(),
+            group: GroupWatch::default(),
             powered_on: None,
             guest_ending: None,
             born: Instant::now(),
@@ -123,7 +130,9 @@ impl Owner {
         let decision = decide(&record.intent, &seen, self.born.elapsed());
         self.show(&record, &seen, decision).await;
         if decision.step == Step::Rest {
-            return Pass::LookAgain(decision.look_again);
+            // A process of a guest that has ended may be there a moment longer: its network is the last to know.
+            let is_left = seen.guest == Sight::Absent && !self.group.remove(&self.world.limits, self.id);
+            return Pass::LookAgain(if is_left { UNCERTAIN } else { decision.look_again });
         }
         tracing::debug!(step = ?decision.step, state = ?decision.state, "acting");
         match self.act(decision.step, &record).await {
@@ -146,9 +155,16 @@ impl Owner {
         };
         let mut record = record;
         if let Some(status) = status {
+            if let Some(guest) = &self.guest {
+                self.group.seen_alive(&self.world.limits, self.id, guest.pid());
+            }
             self.listen(status, &record).await;
         } else {
+            let ran = self.powered_on.map(|at| at.elapsed());
             let ended = self.forget_guest().await;
+            if ended && self.engine(&record).end_of(self.id) == GuestEnd::Reset {
+                self.resets.add(record.intent.run, ran, self.born.elapsed());
+            }
             if ended || record.may_be_alive() {
                 self.world.registry.note(self.id, note_end).await;
                 note_end(&mut record);
@@ -169,6 +185,7 @@ impl Owner {
             launch,
             failed: record.status.failure.is_some(),
             stop: self.stop,
+            resets: self.resets,
         };
         Ok((seen, record))
     }
@@ -374,6 +391,8 @@ impl Owner {
             .map_err(|error| error.to_api())?;
         let chosen = self.world.engines.choose(record.spec.engine);
         let (engine, choice) = chosen.map_err(|error| error.to_api())?;
+        let overhead = memory_overhead(choice.kind, choice.accelerated);
+        let budget = Budget::new(record.spec.vcpus, record.spec.memory_mib, overhead);
         let mut tries = 0;
         loop {
             tries += 1;
@@ -386,6 +405,7 @@ impl Owner {
                 boot: boot.clone(),
                 disk: (record.spec.disk_mib > api::Mib::ZERO).then(|| self.world.files.disk(self.id)),
                 ports,
+                group: self.group.renew(&self.world.limits, self.id, budget),
             };
             // Forgotten first, written down second, made third: whatever the agent dies between, the next pass can tell.
             engine.prepare(self.id).map_err(|error| error.to_api())?;
@@ -460,24 +480,17 @@ impl Owner {
     }
 
     fn unexpected_end(&mut self, record: &Record) -> ApiError {
-        let ending = self
-            .guest_ending
-            .take()
-            .unwrap_or_else(|| "nobody saw how".to_owned());
+        let ending = self.guest_ending.take();
         let engine = self.engine(record);
-        let kind = engine.choice().kind;
-        let log = engine.last_words(self.id);
-        let said = log
-            .lines()
-            .last()
-            .map(|line| format!(": {line}"))
-            .unwrap_or_default();
-        ApiError::new(
-            ErrorCode::EngineFailed,
-            format!("{} ended unexpectedly ({ending}){said}", name_of(kind)),
-        )
-        .with("engine", word_of(kind))
-        .with("log", log)
+        let (kind, log) = (engine.choice().kind, engine.last_words(self.id));
+        let cause = if engine.end_of(self.id) == GuestEnd::Reset {
+            Cause::Resets
+        } else if self.group.ran_out_of_memory(&self.world.limits, self.id) {
+            Cause::OutOfMemory
+        } else {
+            Cause::Ended(ending.unwrap_or_else(|| "nobody saw how".to_owned()))
+        };
+        failure(kind, &cause, log)
     }
 
     /// Gives up on the present power-on: the reason is kept, and nothing is tried again before somebody asks.
@@ -528,6 +541,9 @@ impl Owner {
             .await
             .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?
             .map_err(|error| error.to_api())?;
+        if !self.group.remove(&self.world.limits, self.id) {
+            return Ok(Pass::LookAgain(UNCERTAIN));
+        }
         self.world
             .registry
             .remove(self.id)

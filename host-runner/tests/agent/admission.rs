@@ -1,6 +1,6 @@
 //! Admission is atomic: whatever races, the machine never promises more than it has.
 
-use api::{ErrorCode, HostUsage, Instance, Mib};
+use api::{EngineRequest, ErrorCode, HostUsage, Instance, Mib};
 use hyper::StatusCode;
 use uuid::Uuid;
 
@@ -141,4 +141,32 @@ async fn wishes_about_the_place_are_kept_and_may_change_while_it_runs() {
     agent.sigterm().await;
     agent.launch().await;
     assert_eq!(agent.instance(id).await.spec.placement, body.spec.placement);
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_run_here_is_refused_with_what_is_missing_and_the_remedy() {
+    let agent = Agent::start(Options::with_tiny()).await;
+    let facts: api::HostFacts = agent.get("/v1/host").await;
+    if facts.engines.contains(&api::EngineKind::Microvm) {
+        // Here it can.
+        return;
+    }
+    let mut body = tiny("micro");
+    body.spec.engine = EngineRequest::Microvm;
+    let answer = agent.create(Uuid::now_v7(), &body).await;
+    let error = answer.refused(StatusCode::CONFLICT, ErrorCode::NoEngine);
+    assert!(
+        error
+            .message
+            .starts_with("the microVM monitor cannot run it here: "),
+        "{error}"
+    );
+    if !facts.hardware_virtualization.available {
+        assert!(
+            error.message.contains(&facts.hardware_virtualization.reason),
+            "{error}"
+        );
+    }
+    assert!(error.details.contains_key("remedy"), "{error:?}");
+    agent.assert_nothing_is_left().await;
 }

@@ -15,6 +15,7 @@ mod full_disk;
 mod held;
 mod ledger;
 mod life;
+mod limits;
 mod plan;
 mod plan_solver;
 mod planning_guide;

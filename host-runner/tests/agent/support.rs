@@ -356,7 +356,36 @@ impl Drop for Agent {
             for pid in guests_of(&entry.file_name().to_string_lossy()) {
                 signal(pid, rustix::process::Signal::KILL);
             }
+            remove_groups(&entry.file_name().to_string_lossy());
         }
+    }
+}
+
+/// The control groups of an instance's guest.
+pub fn groups_of(id: &str) -> Vec<PathBuf> {
+    let found = Command::new("find")
+        .args([
+            "/sys/fs/cgroup",
+            "-type",
+            "d",
+            "-path",
+            &format!("*/millpond/{id}"),
+        ])
+        .output()
+        .expect("find");
+    let text = String::from_utf8(found.stdout).expect("plain paths");
+    text.lines().map(PathBuf::from).collect()
+}
+
+/// Removes what no agent is there to remove any more, as soon as the killed guest is out of it.
+fn remove_groups(id: &str) {
+    let started = Instant::now();
+    for group in groups_of(id) {
+        while std::fs::remove_dir(&group).is_err() && group.is_dir() && started.elapsed() < SOON {
+            std::thread::yield_now();
+        }
+        // The last guest's takes the folder of all with it.
+        let _others_are_there = group.parent().map(std::fs::remove_dir);
     }
 }
 

@@ -87,6 +87,7 @@ mod tests {
             },
             disk: None,
             ports: Vec::new(),
+            group: crate::engines::limits::GuestGroup::default(),
         }
     }
 

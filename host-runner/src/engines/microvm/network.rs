@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::control::control;
 use crate::engines::EngineError;
+use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process, Program};
 
 /// What passt writes, in the runtime folder.
@@ -45,6 +46,7 @@ pub async fn join(
     folder: &Path,
     connection: UnixStream,
     ports: &[PublishedPort],
+    group: &GuestGroup,
 ) -> Result<Process, EngineError> {
     // passt waits with epoll, and expects of its end no more than QEMU's side gives it: a socket that may block.
     connection
@@ -57,6 +59,7 @@ pub async fn join(
         arguments: &arguments(ports, has_default_route()),
         folder,
         stderr: &log,
+        group,
     };
     let mut process = process::start(&program, Stdio::from(OwnedFd::from(connection)))?;
     let started = Instant::now();
@@ -237,9 +240,15 @@ mod tests {
         }];
         let ports = crate::engines::choose_ports(&wanted).unwrap();
         let (mut guest, connection) = UnixStream::pair().unwrap();
-        let process = join(Path::new(super::super::PASST), folder.path(), connection, &ports)
-            .await
-            .unwrap();
+        let process = join(
+            Path::new(super::super::PASST),
+            folder.path(),
+            connection,
+            &ports,
+            &GuestGroup::default(),
+        )
+        .await
+        .unwrap();
         assert!(is_served(ports[0].host));
         guest.write_all(&discover()).unwrap();
         guest.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

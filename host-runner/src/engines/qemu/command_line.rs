@@ -162,6 +162,7 @@ mod tests {
             },
             disk: None,
             ports: Vec::new(),
+            group: crate::engines::limits::GuestGroup::default(),
         }
     }
 

@@ -169,6 +169,7 @@ impl Engine for Qemu {
             arguments: &arguments,
             folder: &folder,
             stderr: &self.stderr(order.id),
+            group: &order.group,
         };
         let mut process = process::spawn(&program, &self.files.lock(order.id))?;
         tracing::info!(instance = %order.id, pid = process.pid(), user, "QEMU started");
