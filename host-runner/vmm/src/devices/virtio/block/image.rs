@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::SECTOR;
-use super::qcow2::{Qcow2Image, Scratch};
-use super::task::{Segment, Task};
+use super::qcow2::Qcow2Image;
+use super::scratch::Scratch;
+use super::task::{Segment, Segments, Task};
 use super::vectors::Vectors;
 use crate::memory::GuestMemory;
 
@@ -16,9 +18,44 @@ use crate::memory::GuestMemory;
 #[derive(Debug)]
 pub enum Image {
     /// The file is the disk.
-    Raw(File),
+    Raw(RawFile),
     /// QEMU's format.
     Qcow2(Qcow2Image),
+}
+
+/// A file that is the disk.
+#[derive(Debug)]
+pub struct RawFile {
+    /// The file.
+    pub file: File,
+    /// Where the host's page cache is bypassed: what that asks of the memory that is read to and written from.
+    pub direct: Option<Alignment>,
+}
+
+/// How memory must lie for the kernel to move data straight to it and from it, in bytes: powers of two, at most a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alignment {
+    /// The address of each piece is a multiple of this.
+    pub address: u32,
+    /// Its length is a multiple of this.
+    pub length: u32,
+}
+
+impl Alignment {
+    /// Whether all pieces lie so. Guest memory begins at a page, here as in the guest.
+    pub fn suits(self, data: &[Segment]) -> bool {
+        data.iter().all(|segment| {
+            segment.address.0.is_multiple_of(self.address.into())
+                && segment.length.is_multiple_of(self.length)
+        })
+    }
+}
+
+impl RawFile {
+    /// Whether the kernel takes these pieces as they lie; otherwise they are copied.
+    pub fn takes(&self, data: &[Segment]) -> bool {
+        self.direct.is_none_or(|alignment| alignment.suits(data))
+    }
 }
 
 /// Why a disk does not grow.
@@ -52,7 +89,7 @@ impl Image {
     /// Makes the disk larger, to `bytes`, whole sectors. What is new reads as zeroes.
     pub fn grow(&self, bytes: u64, read_only: bool) -> Result<(), GrowError> {
         match self {
-            Self::Raw(file) => grow_raw(file, bytes, read_only),
+            Self::Raw(raw) => grow_raw(&raw.file, bytes, read_only),
             Self::Qcow2(image) if bytes <= image.size() => Ok(()),
             Self::Qcow2(_) if read_only => Err(GrowError::ReadOnly),
             Self::Qcow2(image) => image.grow(bytes),
@@ -78,7 +115,8 @@ impl Image {
         scratch: &mut Scratch,
     ) -> io::Result<()> {
         match self {
-            Self::Raw(file) => run_raw(file, task, data, memory),
+            Self::Raw(raw) if !raw.takes(data) => copy_raw(raw, task, data, memory, scratch),
+            Self::Raw(raw) => run_raw(&raw.file, task, data, memory),
             Self::Qcow2(image) => image.run(task, data, memory, scratch),
         }
     }
@@ -98,6 +136,32 @@ fn grow_raw(file: &File, bytes: u64, read_only: bool) -> Result<(), GrowError> {
         return Err(GrowError::ReadOnly);
     }
     file.set_len(bytes).map_err(GrowError::File)
+}
+
+/// Reads or writes through memory that lies as the kernel wants it.
+fn copy_raw(
+    raw: &RawFile,
+    task: Task,
+    data: &[Segment],
+    memory: &GuestMemory,
+    scratch: &mut Scratch,
+) -> io::Result<()> {
+    /// At least as much as any file asks for.
+    const ALIGNMENT: usize = 4096;
+    let pieces = Segments::new(data);
+    match task {
+        Task::Read { offset } => scratch.fill(ALIGNMENT, offset, pieces, memory, |piece, at| {
+            raw.file.read_exact_at(piece.into_slice(), at)
+        }),
+        Task::Write { offset, durable } => {
+            scratch.drain(ALIGNMENT, offset, pieces, memory, |piece, at| {
+                raw.file.write_all_at(piece.into_slice(), at)
+            })?;
+            settle(&raw.file, durable)
+        }
+        // They have no data that could lie anywhere.
+        Task::Flush | Task::Discard { .. } | Task::Zero { .. } => run_raw(&raw.file, task, &[], memory),
+    }
 }
 
 fn run_raw(file: &File, task: Task, data: &[Segment], memory: &GuestMemory) -> io::Result<()> {

@@ -26,6 +26,7 @@ mod pool;
 mod qcow2;
 mod request;
 mod ring;
+mod scratch;
 mod service;
 mod space;
 mod state;
@@ -120,8 +121,7 @@ impl Block {
             err,
         };
         let image = Arc::new(opened.image);
-        let raw = opened.raw.as_ref().map(|file| (file, config.direct));
-        let engine = Engine::new(Arc::clone(&image), raw, format!("disk-{}", config.id), start);
+        let engine = Engine::new(Arc::clone(&image), true, format!("disk-{}", config.id), start);
         let engine = engine.map_err(events)?;
         Ok(Self {
             id: config.id.clone(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::StatxFlags;
 
-use super::image::Image;
+use super::image::{Alignment, Image, RawFile};
 use super::lock::{self, NotLocked};
 use super::qcow2::{Qcow2Error, Qcow2Image};
 use super::{SECTOR, Traits};
@@ -167,8 +167,6 @@ pub struct Opened {
     pub bytes: u64,
     /// What it is like.
     pub traits: Traits,
-    /// The file, where it is the disk itself.
-    pub raw: Option<File>,
 }
 
 /// Opens and locks a disk.
@@ -186,19 +184,25 @@ pub fn open(config: &DiskConfig) -> Result<Opened, OpenDiskError> {
             let unknown = |err| purpose.unknown(path, err);
             let bytes = size(&file, &metadata).map_err(unknown)?;
             let traits = traits(&file, &metadata);
-            let direct = if device { 0 } else { direct_block(&file) };
-            if config.direct && u64::from(direct) > SECTOR {
+            let (memory, offset) = direct_alignment(&file, traits.block_bytes);
+            if config.direct && !device && u64::from(offset) > SECTOR {
                 return Err(OpenDiskError::Direct {
                     id: config.id.clone(),
                     path: path.clone(),
-                    bytes: direct,
+                    bytes: offset,
                 });
             }
+            let alignment = Alignment {
+                address: memory,
+                length: traits.block_bytes,
+            };
             Ok(Opened {
                 bytes,
                 traits,
-                raw: Some(file.try_clone().map_err(unknown)?),
-                image: Image::Raw(file),
+                image: Image::Raw(RawFile {
+                    file,
+                    direct: config.direct.then_some(alignment),
+                }),
             })
         }
         DiskFormat::Qcow2 => {
@@ -209,7 +213,6 @@ pub fn open(config: &DiskConfig) -> Result<Opened, OpenDiskError> {
             Ok(Opened {
                 bytes: image.size(),
                 traits,
-                raw: None,
                 image: Image::Qcow2(image),
             })
         }
@@ -314,12 +317,17 @@ fn traits(file: &File, metadata: &Metadata) -> Traits {
     }
 }
 
-/// In what blocks a file takes direct access, where the kernel says so.
-fn direct_block(file: &File) -> u32 {
+/// How memory and offsets must be aligned for direct access to a file, in bytes, where the kernel says so: to a block otherwise.
+fn direct_alignment(file: &File, block_bytes: u32) -> (u32, u32) {
     let flags = rustix::fs::AtFlags::EMPTY_PATH;
     match rustix::fs::statx(file, "", flags, StatxFlags::DIOALIGN) {
-        Ok(status) if status.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => status.stx_dio_offset_align,
-        _ => 512,
+        Ok(status)
+            if status.stx_mask & StatxFlags::DIOALIGN.bits() != 0
+                && status.stx_dio_mem_align.is_power_of_two() =>
+        {
+            (status.stx_dio_mem_align, status.stx_dio_offset_align)
+        }
+        _ => (block_bytes, block_bytes),
     }
 }
 

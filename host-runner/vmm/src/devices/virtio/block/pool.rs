@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::SLOTS;
 use super::image::Image;
-use super::qcow2::Scratch;
+use super::scratch::Scratch;
 use super::task::{Completion, Segment, Task};
 use crate::memory::GuestMemory;
 

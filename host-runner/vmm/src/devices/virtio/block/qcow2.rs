@@ -4,6 +4,8 @@
 //! for reading, and only in the format that the header names. A format is never guessed: a guest that wrote such a header into its raw
 //! disk would otherwise choose a file of the host to read.
 //!
+//! What imago works on must not change under its hands, and guest memory may: data is copied on its way.
+//!
 //! Memory: imago keeps at most 128 tables and 32 blocks of counters of one cluster each for each file of a chain, as far as they are
 //! used: with clusters of 64 KiB, a table maps 512 MiB of disk.
 
@@ -17,21 +19,19 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use imago::FormatAccess;
 use imago::file::File as Storage;
 use imago::format::PreallocateMode;
-use imago::io_buffers::IoBuffer;
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
 
 use super::counts;
 use super::image::GrowError;
 use super::open::{self, OpenDiskError, Purpose};
+use super::scratch::{PIECE_BYTES, Scratch, cut};
 use super::task::{Segment, Segments, Task};
 use crate::memory::GuestMemory;
 use crate::panics::caught;
 
 /// The most files of a chain: the disk itself and what is behind it.
 pub const CHAIN_MAX: usize = 16;
-/// How much is read or written at once, in bytes.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// A disk in qcow2.
 #[derive(Debug)]
@@ -45,10 +45,6 @@ pub struct Qcow2Image {
     /// imago has panicked on it: what its caches hold is not to be trusted.
     broken: AtomicBool,
 }
-
-/// The memory that a thread copies through: what imago works on must not change under its hands, and guest memory may.
-#[derive(Default)]
-pub struct Scratch(Option<IoBuffer>);
 
 /// What is wrong with a file of a chain.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +114,26 @@ impl Qcow2Image {
         scratch: &mut Scratch,
     ) -> io::Result<()> {
         self.whole(|| match task {
-            Task::Read { offset } => self.read(offset, Segments::new(data), memory, scratch),
+            Task::Read { offset } => {
+                let access = self.shared();
+                scratch.fill(
+                    self.alignment,
+                    offset,
+                    Segments::new(data),
+                    memory,
+                    |piece, at| access.read(piece, at),
+                )
+            }
             Task::Write { offset, durable } => {
-                self.write(offset, Segments::new(data), memory, scratch)?;
+                let access = self.shared();
+                scratch.drain(
+                    self.alignment,
+                    offset,
+                    Segments::new(data),
+                    memory,
+                    |piece, at| access.write(piece, at),
+                )?;
+                drop(access);
                 self.settle(durable)
             }
             Task::Flush => self.settle(true),
@@ -161,42 +174,6 @@ impl Qcow2Image {
             self.settle(true)
         });
         grown.map_err(GrowError::File)
-    }
-
-    fn read(
-        &self,
-        mut offset: u64,
-        mut data: Segments<'_>,
-        memory: &GuestMemory,
-        scratch: &mut Scratch,
-    ) -> io::Result<()> {
-        let access = self.shared();
-        let buffer = scratch.buffer(self.alignment)?;
-        while data.left() > 0 {
-            let count = data.left().min(PIECE_BYTES as u64);
-            access.read(buffer.as_mut_range(0..cut(count)), offset)?;
-            data.write(memory, buffer.as_ref_range(0..cut(count)).into_slice())?;
-            offset += count;
-        }
-        Ok(())
-    }
-
-    fn write(
-        &self,
-        mut offset: u64,
-        mut data: Segments<'_>,
-        memory: &GuestMemory,
-        scratch: &mut Scratch,
-    ) -> io::Result<()> {
-        let access = self.shared();
-        let buffer = scratch.buffer(self.alignment)?;
-        while data.left() > 0 {
-            let count = data.left().min(PIECE_BYTES as u64);
-            data.read(memory, buffer.as_mut_range(0..cut(count)).into_slice())?;
-            access.write(buffer.as_ref_range(0..cut(count)), offset)?;
-            offset += count;
-        }
-        Ok(())
     }
 
     /// Zeroes a range: whole clusters in the tables, what is around them by writing. imago would do both, but miscounts where a range
@@ -267,17 +244,6 @@ impl Qcow2Image {
             self.broken.store(true, Ordering::Release);
             Err(broken())
         })
-    }
-}
-
-impl Scratch {
-    /// The buffer, made at its first use.
-    fn buffer(&mut self, alignment: usize) -> io::Result<&mut IoBuffer> {
-        let buffer = match self.0.take() {
-            Some(buffer) => buffer,
-            None => IoBuffer::new(PIECE_BYTES, alignment.max(512))?,
-        };
-        Ok(self.0.insert(buffer))
     }
 }
 
@@ -359,8 +325,4 @@ fn beside(image: &Path, name: &str) -> Option<PathBuf> {
     }
     // An absolute name takes the place of all before it.
     Some(image.parent().unwrap_or(Path::new("")).join(path))
-}
-
-fn cut(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(PIECE_BYTES)
 }

@@ -73,7 +73,7 @@ pub fn open(config: &DiskConfig) -> Block {
 pub fn open_with(config: &DiskConfig, threads: bool) -> Block {
     let mut disk = open(config);
     if threads {
-        disk.engine = Engine::new(Arc::clone(&disk.image), None, "threads".into(), || {}).unwrap();
+        disk.engine = Engine::new(Arc::clone(&disk.image), false, "threads".into(), || {}).unwrap();
     }
     disk
 }
