@@ -153,7 +153,7 @@ mod tests {
     use vmm_sys_util::eventfd::EFD_NONBLOCK;
 
     use super::*;
-    use crate::devices::virtio::{ActivateError, Activation, DeviceKind, DeviceStateError};
+    use crate::devices::virtio::{ActivateError, Activation, DeviceKind};
 
     /// A device of one queue, which counts its kicks.
     #[derive(Default)]
@@ -190,12 +190,6 @@ mod tests {
         fn resume(&mut self) {}
         fn queues(&self) -> Option<Vec<&virtio_queue::Queue>> {
             None
-        }
-        fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
-            Ok(Vec::new())
-        }
-        fn restore(&mut self, _state: &[u8]) -> Result<(), DeviceStateError> {
-            Ok(())
         }
     }
 

@@ -88,6 +88,16 @@ pub struct DeviceStateError {
     pub reason: String,
 }
 
+impl DeviceStateError {
+    /// A state that this device cannot have given.
+    fn format(device: &(impl VirtioDevice + ?Sized)) -> Self {
+        Self {
+            device: device.name(),
+            reason: "is of another format".to_owned(),
+        }
+    }
+}
+
 /// A virtio device.
 ///
 /// # Ordering
@@ -168,8 +178,16 @@ pub trait VirtioDevice: Send {
     fn log_writes(&mut self, _log: bool) {}
 
     /// What [`restore`](Self::restore) needs beyond what the transport keeps (queues, features). Only while paused or inactive.
-    fn save(&self) -> Result<Vec<u8>, DeviceStateError>;
+    /// Nothing, of a device that does not say otherwise.
+    fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
+        Ok(Vec::new())
+    }
 
     /// Takes what [`save`](Self::save) gave, maybe in another process of another version: hostile, as any file.
-    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceStateError>;
+    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceStateError> {
+        if state.is_empty() {
+            return Ok(());
+        }
+        Err(DeviceStateError::format(self))
+    }
 }

@@ -8,17 +8,22 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_bindings::virtio_ring::{
+    VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, VRING_AVAIL_F_NO_INTERRUPT,
+};
 use virtio_queue::{Queue, QueueOwnedT as _, QueueT as _};
 use vm_memory::io::{ReadVolatile, WriteVolatile};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, VolatileMemoryError};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Activation, Interrupt};
+use super::{ActivateError, Activation, Interrupt};
 use crate::memory::GuestMemory;
 
 /// How many segments a chain has at most; drivers of the devices here use a few dozen.
 pub const SEGMENTS_MAX: usize = 128;
+
+/// The features of queues that all devices here offer, as bits.
+pub const FEATURES: u64 = 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 
 /// A piece of guest memory: checked only when it is read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +220,18 @@ impl Ring {
             queue,
             kick: activation.queue_events.get(index).cloned(),
             broken: false,
+        })
+    }
+
+    /// The rings of an activated device, which has `N`.
+    pub fn take_all<const N: usize>(
+        activation: &mut Activation,
+        device: &str,
+    ) -> Result<[Self; N], ActivateError> {
+        let rings: Vec<Self> = (0..N).filter_map(|index| Self::take(activation, index)).collect();
+        rings.try_into().map_err(|_| ActivateError {
+            device: device.to_owned(),
+            reason: format!("it has {N} queues"),
         })
     }
 

@@ -17,13 +17,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
 
 use discard::{discard, runs};
 use stats::GuestStats;
 
-use super::ring::{Chain, Done, Ring};
+use super::ring::{self, Chain, Done, Ring};
 use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, VirtioDevice};
 use crate::config::BalloonConfig;
 use crate::memory::GuestMemory;
@@ -102,7 +101,7 @@ struct Active {
     memory: GuestMemory,
     interrupt: Arc<Interrupt>,
     /// All of them, in their order.
-    rings: Vec<Ring>,
+    rings: [Ring; QUEUES],
     features: u64,
 }
 
@@ -271,8 +270,7 @@ impl VirtioDevice for Balloon {
     }
 
     fn features(&self) -> u64 {
-        let ring = 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
-        ring | FEATURE_STATS | FEATURE_DEFLATE_ON_OOM | FEATURE_POISON | FEATURE_REPORTING
+        ring::FEATURES | FEATURE_STATS | FEATURE_DEFLATE_ON_OOM | FEATURE_POISON | FEATURE_REPORTING
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
@@ -313,15 +311,7 @@ impl VirtioDevice for Balloon {
     }
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
-        let rings: Option<Vec<Ring>> = (0..QUEUES)
-            .map(|queue| Ring::take(&mut activation, queue))
-            .collect();
-        let Some(rings) = rings else {
-            return Err(ActivateError {
-                device: self.name(),
-                reason: format!("it has {QUEUES} queues"),
-            });
-        };
+        let rings = Ring::take_all(&mut activation, &self.name())?;
         self.active = Some(Active {
             memory: activation.memory,
             interrupt: activation.interrupt,

@@ -10,11 +10,10 @@ mod tests;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
 
-use super::ring::{Chain, Done, Ring, Segments};
-use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, Source, VirtioDevice};
+use super::ring::{self, Chain, Done, Ring, Segments};
+use super::{ActivateError, Activation, DeviceKind, Interrupt, Source, VirtioDevice};
 use crate::devices::hub::{Hub, KEPT_BYTES};
 use crate::memory::GuestMemory;
 
@@ -146,7 +145,7 @@ impl VirtioDevice for Console {
     }
 
     fn features(&self) -> u64 {
-        1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC
+        ring::FEATURES
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
@@ -165,14 +164,7 @@ impl VirtioDevice for Console {
     }
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
-        let receive = Ring::take(&mut activation, RECEIVE);
-        let transmit = Ring::take(&mut activation, TRANSMIT);
-        let (Some(receive), Some(transmit)) = (receive, transmit) else {
-            return Err(ActivateError {
-                device: self.name(),
-                reason: "it has two queues".to_owned(),
-            });
-        };
+        let [receive, transmit] = Ring::take_all(&mut activation, &self.name())?;
         self.active = Some(Active {
             memory: activation.memory,
             interrupt: activation.interrupt,
@@ -215,19 +207,5 @@ impl VirtioDevice for Console {
     fn queues(&self) -> Option<Vec<&Queue>> {
         let active = self.active.as_ref()?;
         Some(vec![active.receive.queue(), active.transmit.queue()])
-    }
-
-    fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
-        Ok(Vec::new())
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceStateError> {
-        if state.is_empty() {
-            return Ok(());
-        }
-        Err(DeviceStateError {
-            device: self.name(),
-            reason: "is of another format".to_owned(),
-        })
     }
 }

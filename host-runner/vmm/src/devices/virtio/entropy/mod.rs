@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
 
-use super::ring::{Done, Ring, Segments};
-use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, Source, VirtioDevice};
+use super::ring::{self, Done, Ring, Segments};
+use super::{ActivateError, Activation, DeviceKind, Interrupt, Source, VirtioDevice};
 use crate::config::{BucketConfig, RateLimits};
 use crate::memory::GuestMemory;
 use crate::rate_limit::RateLimiter;
@@ -119,7 +118,7 @@ impl VirtioDevice for Entropy {
     }
 
     fn features(&self) -> u64 {
-        1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC
+        ring::FEATURES
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
@@ -134,12 +133,7 @@ impl VirtioDevice for Entropy {
     }
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
-        let Some(requests) = Ring::take(&mut activation, 0) else {
-            return Err(ActivateError {
-                device: self.name(),
-                reason: "it has one queue".to_owned(),
-            });
-        };
+        let [requests] = Ring::take_all(&mut activation, &self.name())?;
         self.active = Some(Active {
             memory: activation.memory,
             interrupt: activation.interrupt,
@@ -173,19 +167,5 @@ impl VirtioDevice for Entropy {
 
     fn queues(&self) -> Option<Vec<&Queue>> {
         self.active.as_ref().map(|active| vec![active.requests.queue()])
-    }
-
-    fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
-        Ok(Vec::new())
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceStateError> {
-        if state.is_empty() {
-            return Ok(());
-        }
-        Err(DeviceStateError {
-            device: self.name(),
-            reason: "is of another format".to_owned(),
-        })
     }
 }

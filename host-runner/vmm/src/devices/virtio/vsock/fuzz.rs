@@ -6,11 +6,13 @@ use std::path::Path;
 
 use super::host::Host;
 use super::packet::{HOST, Header, Operation, STREAM};
-use super::{QUEUE_SIZE, QUEUES, TRANSMIT, Vsock};
+use super::{QUEUE_SIZE, QUEUES, Vsock};
 use crate::devices::virtio::VirtioDevice as _;
 use crate::devices::virtio::testing::{Driver, Piece, play};
 
 const GUEST: u32 = 3;
+/// The queue with what the guest sends.
+pub(super) const TRANSMIT: usize = 1;
 /// The first port that the host takes for its side of a connection.
 const HOST_PORT: u32 = 1 << 30;
 const OPERATIONS: [Operation; 7] = [

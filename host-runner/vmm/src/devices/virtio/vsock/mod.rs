@@ -16,13 +16,12 @@ mod tests;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
 
 use host::Host;
 pub use host::VsockStats;
 
-use super::ring::{Done, Ring};
+use super::ring::{self, Done, Ring};
 use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Interrupt, Source, VirtioDevice};
 use crate::config::VsockConfig;
 use crate::devices::hub::ListenError;
@@ -30,7 +29,6 @@ use crate::memory::GuestMemory;
 
 const QUEUE_SIZE: u16 = 128;
 const QUEUES: usize = 3;
-const TRANSMIT: usize = 1;
 /// The event that says that all connections are gone: the guest was restored from a snapshot (5.10.6.7).
 const TRANSPORT_RESET: [u8; 4] = [0; 4];
 
@@ -116,7 +114,7 @@ impl VirtioDevice for Vsock {
     }
 
     fn features(&self) -> u64 {
-        1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC
+        ring::FEATURES
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
@@ -141,13 +139,7 @@ impl VirtioDevice for Vsock {
     }
 
     fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
-        let mut ring = |index| Ring::take(&mut activation, index);
-        let (Some(receive), Some(transmit), Some(events)) = (ring(0), ring(TRANSMIT), ring(2)) else {
-            return Err(ActivateError {
-                device: self.name(),
-                reason: format!("it has {QUEUES} queues"),
-            });
-        };
+        let [receive, transmit, events] = Ring::take_all(&mut activation, &self.name())?;
         self.active = Some(Active {
             memory: activation.memory,
             interrupt: activation.interrupt,
@@ -189,17 +181,10 @@ impl VirtioDevice for Vsock {
         Some(rings.map(Ring::queue).to_vec())
     }
 
-    // Connections do not survive: their other ends are in processes of this host.
-    fn save(&self) -> Result<Vec<u8>, DeviceStateError> {
-        Ok(Vec::new())
-    }
-
+    // Its state is empty: connections do not survive, as their other ends are in processes of this host.
     fn restore(&mut self, state: &[u8]) -> Result<(), DeviceStateError> {
         if !state.is_empty() {
-            return Err(DeviceStateError {
-                device: self.name(),
-                reason: "is of another format".to_owned(),
-            });
+            return Err(DeviceStateError::format(self));
         }
         self.reset_due = true;
         Ok(())

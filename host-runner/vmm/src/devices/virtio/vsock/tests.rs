@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::testing::{Driver, Piece};
 use super::credit::ROOM_BYTES;
+use super::fuzz::TRANSMIT;
 use super::host::CONNECTIONS_MAX;
 use super::packet::{
     HEADER_BYTES, HOST, Header, Operation, SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, STREAM,
