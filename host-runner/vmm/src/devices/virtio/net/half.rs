@@ -23,7 +23,7 @@ pub enum Turn {
 
 /// One direction: a queue, and the buffers that were taken from it.
 pub struct Half {
-    /// The queue.
+    /// The queue. A kernel may serve it; then it is [taken over](Self::taken_over).
     pub queue: Queue,
     /// Buffers of the guest.
     pub pieces: Pieces,

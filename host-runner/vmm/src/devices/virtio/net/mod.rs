@@ -323,10 +323,12 @@ impl Network {
             in_kernel,
             ..
         } = active;
-        if !(receive.queue().ready() && transmit.queue().ready()) || (self.log_writes && !kernel.can_log()) {
+        if !(receive.half.queue.ready() && transmit.half.queue.ready())
+            || (self.log_writes && !kernel.can_log())
+        {
             return;
         }
-        let Some(mut served) = served(receive.queue_mut(), transmit.queue_mut(), queue_events) else {
+        let Some(mut served) = served(&mut receive.half.queue, &mut transmit.half.queue, queue_events) else {
             return;
         };
         // Before the kernel raises the line for the first time.
@@ -355,7 +357,7 @@ impl Network {
         if !std::mem::take(&mut active.in_kernel) {
             return;
         }
-        let queues = (active.receive.queue_mut(), active.transmit.queue_mut());
+        let queues = (&mut active.receive.half.queue, &mut active.transmit.half.queue);
         if let Some(mut served) = served(queues.0, queues.1, &active.queue_events)
             && let Err(error) = kernel.stop(&active.memory, &mut served)
         {
@@ -364,8 +366,8 @@ impl Network {
                 &format!("network {}: vhost-net does not stop: {error}", self.id),
             );
         }
-        active.receive.taken_over();
-        active.transmit.taken_over();
+        active.receive.half.taken_over();
+        active.transmit.half.taken_over();
         if let Some(descriptor) = self.link.descriptor() {
             let _watched = self.wakes.when_writable(descriptor, false);
         }
@@ -550,7 +552,7 @@ impl VirtioDevice for Network {
 
     fn queues(&self) -> Option<Vec<&Queue>> {
         let active = self.active.as_ref()?;
-        Some(vec![active.receive.queue(), active.transmit.queue()])
+        Some(vec![&active.receive.half.queue, &active.transmit.half.queue])
     }
 
     fn log_writes(&mut self, log: bool) {

@@ -61,7 +61,8 @@ struct Chain {
 
 /// The receive queue.
 pub struct Receive {
-    half: Half,
+    /// Its queue is as the guest sees it only after [`give_back`](Self::give_back).
+    pub half: Half,
     /// Taken from the ring and not used yet, in the ring's order; their buffers are the half's.
     chains: VecDeque<Chain>,
     /// What of a frame did not fit into the buffers that the guest had given.
@@ -98,21 +99,6 @@ impl Receive {
             batch: Vec::new(),
             bad_left: 0,
         }
-    }
-
-    /// The queue as the guest sees it, only after [`give_back`](Self::give_back).
-    pub fn queue(&self) -> &Queue {
-        &self.half.queue
-    }
-
-    /// The queue, for a kernel that serves it; then it is [taken over](Self::taken_over).
-    pub fn queue_mut(&mut self) -> &mut Queue {
-        &mut self.half.queue
-    }
-
-    /// Goes on where the kernel has left the queue; it has told the driver of what it did.
-    pub fn taken_over(&mut self) {
-        self.half.taken_over();
     }
 
     /// Returns what was taken ahead: the ring is then as if the device had never looked. A frame that waits for buffers is lost.

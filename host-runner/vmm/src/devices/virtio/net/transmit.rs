@@ -21,7 +21,7 @@ const CHAINS_PER_INTERRUPT: usize = 32;
 /// The transmit queue.
 pub struct Transmit {
     /// Its buffers are those of the frame that is being sent.
-    half: Half,
+    pub half: Half,
     /// Whether the frame at the head of the ring has been paid for: the backend was full when it should have gone.
     paid: bool,
 }
@@ -33,21 +33,6 @@ impl Transmit {
             half: Half::new(queue, memory),
             paid: false,
         }
-    }
-
-    /// The queue as the guest sees it.
-    pub fn queue(&self) -> &Queue {
-        &self.half.queue
-    }
-
-    /// The queue, for a kernel that serves it; then it is [taken over](Self::taken_over).
-    pub fn queue_mut(&mut self) -> &mut Queue {
-        &mut self.half.queue
-    }
-
-    /// Goes on where the kernel has left the queue; it has told the driver of what it did.
-    pub fn taken_over(&mut self) {
-        self.half.taken_over();
     }
 
     /// Sends what the guest has put into the ring.

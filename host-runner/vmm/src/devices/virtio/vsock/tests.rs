@@ -1,182 +1,18 @@
-use std::collections::BTreeMap;
+mod lab;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 
 use proptest::prelude::*;
 
-use super::super::testing::{Driver, Piece};
+use super::super::testing::Piece;
 use super::credit::ROOM_BYTES;
 use super::fuzz::TRANSMIT;
 use super::host::CONNECTIONS_MAX;
-use super::packet::{
-    HEADER_BYTES, HOST, Header, Operation, SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, STREAM,
-};
+use super::packet::{HEADER_BYTES, Header, Operation, SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 use super::*;
-
-const GUEST: u32 = 5;
-const RECEIVE: usize = 0;
-const EVENTS: usize = 2;
-/// A port that a process of the guest listens on.
-const GUEST_PORT: u32 = 52;
-/// A port of a process of the guest that connects.
-const CLIENT_PORT: u32 = 40_000;
-/// A port that a process of the host listens on.
-const HOST_PORT: u32 = 1024;
-const BUFFER_BYTES: u32 = 4096;
-/// The room that the guest says it has.
-const GUEST_ROOM: u32 = 256 << 10;
-
-/// A guest with its driver, and the host around it.
-struct Lab {
-    folder: tempfile::TempDir,
-    vsock: Vsock,
-    driver: Driver,
-    buffers: BTreeMap<u16, u64>,
-    /// What the guest's process has read: goes into each header.
-    read: u32,
-    room: u32,
-}
-
-impl Lab {
-    fn inactive() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = VsockConfig {
-            cid: GUEST,
-            path: folder.path().join("vsock"),
-        };
-        Self {
-            vsock: Vsock::new(&config).unwrap(),
-            folder,
-            driver: Driver::new(&[QUEUE_SIZE; QUEUES]),
-            buffers: BTreeMap::new(),
-            read: 0,
-            room: GUEST_ROOM,
-        }
-    }
-
-    fn new() -> Self {
-        let mut lab = Self::inactive();
-        lab.vsock.activate(lab.driver.activation(0)).unwrap();
-        for _ in 0..16 {
-            lab.offer_buffer();
-        }
-        lab
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("vsock")
-    }
-
-    fn offer_buffer(&mut self) {
-        let address = self.driver.room(BUFFER_BYTES);
-        self.offer_buffer_at(address);
-    }
-
-    fn offer_buffer_at(&mut self, address: u64) {
-        let head = self.driver.offer(RECEIVE, &[Piece::write(address, BUFFER_BYTES)]);
-        self.buffers.insert(head, address);
-    }
-
-    fn header(&self, guest_port: u32, host_port: u32, operation: Operation) -> Header {
-        Header {
-            source: GUEST.into(),
-            destination: HOST,
-            source_port: guest_port,
-            destination_port: host_port,
-            length: 0,
-            kind: STREAM,
-            operation: Some(operation),
-            flags: 0,
-            room: self.room,
-            read: self.read,
-        }
-    }
-
-    fn send(&mut self, header: Header, data: &[u8]) {
-        let mark = self.driver.mark();
-        let at = self.driver.place(&header.bytes());
-        let data_at = self.driver.place(data);
-        let pieces = [
-            Piece::read(at, u32::try_from(HEADER_BYTES).unwrap()),
-            Piece::read(data_at, u32::try_from(data.len()).unwrap()),
-        ];
-        self.driver.offer(TRANSMIT, &pieces);
-        self.vsock.queue_ready(TRANSMIT);
-        assert_eq!(self.driver.used(TRANSMIT).len(), 1);
-        self.driver.forget(mark);
-    }
-
-    fn send_data(&mut self, guest_port: u32, host_port: u32, data: &[u8]) {
-        let header = Header {
-            length: u32::try_from(data.len()).unwrap(),
-            ..self.header(guest_port, host_port, Operation::Data)
-        };
-        self.send(header, data);
-    }
-
-    /// The packets that the guest got, whose buffers it offers again.
-    fn packets(&mut self) -> Vec<(Header, Vec<u8>)> {
-        self.vsock.source_ready(0);
-        let mut packets = Vec::new();
-        loop {
-            let used = self.driver.used(RECEIVE);
-            if used.is_empty() {
-                return packets;
-            }
-            for (head, length) in used {
-                let address = self.buffers.remove(&head).unwrap();
-                let bytes = self.driver.bytes(address, usize::try_from(length).unwrap());
-                let (header, data) = bytes.split_first_chunk::<HEADER_BYTES>().unwrap();
-                packets.push((Header::parse(header), data.to_vec()));
-                self.offer_buffer_at(address);
-            }
-            self.vsock.queue_ready(RECEIVE);
-        }
-    }
-
-    /// The one packet that the guest got.
-    fn packet(&mut self) -> Header {
-        let packets = self.packets();
-        assert_eq!(packets.len(), 1, "{packets:?}");
-        packets[0].0
-    }
-
-    fn operations(&mut self) -> Vec<Operation> {
-        self.packets()
-            .iter()
-            .filter_map(|(header, _)| header.operation)
-            .collect()
-    }
-
-    /// A process of the host, connected to the guest's port: its socket, and its port.
-    fn host_connects(&mut self) -> (UnixStream, u32) {
-        let mut client = UnixStream::connect(self.path()).unwrap();
-        client
-            .write_all(format!("CONNECT {GUEST_PORT}\n").as_bytes())
-            .unwrap();
-        let request = self.packet();
-        assert_eq!(request.operation, Some(Operation::Request));
-        assert_eq!((request.source, request.destination_port), (HOST, GUEST_PORT));
-        let port = request.source_port;
-        self.send(self.header(GUEST_PORT, port, Operation::Response), &[]);
-        let mut answer = vec![0; format!("OK {port}\n").len()];
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, format!("OK {port}\n").as_bytes());
-        (client, port)
-    }
-
-    /// A process of the guest, connected to a port of the host: the host's socket.
-    fn guest_connects(&mut self) -> UnixStream {
-        let listener = UnixListener::bind(format!("{}_{HOST_PORT}", self.path().display())).unwrap();
-        self.send(self.header(CLIENT_PORT, HOST_PORT, Operation::Request), &[]);
-        let response = self.packet();
-        assert_eq!(response.operation, Some(Operation::Response));
-        assert_eq!(response.room, ROOM_BYTES);
-        listener.accept().unwrap().0
-    }
-}
+use lab::*;
 
 #[test]
 fn the_guest_finds_its_address() {
