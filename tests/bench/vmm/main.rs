@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the lab gets: the growth table holds fifty guests.
-const LAB_MEMORY_MIB: &str = "8192";
+const LAB_MEMORY_MIB: &str = "10240";
 /// How long the lab may take, in seconds.
 const LAB_LIMIT_S: &str = "1800";
 
