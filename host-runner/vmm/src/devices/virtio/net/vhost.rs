@@ -17,8 +17,11 @@ use vhost::net::VhostNet as _;
 use vhost::vhost_kern::net::Net;
 use vhost::{VhostBackend as _, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_queue::{Queue, QueueT as _};
-use vm_memory::bitmap::Bitmap as _;
-use vm_memory::{Address as _, GuestAddress, GuestAddressSpace, GuestMemoryBackend as _};
+use vm_memory::bitmap::{AtomicBitmap, Bitmap as _};
+use vm_memory::{
+    Address as _, GuestAddress, GuestAddressSpace, GuestMemoryBackend as _, GuestMemoryRegion as _,
+    GuestRegionMmap,
+};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::features::RING_FEATURES;
@@ -94,11 +97,7 @@ impl Vhost {
         log: bool,
     ) -> Result<(), vhost::Error> {
         let memory = self.memory.0.get_or_init(|| memory.clone()).clone();
-        let regions = memory
-            .iter()
-            .map(VhostUserMemoryRegionInfo::from_guest_region)
-            .collect::<Result<Vec<_>, _>>()?;
-        self.net.set_mem_table(&regions)?;
+        self.net.set_mem_table(&table(&memory))?;
         let mut wanted = features & self.features & RING_FEATURES;
         if log && self.features & 1 << LOG_ALL != 0 {
             let log = self.log.get_or_insert_with(|| log_of(&memory));
@@ -179,9 +178,37 @@ impl Vhost {
     }
 }
 
+/// Where the guest's memory lies in this process. Its file, if it has one, is of no interest to the kernel.
+fn table(memory: &GuestMemory) -> Vec<VhostUserMemoryRegionInfo> {
+    let region = |region: &GuestRegionMmap<AtomicBitmap>| VhostUserMemoryRegionInfo {
+        guest_phys_addr: region.start_addr().raw_value(),
+        memory_size: region.len(),
+        userspace_addr: region.as_ptr() as u64,
+        ..Default::default()
+    };
+    memory.iter().map(region).collect()
+}
+
 /// A log with no bit set: 32 KiB for each GiB of memory.
 fn log_of(memory: &GuestMemory) -> Box<[AtomicU64]> {
     let pages = memory.last_addr().raw_value() / LOG_PAGE + 1;
     let words = usize::try_from(pages.div_ceil(u64::from(u64::BITS))).unwrap_or(0);
     (0..words).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{self, Backing};
+
+    #[test]
+    fn the_kernel_is_told_of_memory_with_and_without_a_file() {
+        for backing in [Backing::Private, Backing::Shared] {
+            let memory = memory::create(64, backing).unwrap();
+            let table = table(&memory);
+            assert_eq!((table[0].guest_phys_addr, table[0].memory_size), (0, 64 << 20));
+            let host = memory.get_host_address(GuestAddress(0)).unwrap();
+            assert_eq!(table[0].userspace_addr, host as u64);
+        }
+    }
 }
