@@ -14,11 +14,12 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::devices::serial;
 use crate::memory::GuestMemory;
+use crate::reset_vector;
 
 /// Where the tables begin, and with them the RSDP: in what a PC keeps for its firmware.
 pub const TABLES: GuestAddress = GuestAddress(0xe_0000);
 /// Where they must end.
-const TABLES_END: u64 = 0x10_0000;
+const TABLES_END: u64 = reset_vector::VECTOR.0;
 /// The port that the guest writes to be turned off (the sleep control register, 4.8.3.7).
 pub const SLEEP_CONTROL: u16 = 0x600;
 /// The sleep status register, which says nothing here.

@@ -34,6 +34,7 @@ pub mod machine;
 pub mod memory;
 pub mod panics;
 pub mod rate_limit;
+pub mod reset_vector;
 pub mod run;
 pub mod sandbox;
 pub mod snapshot;

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use crate::engines::GuestEnd;
 
-/// The most that is read of it, in bytes.
-const READ_MAX: u64 = 16 * 1024;
+/// The most that is read of it, in bytes: a panic's lines come from a console of 64 KiB, and each of its bytes may be escaped as `\u0000`.
+const READ_MAX: u64 = 512 * 1024;
 /// How a Linux kernel says that it gives up.
 const PANIC: &str = "Kernel panic - not syncing";
 
@@ -21,6 +21,8 @@ pub enum Ending {
     PoweredOff,
     /// The guest reset itself.
     Reset,
+    /// The guest's kernel panicked; the last lines of its console.
+    Panicked(Vec<String>),
     /// The monitor was told to end.
     Killed,
     /// The machine could not go on.
@@ -43,7 +45,9 @@ pub fn meaning(ending: Option<&Ending>, console: &str) -> GuestEnd {
     match ending {
         Some(Ending::PoweredOff) => GuestEnd::PoweredOff,
         Some(Ending::Reset) if !console.contains(PANIC) => GuestEnd::Reset,
-        Some(Ending::Reset | Ending::Killed | Ending::Failed(_)) | None => GuestEnd::Unknown,
+        Some(Ending::Reset | Ending::Panicked(_) | Ending::Killed | Ending::Failed(_)) | None => {
+            GuestEnd::Unknown
+        }
     }
 }
 
@@ -51,7 +55,7 @@ pub fn meaning(ending: Option<&Ending>, console: &str) -> GuestEnd {
 pub fn in_words(ending: Option<&Ending>, process: String) -> String {
     match ending {
         Some(Ending::Failed(reason)) => reason.clone(),
-        Some(Ending::Reset) => "its kernel panicked".to_owned(),
+        Some(Ending::Reset | Ending::Panicked(_)) => "its kernel panicked".to_owned(),
         Some(Ending::Killed) => "it was told to end".to_owned(),
         Some(Ending::PoweredOff) => "the guest turned itself off".to_owned(),
         None => process,
@@ -91,6 +95,9 @@ mod tests {
         let console = "[ 1.0] Kernel panic - not syncing: Attempted to kill init!";
         assert_eq!(meaning(reset.as_ref(), console), GuestEnd::Unknown);
         assert_eq!(in_words(reset.as_ref(), String::new()), "its kernel panicked");
+        let panicked = written(r#"{"ending":"panicked","reason":["[ 1.0] Kernel panic - not syncing"]}"#);
+        assert_eq!(meaning(panicked.as_ref(), ""), GuestEnd::Unknown);
+        assert_eq!(in_words(panicked.as_ref(), String::new()), "its kernel panicked");
     }
 
     #[test]

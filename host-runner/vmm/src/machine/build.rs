@@ -23,6 +23,7 @@ use crate::devices::serial;
 use crate::devices::virtio::mmio::{NOTIFY, Transport, WINDOW};
 use crate::driver::Event;
 use crate::memory::{self, GuestMemory};
+use crate::reset_vector;
 use crate::sandbox::{self, Confinement, SandboxError, ThreadKind};
 use crate::snapshot::{self, RestoreError};
 use crate::vcpu::Vcpu;
@@ -77,6 +78,9 @@ pub enum BuildError {
     /// Its tables.
     #[error(transparent)]
     Acpi(#[from] acpi::AcpiError),
+    /// What it runs to reset itself.
+    #[error("cannot write the reset vector")]
+    ResetVector(#[source] vm_memory::GuestMemoryError),
     /// Its confinement.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -146,10 +150,11 @@ pub fn build(
     Ok(machine)
 }
 
-/// The tables and the kernel.
+/// The tables, what stands in for firmware, and the kernel.
 fn load(config: &MachineConfig, memory: &GuestMemory, devices: usize) -> Result<Entry, BuildError> {
     let windows: Vec<VirtioWindow> = (0..devices).map(window).collect();
     let rsdp = acpi::write(memory, config.cpus.count, &windows)?;
+    reset_vector::write(memory).map_err(BuildError::ResetVector)?;
     Ok(boot::load(&config.boot, memory, rsdp)?)
 }
 
