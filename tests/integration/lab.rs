@@ -107,6 +107,9 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
         "the past is shown once: {console}"
     );
 
+    let again = std::fs::read_to_string(left("page-again.html")).expect("the network was made anew");
+    assert_eq!(again, page);
+
     let stopped = instance(&left("stopped.json"));
     assert_eq!((stopped.state, stopped.failure), (RunState::Stopped, None));
     let killed = instance(&left("killed.json"));

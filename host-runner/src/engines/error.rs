@@ -116,6 +116,12 @@ pub enum EngineError {
         /// The guest's disk.
         path: PathBuf,
     },
+    /// The guest runs and has no network.
+    #[error(
+        "passt, the guest's network, has ended and could not be started again yet: the guest runs and is cut off; restart the instance \
+         if this stays"
+    )]
+    CutOff,
     /// A process holds the guest's lock and cannot be found.
     #[error("a process holds {} and cannot be found", path.display())]
     Hidden {
@@ -169,6 +175,7 @@ impl EngineError {
             | Self::Control { .. }
             | Self::Refused { .. }
             | Self::Foreign { .. }
+            | Self::CutOff
             | Self::Hidden { .. } => failed(message),
         }
     }
@@ -182,7 +189,7 @@ impl EngineError {
             | Self::TimedOut { engine, .. }
             | Self::Control { engine, .. }
             | Self::Refused { engine, .. } => Some(*engine),
-            Self::Network { .. } => Some(EngineKind::Microvm),
+            Self::Network { .. } | Self::CutOff => Some(EngineKind::Microvm),
             Self::PortTaken { .. }
             | Self::Port { .. }
             | Self::Foreign { .. }

@@ -115,7 +115,8 @@ pub trait Guest: Send + Sync + std::fmt::Debug {
     /// What the guest does; `None` once its process has ended.
     async fn status(&mut self) -> Option<GuestStatus>;
 
-    /// Why the last [`status`](Self::status) found the vCPUs held, where the engine holds them of its own accord.
+    /// What the last [`status`](Self::status) found the guest to lack: why the engine holds its vCPUs of its own accord, or what it runs
+    /// without.
     fn trouble(&self) -> Option<EngineError>;
 
     /// Returns when something happened that is worth a look; it says nothing about what. Safe to cancel.

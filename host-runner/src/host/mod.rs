@@ -14,5 +14,6 @@ mod seen;
 pub use doctor::{render, render_json};
 pub use error::HostError;
 pub use facts::{HostProbe, HostProbeSettings, memory_usable};
+pub use sampler::process_began;
 pub use sampler::{HostSample, ProcessSampler, UsageSampler};
 pub use seen::qemu_program;

@@ -111,6 +111,12 @@ pub struct ProcessSampler {
     earlier: Option<(Instant, ProcessStat)>,
 }
 
+/// When a process began, in clock ticks since start-up: with its number, that tells it from any other. `None` where there is none.
+pub fn process_began(pid: u32) -> Option<u64> {
+    let text = read_text(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
+    ProcessStat::parse(&text).map(|stat| stat.began_ticks)
+}
+
 impl ProcessSampler {
     /// A sampler of the process `pid`.
     pub fn new(pid: u32) -> Self {

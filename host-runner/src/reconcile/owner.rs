@@ -288,9 +288,10 @@ impl Owner {
         }
     }
 
-    /// Why the guest is held though nobody asked for it; what was shown before keeps its time.
+    /// What a live guest lacks; what was shown before keeps its time.
     fn trouble(&self, state: RunState, shown: Option<&Failure>) -> Option<Failure> {
-        let guest = self.guest.as_ref().filter(|_| state == RunState::Paused)?;
+        let lives = matches!(state, RunState::Running | RunState::Paused);
+        let guest = self.guest.as_ref().filter(|_| lives)?;
         let error = guest.trouble()?.to_api();
         Some(Failure {
             code: error.code,

@@ -210,7 +210,8 @@ pub struct Instance {
     pub state: RunState,
     /// How far a running guest has come; absent when it does not run.
     pub progress: Option<Progress>,
-    /// Why it failed, or why it is held though nobody asked for it; present in state `failed`, and in `paused` with a full disk.
+    /// Why it failed, why it is held though nobody asked for it, or what it runs without; present in state `failed`, in `paused` with a full
+    /// disk, and in `running` without its network.
     pub failure: Option<Failure>,
     /// The engine, from its first start on.
     pub engine: Option<EngineChoice>,

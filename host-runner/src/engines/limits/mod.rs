@@ -87,13 +87,9 @@ impl Limits {
 
     /// The group of a live guest: where its process is, else where a new one would be.
     pub fn of(&self, id: Uuid, pid: Option<u32>) -> GuestGroup {
-        let trees = pid.map(|pid| hierarchies(&pid.to_string())).unwrap_or_default();
-        let is_its = |folder: &Path| folder.ends_with(Path::new(OURS).join(id.to_string()));
-        let mut folders: Vec<(Version, PathBuf)> = trees
-            .into_iter()
-            .map(|tree| (tree.version, tree.own))
-            .filter(|(_, folder)| is_its(folder))
-            .collect();
+        let mut folders = pid
+            .map(|pid| GuestGroup::of_process(id, pid).folders)
+            .unwrap_or_default();
         for holder in &self.holders {
             let folder = holder.folder.join(OURS).join(id.to_string());
             if folder.is_dir() && !folders.iter().any(|(_, known)| *known == folder) {
@@ -111,6 +107,18 @@ pub struct GuestGroup {
 }
 
 impl GuestGroup {
+    /// The group that a process of the guest's is in; empty where it is in none of its own.
+    pub fn of_process(id: Uuid, pid: u32) -> Self {
+        let its = Path::new(OURS).join(id.to_string());
+        let trees = hierarchies(&pid.to_string()).into_iter();
+        Self {
+            folders: trees
+                .map(|tree| (tree.version, tree.own))
+                .filter(|(_, folder)| folder.ends_with(&its))
+                .collect(),
+        }
+    }
+
     /// Its doors: who writes a zero there enters. Opened before a process is forked, which then needs no path and no memory.
     pub fn doors(&self) -> Vec<OwnedFd> {
         let doors = self.folders.iter().filter_map(|(_, folder)| {

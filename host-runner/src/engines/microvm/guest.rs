@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::control::{self, control};
 use super::document::{API_SOCKET, ENDING_FILE, SERIAL_SOCKET};
-use super::{STDERR_FILE, ending, write_private};
+use super::network::Network;
+use super::{PASST, STDERR_FILE, ending, write_private};
+use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process};
 use crate::engines::{EngineError, Guest};
 use crate::reconcile::GuestStatus;
@@ -29,12 +31,12 @@ pub(super) struct MicrovmGuest {
     id: Uuid,
     folder: PathBuf,
     process: Process,
-    /// Its network, where this agent made it. It ends by itself when the guest does.
-    network: Option<Process>,
+    /// Its network, where it is known. It ends by itself when the guest does.
+    network: Option<Network>,
 }
 
 impl MicrovmGuest {
-    pub(super) fn new(id: Uuid, folder: PathBuf, process: Process, network: Option<Process>) -> Self {
+    pub(super) fn new(id: Uuid, folder: PathBuf, process: Process, network: Option<Network>) -> Self {
         Self {
             id,
             folder,
@@ -55,11 +57,19 @@ impl MicrovmGuest {
         }
     }
 
-    /// A guest without its network still runs: that is said once, and its console stays.
-    fn look_at_network(&mut self) {
-        if self.network.as_ref().is_some_and(Process::has_ended) {
-            tracing::warn!(instance = %self.id, "passt has ended: the guest has no network until it is started again");
-            self.network = None;
+    /// A guest whose passt has ended gets another one, with the same ports. Until then it runs without a network, and says so.
+    async fn look_at_network(&mut self) {
+        let Some(network) = &mut self.network else { return };
+        let was_up = network.is_up();
+        let group = GuestGroup::of_process(self.id, self.process.pid());
+        let mended = network.mend(Path::new(PASST), &group).await;
+        match (was_up, network.is_up()) {
+            (true, false) => tracing::warn!(instance = %self.id, "passt has ended: the guest has no network"),
+            (false, true) => tracing::info!(instance = %self.id, "the guest has its network again"),
+            (true, true) | (false, false) => {}
+        }
+        if let Err(error) = mended {
+            tracing::warn!(instance = %self.id, error = &error as &dyn std::error::Error, "the guest's network cannot be made again");
         }
     }
 }
@@ -81,7 +91,7 @@ impl Guest for MicrovmGuest {
         process::cap_log(&self.file(STDERR_FILE));
         match control::machine(&self.file(API_SOCKET)).await {
             Ok((machine, _)) if machine.id == self.id.to_string() => {
-                self.look_at_network();
+                self.look_at_network().await;
                 Some(self.understand(&machine.state))
             }
             Ok((machine, _)) => {
@@ -99,11 +109,18 @@ impl Guest for MicrovmGuest {
 
     /// The monitor answers a write that does not fit with an error of the disk: it never holds a guest of its own accord.
     fn trouble(&self) -> Option<EngineError> {
-        None
+        let is_cut_off = self.network.as_ref().is_some_and(|network| !network.is_up());
+        is_cut_off.then_some(EngineError::CutOff)
     }
 
     async fn changed(&mut self) {
-        self.process.ended().await;
+        match &self.network {
+            Some(network) => tokio::select! {
+                () = self.process.ended() => {}
+                () = network.ended() => {}
+            },
+            None => self.process.ended().await,
+        }
     }
 
     fn console_replays(&self) -> bool {

@@ -6,6 +6,7 @@
 //!                      api.sock     the monitor's control socket
 //!                      serial.sock  the guest's console, which begins with its last 64 KiB
 //!                      net.sock     where the monitor meets the guest's network
+//!                      network.json which passt that is
 //!                      ending.json  how the guest came to its end
 //!                      resumed      there once the vCPUs were set running
 //! ```
@@ -28,8 +29,9 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use self::document::{API_SOCKET, CONFIG_FILE, ENDING_FILE, NETWORK_SOCKET};
+use self::document::{API_SOCKET, CONFIG_FILE, ENDING_FILE};
 use self::guest::{MicrovmGuest, RESUMED_FILE};
+use self::network::Network;
 pub use self::readiness::{Lack, MONITOR, PASST, Programs, installed, readiness};
 use super::process::{self, Process, Program, remove_if_there};
 use super::{Engine, EngineError, Guest, GuestEnd, GuestUser, LOG_BYTES_MAX, LaunchOrder, guest_user};
@@ -94,7 +96,7 @@ impl Microvm {
         }
         let config = folder.join(CONFIG_FILE);
         write_private(&config, document::document(order).to_string().as_bytes())?;
-        let listener = network::listen(&folder.join(NETWORK_SOCKET))?;
+        let listener = network::listen(&folder)?;
         let program = Program {
             engine: EngineKind::Microvm,
             path: &programs.monitor,
@@ -261,7 +263,7 @@ impl Engine for Microvm {
             id,
             self.files.runtime_dir(id),
             process,
-            None,
+            Network::adopt(&self.files.runtime_dir(id)),
         ))))
     }
 
@@ -281,7 +283,11 @@ impl Engine for Microvm {
                 order.id,
                 self.files.runtime_dir(order.id),
                 process,
-                Some(network),
+                Some(Network::new(
+                    &self.files.runtime_dir(order.id),
+                    network,
+                    &order.ports,
+                )),
             ))),
             Err(error) => {
                 give_up(order.id, &process);

@@ -2,29 +2,40 @@
 //!
 //! The agent joins the two: it listens where the monitor connects, and hands that one connection to passt as its standard input. So
 //! passt needs no file of the guest's, and ends with the monitor, which holds the other end: however that ends, and whoever is there.
+//!
+//! A passt that ends before its guest is replaced: the monitor connects again by itself, to the same socket, on which the agent listens
+//! anew. `network.json` tells the next agent which process it was and which ports it published.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use api::{EngineKind, PublishedPort};
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep};
 
 use super::control::control;
-use crate::engines::EngineError;
+use super::document::NETWORK_SOCKET;
 use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process, Program};
+use crate::engines::{EngineError, guest_user};
+use crate::host::process_began;
 
 /// What passt writes, in the runtime folder.
 const LOG_FILE: &str = "passt.log";
 /// How long passt may take to publish the guest's ports.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// How long one look waits for the monitor to connect again, which it tries every two seconds.
+const COMES_BACK: Duration = Duration::from_secs(3);
+/// Which passt serves the guest.
+const KEPT_FILE: &str = "network.json";
 /// How often a starting passt is looked at.
 const START_POLL: Duration = Duration::from_millis(10);
 
@@ -34,10 +45,125 @@ const PREFIX_BITS: &str = "24";
 const GATEWAY: &str = "10.0.2.2";
 const GATEWAY_MAC: &str = "52:55:0a:00:02:02";
 
+/// The guest's network, for as long as the guest lives.
+#[derive(Debug)]
+pub struct Network {
+    folder: PathBuf,
+    /// Absent once it has ended.
+    passt: Option<Process>,
+    ports: Vec<PublishedPort>,
+    /// Where the monitor is waited for, while passt is gone.
+    listener: Option<UnixListener>,
+}
+
+/// What is kept of a passt, for the next agent.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    pid: u32,
+    /// When the process began: another one may have the number by now.
+    began_ticks: u64,
+    ports: Vec<PublishedPort>,
+}
+
+impl Network {
+    /// The network of a guest that was just launched.
+    pub fn new(folder: &Path, passt: Process, ports: &[PublishedPort]) -> Self {
+        let network = Self {
+            folder: folder.to_owned(),
+            passt: Some(passt),
+            ports: ports.to_vec(),
+            listener: None,
+        };
+        network.keep();
+        network
+    }
+
+    /// The network of a guest that an earlier agent launched; `None` where that left no word of it.
+    pub fn adopt(folder: &Path) -> Option<Self> {
+        let text = fs::read_to_string(folder.join(KEPT_FILE)).ok()?;
+        let kept: Kept = serde_json::from_str(&text).ok()?;
+        // The descriptor first, the question second: the process that is asked about is then the one that is held.
+        let passt = Process::open(kept.pid)
+            .ok()
+            .filter(|passt| process_began(passt.pid()) == Some(kept.began_ticks));
+        Some(Self {
+            folder: folder.to_owned(),
+            passt,
+            ports: kept.ports,
+            listener: None,
+        })
+    }
+
+    /// Whether passt is there.
+    pub fn is_up(&self) -> bool {
+        self.passt.is_some()
+    }
+
+    /// Returns when passt has ended; never where that is known. Safe to cancel.
+    pub async fn ended(&self) {
+        match &self.passt {
+            Some(passt) => passt.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts another passt in the place of one that has ended. Gives the monitor a moment to come; where it does not, the next look goes on.
+    pub async fn mend(&mut self, passt: &Path, group: &GuestGroup) -> Result<(), EngineError> {
+        if self.passt.as_ref().is_some_and(|passt| !passt.has_ended()) {
+            return Ok(());
+        }
+        self.passt = None;
+        let listener = match self.listener.take() {
+            Some(listener) => listener,
+            None => listen(&self.folder)?,
+        };
+        let Ok(connected) = tokio::time::timeout(COMES_BACK, listener.accept()).await else {
+            self.listener = Some(listener);
+            return Ok(());
+        };
+        let connection = connected
+            .and_then(|(stream, _)| stream.into_std())
+            .map_err(|err| control("connect its guest's network", err))?;
+        self.passt = Some(join(passt, &self.folder, connection, &self.ports, group).await?);
+        self.keep();
+        Ok(())
+    }
+
+    /// Without the file the next agent only lets passt be.
+    fn keep(&self) {
+        let kept = self.passt.as_ref().and_then(|passt| {
+            Some(Kept {
+                pid: passt.pid(),
+                began_ticks: process_began(passt.pid())?,
+                ports: self.ports.clone(),
+            })
+        });
+        let written = serde_json::to_vec(&kept)
+            .map_err(io::Error::other)
+            .and_then(|text| {
+                super::write_private(&self.folder.join(KEPT_FILE), &text).map_err(io::Error::other)
+            });
+        if let Err(error) = written {
+            tracing::warn!(%error, "which passt serves the guest is not written down");
+        }
+    }
+}
+
 /// Listens where the monitor will connect; a socket that an earlier launch left behind goes.
-pub fn listen(socket: &Path) -> Result<UnixListener, EngineError> {
-    process::remove_if_there(socket)?;
-    UnixListener::bind(socket).map_err(|err| control("listen for its guest's network", err))
+///
+/// The monitor may have become another user by the time that it connects again. It is in this folder, which is nobody else's: it gets
+/// the socket, and may pass through the folder, where all else is the agent's alone.
+pub fn listen(folder: &Path) -> Result<UnixListener, EngineError> {
+    let socket = folder.join(NETWORK_SOCKET);
+    process::remove_if_there(&socket)?;
+    let failed = |err| control("listen for its guest's network", err);
+    let listener = UnixListener::bind(&socket).map_err(failed)?;
+    if let Some(user) = guest_user() {
+        std::os::unix::fs::chown(&socket, Some(user.uid), Some(user.gid)).map_err(failed)?;
+        std::os::unix::fs::chown(folder, None, Some(user.gid)).map_err(failed)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o710)).map_err(failed)?;
+    }
+    Ok(listener)
 }
 
 /// Makes passt serve the connection, and waits until it has published the ports.
@@ -260,5 +386,46 @@ mod tests {
             .await
             .unwrap();
         assert!(!is_served(ports[0].host));
+    }
+    /// Connects as the monitor does whose passt has ended: again and again.
+    async fn come_back(socket: &Path) -> tokio::net::UnixStream {
+        loop {
+            match tokio::net::UnixStream::connect(socket).await {
+                Ok(stream) => return stream,
+                Err(_) => sleep(START_POLL).await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_passt_that_ends_before_its_guest_is_replaced_by_this_agent_or_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let (passt, group) = (Path::new(super::super::PASST), GuestGroup::default());
+        let wanted = [api::PortRequest {
+            guest: 80,
+            host: None,
+        }];
+        let ports = crate::engines::choose_ports(&wanted).unwrap();
+        let (_monitor, connection) = UnixStream::pair().unwrap();
+        let first = join(passt, folder.path(), connection, &ports, &group)
+            .await
+            .unwrap();
+        let network = Network::new(folder.path(), first, &ports);
+        network.passt.as_ref().unwrap().kill().unwrap();
+        network.ended().await;
+        for _agent in 0..2 {
+            let mut next = Network::adopt(folder.path()).unwrap();
+            next.listener = Some(listen(folder.path()).unwrap());
+            let socket = folder.path().join(NETWORK_SOCKET);
+            let (mended, monitor) = tokio::join!(next.mend(passt, &group), come_back(&socket));
+            mended.unwrap();
+            assert!(next.is_up() && is_served(ports[0].host));
+            let adopted = Network::adopt(folder.path()).unwrap();
+            assert!(adopted.is_up(), "the next agent finds the new one");
+            drop(monitor);
+            tokio::time::timeout(START_DEADLINE, adopted.ended())
+                .await
+                .unwrap();
+        }
     }
 }

@@ -11,7 +11,7 @@ use landlock::{
 use rustix::fs::{Mode, OFlags};
 
 use super::SandboxError;
-use crate::config::MachineConfig;
+use crate::config::{MachineConfig, NetworkBackend};
 
 /// The newest that is known here; what a kernel does not have of it, it does not forbid.
 const NEWEST: ABI = ABI::V10;
@@ -54,11 +54,20 @@ fn within_reach(config: &MachineConfig) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     }
     if let Some(vsock) = &config.vsock {
         // Who listens for the guest does so at names beside the socket.
-        let folder = match vsock.path.parent() {
-            Some(folder) if folder != Path::new("") => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        folders.push((folder, AccessFs::ResolveUnix.into()));
+        folders.push((folder_of(&vsock.path), AccessFs::ResolveUnix.into()));
+    }
+    for network in &config.networks {
+        if let NetworkBackend::Stream { path } = &network.backend {
+            // The other side may end and come back, and is then connected to again.
+            folders.push((folder_of(path), AccessFs::ResolveUnix.into()));
+        }
     }
     folders
+}
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }

@@ -111,10 +111,12 @@ function FailureNotice({ instance }: { instance: Instance }) {
   const words = useWords();
   const { failure } = instance;
   if (!failure) return null;
+  // One that is held, or runs without its network, has not failed.
+  const failed = instance.state === 'failed';
   return (
-    <Section title={words.t('instance.failed')}>
-      <Notice tone="no">
-        <b>{words.t(`failure.${failure.code === 'engine_failed' ? 'engine' : 'other'}`)}</b>
+    <Section title={words.t(failed ? 'instance.failed' : 'instance.state')}>
+      <Notice tone={failed ? 'no' : 'warn'}>
+        <b>{words.t(`failure.${failed && failure.code === 'engine_failed' ? 'engine' : 'other'}`)}</b>
         <p>{failure.message}</p>
       </Notice>
       {failure.log !== '' && <Log label={words.t('instance.failed.log')} text={failure.log} />}
