@@ -89,12 +89,12 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
         (said("memory.oom.group"), said("pids.max")),
         (vec!["1"], vec!["513"])
     );
-    let mut processes = said("process");
-    processes.sort_unstable();
-    assert!(
-        processes.len() == 2 && processes.iter().any(|name| name.starts_with("passt")),
-        "the monitor and the guest's network: {processes:?}"
-    );
+    let processes = said("process");
+    // A worker of KVM's for this guest is there, too, where the kernel has one.
+    for program in ["microvm", "passt"] {
+        let is_in = processes.iter().any(|name| name.starts_with(program));
+        assert!(is_in, "the monitor and the guest's network: {processes:?}");
+    }
 
     let adopted = instance(&left("adopted.json"));
     assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");

@@ -12,6 +12,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use rand::TryRng as _;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::devices::event_loop::lock;
 use crate::devices::virtio::balloon::TargetError;
 use crate::devices::virtio::block::GrowError;
+use crate::happenings::{Happening, Listeners};
 use crate::machine::{DeviceStats, Machine, wall_clock_ns};
 use crate::snapshot::{self, PartError, SaveError, Taken};
 use crate::vcpu::VcpuEnd;
@@ -193,11 +195,19 @@ pub struct Driver {
     pub snapshot_directory: Option<PathBuf>,
     /// The snapshot that an increment would add to.
     pub last_snapshot: Option<[u8; 16]>,
+    /// Who is told what happens.
+    pub listeners: Arc<Listeners>,
 }
 
 impl Driver {
     /// Drives a machine to its end.
     pub fn drive(&mut self, machine: &Machine, events: &Receiver<Event>) -> Ending {
+        let ending = self.drive_on(machine, events);
+        self.listeners.tell(&Happening::Ended(ending.clone()));
+        ending
+    }
+
+    fn drive_on(&mut self, machine: &Machine, events: &Receiver<Event>) -> Ending {
         if self.state == RunState::Running {
             machine.resume();
         }
@@ -223,6 +233,9 @@ impl Driver {
                 }
                 Ok(Event::Request(command, reply)) => {
                     let answer = self.answer(machine, &command);
+                    if let (Ok(_), Some(happened)) = (&answer, happening(command)) {
+                        self.listeners.tell(&happened);
+                    }
                     // Who asked may have stopped waiting.
                     let _gone = reply.try_send(answer);
                 }
@@ -291,6 +304,19 @@ fn take(machine: &Machine, folder: &Path, parent: Option<[u8; 16]>) -> Result<([
     })?;
     let state = machine.save(id, parent, wall_clock_ns())?;
     Ok((id, snapshot::write(folder, &state, &machine.memory)?))
+}
+
+/// What has happened where a command was obeyed.
+fn happening(command: Command) -> Option<Happening> {
+    Some(match command {
+        Command::Pause => Happening::Paused,
+        Command::Resume => Happening::Resumed,
+        Command::PressPower => Happening::PowerPressed,
+        Command::Snapshot { name, .. } => Happening::SnapshotWritten { name },
+        Command::Balloon { size_mib } => Happening::BalloonChanged { size_mib },
+        Command::GrowDisk { id, size_mib } => Happening::DiskGrown { id, size_mib },
+        Command::State | Command::Stats | Command::Kill => return None,
+    })
 }
 
 fn grow(machine: &Machine, id: &str, size_mib: u32) -> Result<(), Refusal> {

@@ -30,6 +30,7 @@ pub mod driver;
 pub mod error_text;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod happenings;
 pub mod machine;
 pub mod memory;
 pub mod panics;

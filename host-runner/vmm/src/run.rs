@@ -13,6 +13,7 @@ use crate::config::{ConfigError, MachineConfig};
 use crate::devices::event_loop::{self, Subscriber};
 use crate::devices::hub::{ListenError, listen};
 use crate::driver::{Driver, EVENTS_MAX, Ending, Event, RunState};
+use crate::happenings::Listeners;
 use crate::machine::{self, BuildError, Devices, Machine, OpenDeviceError};
 use crate::sandbox::{self, Confinement, ThreadKind};
 
@@ -90,6 +91,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
             )));
         }
     })?;
+    let listeners = Arc::<Listeners>::default();
     if let Some(listener) = api_socket {
         let api = Api {
             identity: Identity {
@@ -99,6 +101,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
                 version: env!("CARGO_PKG_VERSION"),
             },
             events: sender,
+            listeners: Arc::clone(&listeners),
         };
         spawn(ThreadKind::Api, move || {
             let error = api.serve(&listener);
@@ -114,6 +117,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
         state,
         snapshot_directory: config.snapshot_directory.clone(),
         last_snapshot: None,
+        listeners,
     };
     let kind = ThreadKind::Driver;
     sandbox::enter(kind).map_err(|err| RunError::Confine { kind, err })?;

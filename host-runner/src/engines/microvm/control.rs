@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::EngineKind;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use crate::engines::EngineError;
 
 /// How long the monitor may take to answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -57,6 +58,30 @@ pub async fn tell(socket: &Path, operation: &'static str, path: &'static str) ->
     }
 }
 
+/// Asks for what lasts: a body, and the connection that carries it.
+pub(super) async fn open_stream(
+    socket: &Path,
+    path: &'static str,
+) -> Result<(Incoming, impl Future<Output = hyper::Result<()>> + use<>), EngineError> {
+    let (mut sender, mut connection, _) = connect(socket).await?;
+    let asked = sender.send_request(to_send(Method::GET, path)?);
+    let answer = tokio::select! {
+        answer = asked => answer.map_err(broken)?,
+        ended = &mut connection => {
+            ended.map_err(broken)?;
+            return Err(control("listen", io::ErrorKind::UnexpectedEof.into()));
+        }
+    };
+    if answer.status().is_success() {
+        return Ok((answer.into_body(), connection));
+    }
+    Err(EngineError::Refused {
+        engine: EngineKind::Microvm,
+        operation: "tell what happens",
+        said: answer.status().to_string(),
+    })
+}
+
 async fn within<T>(operation: &'static str, work: impl Future<Output = T>) -> Result<T, EngineError> {
     timeout(DEADLINE, work).await.map_err(|_| EngineError::TimedOut {
         engine: EngineKind::Microvm,
@@ -73,22 +98,45 @@ pub(super) fn control(operation: &'static str, err: io::Error) -> EngineError {
     }
 }
 
-async fn request(socket: &Path, method: Method, path: &'static str) -> Result<(Bytes, u32), EngineError> {
+/// A connection to the control socket, and who serves it.
+async fn connect(
+    socket: &Path,
+) -> Result<
+    (
+        http1::SendRequest<Empty<Bytes>>,
+        http1::Connection<TokioIo<UnixStream>, Empty<Bytes>>,
+        u32,
+    ),
+    EngineError,
+> {
     let failed = |err: io::Error| control("reach the control socket", err);
-    let broken = |err: hyper::Error| control("use the control socket", io::Error::other(err));
     let stream = UnixStream::connect(socket).await.map_err(failed)?;
     let pid = stream
         .peer_cred()
         .and_then(|peer| peer.pid().ok_or_else(|| io::ErrorKind::NotFound.into()))
         .and_then(|pid| u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidData.into()))
         .map_err(failed)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let request = Request::builder()
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    Ok((sender, connection, pid))
+}
+
+fn broken(err: hyper::Error) -> EngineError {
+    control("use the control socket", io::Error::other(err))
+}
+
+fn to_send(method: Method, path: &'static str) -> Result<Request<Empty<Bytes>>, EngineError> {
+    Request::builder()
         .method(method)
         .uri(path)
         .header(hyper::header::HOST, "microvm")
-        .body(Empty::<Bytes>::new())
-        .map_err(|err| failed(io::Error::other(err)))?;
+        .body(Empty::new())
+        .map_err(|err| control("reach the control socket", io::Error::other(err)))
+}
+
+async fn request(socket: &Path, method: Method, path: &'static str) -> Result<(Bytes, u32), EngineError> {
+    let failed = |err: io::Error| control("reach the control socket", err);
+    let (mut sender, connection, pid) = connect(socket).await?;
+    let request = to_send(method, path)?;
     let answered = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();

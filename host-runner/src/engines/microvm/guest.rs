@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::control::{self, control};
 use super::document::{API_SOCKET, ENDING_FILE, SERIAL_SOCKET};
+use super::events::Events;
 use super::network::Network;
 use super::{PASST, STDERR_FILE, ending, write_private};
 use crate::engines::limits::GuestGroup;
@@ -33,6 +34,8 @@ pub(super) struct MicrovmGuest {
     process: Process,
     /// Its network, where it is known. It ends by itself when the guest does.
     network: Option<Network>,
+    /// Tells when something happens to it.
+    events: Option<Events>,
 }
 
 impl MicrovmGuest {
@@ -42,6 +45,7 @@ impl MicrovmGuest {
             folder,
             process,
             network,
+            events: None,
         }
     }
 
@@ -60,13 +64,14 @@ impl MicrovmGuest {
     /// A guest whose passt has ended gets another one, with the same ports. Until then it runs without a network, and says so.
     async fn look_at_network(&mut self) {
         let Some(network) = &mut self.network else { return };
-        let was_up = network.is_up();
+        if network.has_passt() {
+            return;
+        }
+        tracing::warn!(instance = %self.id, "passt is not there: the guest has no network");
         let group = GuestGroup::of_process(self.id, self.process.pid());
         let mended = network.mend(Path::new(PASST), &group).await;
-        match (was_up, network.is_up()) {
-            (true, false) => tracing::warn!(instance = %self.id, "passt has ended: the guest has no network"),
-            (false, true) => tracing::info!(instance = %self.id, "the guest has its network again"),
-            (true, true) | (false, false) => {}
+        if network.is_up() {
+            tracing::info!(instance = %self.id, "the guest has its network again");
         }
         if let Err(error) = mended {
             tracing::warn!(instance = %self.id, error = &error as &dyn std::error::Error, "the guest's network cannot be made again");
@@ -91,6 +96,9 @@ impl Guest for MicrovmGuest {
         process::cap_log(&self.file(STDERR_FILE));
         match control::machine(&self.file(API_SOCKET)).await {
             Ok((machine, _)) if machine.id == self.id.to_string() => {
+                if !self.events.as_ref().is_some_and(Events::is_open) {
+                    self.events = Some(Events::listen(self.file(API_SOCKET)));
+                }
                 self.look_at_network().await;
                 Some(self.understand(&machine.state))
             }
@@ -114,12 +122,22 @@ impl Guest for MicrovmGuest {
     }
 
     async fn changed(&mut self) {
-        match &self.network {
-            Some(network) => tokio::select! {
-                () = self.process.ended() => {}
-                () = network.ended() => {}
-            },
-            None => self.process.ended().await,
+        let cut_off = async {
+            match &self.network {
+                Some(network) => network.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let rang = async {
+            match &self.events {
+                Some(events) => events.rang().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.process.ended() => {}
+            () = cut_off => {}
+            () = rang => {}
         }
     }
 

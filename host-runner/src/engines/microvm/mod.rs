@@ -14,7 +14,9 @@
 mod control;
 mod document;
 mod ending;
+mod events;
 mod guest;
+mod introduction;
 mod network;
 mod readiness;
 

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::control::control;
 use super::document::NETWORK_SOCKET;
+use super::introduction::introduce;
 use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process, Program};
 use crate::engines::{EngineError, guest_user};
@@ -99,6 +100,11 @@ impl Network {
         self.passt.is_some()
     }
 
+    /// Whether passt is at work now: one that has just ended is not.
+    pub fn has_passt(&self) -> bool {
+        self.passt.as_ref().is_some_and(|passt| !passt.has_ended())
+    }
+
     /// Returns when passt has ended; never where that is known. Safe to cancel.
     pub async fn ended(&self) {
         match &self.passt {
@@ -109,7 +115,7 @@ impl Network {
 
     /// Puts another passt in the place of one that has ended. Gives the monitor a moment to come; where it does not, the next look goes on.
     pub async fn mend(&mut self, passt: &Path, group: &GuestGroup) -> Result<(), EngineError> {
-        if self.passt.as_ref().is_some_and(|passt| !passt.has_ended()) {
+        if self.has_passt() {
             return Ok(());
         }
         self.passt = None;
@@ -121,9 +127,10 @@ impl Network {
             self.listener = Some(listener);
             return Ok(());
         };
-        let connection = connected
-            .and_then(|(stream, _)| stream.into_std())
-            .map_err(|err| control("connect its guest's network", err))?;
+        let failed = |err| control("connect its guest's network", err);
+        let (mut connection, _) = connected.map_err(failed)?;
+        introduce(&mut connection).await.map_err(failed)?;
+        let connection = connection.into_std().map_err(failed)?;
         self.passt = Some(join(passt, &self.folder, connection, &self.ports, group).await?);
         self.keep();
         Ok(())
@@ -278,6 +285,7 @@ pub async fn accept(listener: UnixListener) -> io::Result<UnixStream> {
 mod tests {
     use std::io::{Read as _, Write as _};
 
+    use super::super::introduction::answer_for_test;
     use super::*;
 
     const PORTS: [PublishedPort; 2] = [
@@ -387,11 +395,15 @@ mod tests {
             .unwrap();
         assert!(!is_served(ports[0].host));
     }
-    /// Connects as the monitor does whose passt has ended: again and again.
+    /// Connects as the monitor does whose passt has ended, again and again, and answers as its guest.
     async fn come_back(socket: &Path) -> tokio::net::UnixStream {
+        use tokio::io::AsyncWriteExt as _;
         loop {
             match tokio::net::UnixStream::connect(socket).await {
-                Ok(stream) => return stream,
+                Ok(mut stream) => {
+                    stream.write_all(&answer_for_test()).await.unwrap();
+                    return stream;
+                }
                 Err(_) => sleep(START_POLL).await,
             }
         }

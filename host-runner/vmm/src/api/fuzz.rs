@@ -40,6 +40,7 @@ pub fn fuzz(data: &[u8]) {
             version: "0",
         },
         events,
+        listeners: std::sync::Arc::default(),
     };
     let (status, body) = api.route(&request);
     let _whole = http::answer(&mut answer, status, &body);

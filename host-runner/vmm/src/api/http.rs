@@ -152,6 +152,19 @@ pub fn answer(stream: &mut impl Write, status: u16, body: &impl Serialize) -> io
     stream.flush()
 }
 
+/// Begins an answer of JSON lines, which is as long as the connection lasts.
+pub fn begin_lines(stream: &mut impl Write) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n")
+}
+
+/// Writes one of them, at once.
+pub fn line(stream: &mut impl Write, body: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(body)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    stream.flush()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -9,6 +9,7 @@
 //! | `POST /v1/snapshots` | `{"name": …, "incremental": false}`: writes a snapshot; a machine that runs is held meanwhile |
 //! | `GET /v1/stats` | what the devices have done, and how the guest's memory is |
 //! | `PUT /v1/balloon` | `{"size_mib": …}`: how much memory the guest is to give back |
+//! | `GET /v1/events` | what happens from now on, an object a line, until either side ends; empty lines now and then |
 //! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room |
 //!
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
@@ -21,11 +22,11 @@ pub mod http;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use self::client::Client;
 use self::http::Request;
 use crate::driver::{Answer, Command, Event, Refusal, RunState};
 use crate::error_text::with_causes;
+use crate::happenings::{Happening, Listeners};
 use crate::machine::DeviceStats;
 use crate::snapshot::Taken;
 
@@ -106,8 +108,13 @@ struct BalloonRequest {
     size_mib: u32,
 }
 
+/// What is answered with a stream.
+const EVENTS: (&str, &str) = ("GET", "/v1/events");
+/// How long a stream is silent before an empty line shows whether somebody still reads it.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// What each path takes.
-const ROUTES: [(&str, &str); 9] = [
+const ROUTES: [(&str, &str); 10] = [
+    EVENTS,
     ("GET", "/v1/stats"),
     ("PUT", "/v1/balloon"),
     ("GET", "/v1/machine"),
@@ -125,6 +132,8 @@ pub struct Api {
     pub identity: Identity,
     /// Leads to the driver.
     pub events: SyncSender<Event>,
+    /// Who is told what happens.
+    pub listeners: Arc<Listeners>,
 }
 
 impl Api {
@@ -174,9 +183,36 @@ impl Api {
                 return http::answer(&mut client, status, &refused("bad_request", &error.to_string()));
             }
         };
+        if (request.method.as_str(), request.path.as_str()) == EVENTS {
+            return self.tell_events(&mut client);
+        }
         let (status, body) = self.route(&request);
         client.extend(CLIENT_DEADLINE);
         http::answer(&mut client, status, &body)
+    }
+
+    /// Tells what happens, until the client is gone, or too slow.
+    fn tell_events(&self, client: &mut Client) -> io::Result<()> {
+        let listener = self.listeners.listen();
+        client.extend(CLIENT_DEADLINE);
+        let Some(listener) = listener else {
+            return http::answer(client, 503, &refused("busy", "too many listen already"));
+        };
+        // Asked once this listens: what changes in between is told twice rather than never.
+        let Ok(Answer::State(state)) = self.ask(Command::State) else {
+            return http::answer(client, 503, &refused("ended", "the machine is ending"));
+        };
+        http::begin_lines(client)?;
+        http::line(client, &Happening::Listening { state })?;
+        loop {
+            let next = listener.next(SILENCE_MAX);
+            client.extend(CLIENT_DEADLINE);
+            match next {
+                Ok(happening) => http::line(client, &happening)?,
+                Err(RecvTimeoutError::Timeout) => client.write_all(b"\n")?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
     }
 
     fn route(&self, request: &Request) -> (u16, Body) {
@@ -209,8 +245,8 @@ impl Api {
             .map_err(|_| Ask::Busy)?;
         match answer.recv_timeout(DRIVER_DEADLINE) {
             Ok(answer) => answer.map_err(Ask::Refused),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(Ask::Busy),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(Ask::Ended),
+            Err(RecvTimeoutError::Timeout) => Err(Ask::Busy),
+            Err(RecvTimeoutError::Disconnected) => Err(Ask::Ended),
         }
     }
 }

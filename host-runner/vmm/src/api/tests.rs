@@ -10,7 +10,12 @@ fn api() -> (Api, std::sync::mpsc::Receiver<Event>) {
         memory_mib: 64,
         version: "1",
     };
-    (Api { identity, events }, driver)
+    let api = Api {
+        identity,
+        events,
+        listeners: Arc::default(),
+    };
+    (api, driver)
 }
 
 /// What a client that sends this is answered.
@@ -76,6 +81,40 @@ fn what_the_driver_answers_is_passed_on() {
     assert!(refused.starts_with("HTTP/1.1 409 Conflict\r\n") && refused.contains("no_balloon"));
     drop(api);
     drive.join().unwrap();
+}
+
+#[test]
+fn who_listens_hears_what_the_machine_does_and_then_what_happens() {
+    let (api, driver) = api();
+    let listeners = Arc::clone(&api.listeners);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(b"GET /v1/events HTTP/1.1\r\n\r\n").unwrap();
+    let connection = thread::spawn(move || api.connection(ours));
+    let Ok(Event::Request(Command::State, reply)) = driver.recv() else {
+        panic!("it asks for the state first");
+    };
+    // Told before the answer: it listens already, and hears it after the state.
+    listeners.tell(&Happening::Resumed);
+    reply.send(Ok(Answer::State(RunState::Paused))).unwrap();
+    let expected = "\r\n\r\n{\"event\":\"listening\",\"state\":\"paused\"}\n{\"event\":\"resumed\"}\n";
+    let mut heard = String::new();
+    let mut byte = [0];
+    while !heard.ends_with(expected) {
+        assert_eq!(theirs.read(&mut byte).unwrap(), 1, "it went on: {heard}");
+        heard.push(char::from(byte[0]));
+    }
+    assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
+    // Who is gone is noticed with the next that happens.
+    drop(theirs);
+    listeners.tell(&Happening::Paused);
+    assert!(connection.join().unwrap().is_err());
+}
+
+#[test]
+fn more_than_a_few_do_not_listen() {
+    let (api, _driver) = api();
+    let _all: Vec<_> = std::iter::from_fn(|| api.listeners.listen()).collect();
+    assert!(answer(&api, "GET /v1/events HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
 }
 
 #[test]

@@ -820,7 +820,8 @@ state: RunState,
  */
 progress: Progress | null, 
 /**
- * Why it failed, or why it is held though nobody asked for it; present in state `failed`, and in `paused` with a full disk.
+ * Why it failed, why it is held though nobody asked for it, or what it runs without; present in state `failed`, in `paused` with a full
+ * disk, and in `running` without its network.
  */
 failure: Failure | null, 
 /**
