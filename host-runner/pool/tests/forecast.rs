@@ -410,6 +410,44 @@ mod loads {
         );
     }
 
+    /// An hour is twelve steps: the value in an hour is just the last one, and the mean on the way there is not.
+    #[test]
+    fn what_swings_from_one_measurement_to_the_next_is_foretold_by_its_mean() {
+        for samples in [24, 25, 36, 48, 49, 144, 288, 600] {
+            let swinging = history((0..samples).map(|step| if step % 2 == 0 { 0.25 } else { 0.75 }));
+            let newest_s = swinging.newest_s().expect("samples");
+            for (effort, age_s) in EFFORTS
+                .into_iter()
+                .flat_map(|effort| [(effort, 30), (effort, 330)])
+            {
+                let load = predict_load_with(&swinging, newest_s + age_s, 3_600, effort);
+                let case = format!("{samples} samples, {effort:?}, {age_s} s old: {load:?}");
+                assert!(close(load.mean, 0.5, 0.02), "{case}");
+                assert!(close(load.deviation, 0.25, 0.06), "{case}");
+                assert!(load.peak >= 0.75, "{case}");
+            }
+        }
+        let swinging = history((0..48).map(|step| if step % 2 == 0 { 0.25 } else { 0.75 }));
+        let load = predict_load(&swinging, 47 * STEP_S, 3_600);
+        assert_eq!(load.note, Note::Swings, "it says so");
+    }
+
+    #[test]
+    fn what_does_not_swing_keeps_what_foretells_it_best() {
+        let mut noise = noise(5, 0.02);
+        let mut level = 0.5;
+        let wandering = history(
+            std::iter::repeat_with(move || {
+                level += noise();
+                level
+            })
+            .take(2 * DAY),
+        );
+        let load = predict_load(&wandering, wandering.newest_s().expect("samples"), 3_600);
+        assert_ne!(load.note, Note::Swings);
+        assert_ne!(predict_load(&usual(), newest_s(), 3_600).note, Note::Swings);
+    }
+
     #[test]
     fn an_old_history_promises_nothing_and_says_how_old_it_is() {
         let load = predict_load(&usual(), newest_s() + AGE_S_MAX + 1, 3_600);

@@ -5,7 +5,7 @@
 //! is far off (the trend, after a burst) does not pull it along. Nothing looks ahead: the weights at a point of the past
 //! know only outcomes that were known then, so the errors that are reported are those that the blend would have made.
 
-use super::stats::{real, sorted};
+use super::stats::{Sums, real, sorted};
 
 /// The widths of the windows whose medians take part, in steps: an hour, three, eight and a day of 300 s.
 const WINDOWS: [usize; 4] = [12, 36, 96, 288];
@@ -48,10 +48,25 @@ pub(super) struct Rolled {
     pub(super) errors: Vec<f64>,
     /// Outcome minus the same forecast after one step already.
     pub(super) errors_next: Vec<f64>,
+    /// The same for the mean over all steps up to the `lead`.
+    pub(super) spans: Vec<SpanErrors>,
+    /// The mean of the last `lead` values.
+    pub(super) recent: f64,
     /// What each forecaster says at the end of the series, and what it is worth there.
     lines: [Line; FORECASTERS],
     weights: [f64; FORECASTERS],
     lead: usize,
+}
+
+/// How far the mean of `lead` values, and the last of them, lay from what was foretold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpanErrors {
+    /// The mean from the blend's mean.
+    pub(super) of_blend: f64,
+    /// The mean from the mean of as many values before.
+    pub(super) of_recent: f64,
+    /// The last value from the mean of as many values before.
+    pub(super) value_of_recent: f64,
 }
 
 impl Rolled {
@@ -73,10 +88,14 @@ pub(super) fn roll(values: &[f64], lead: usize, origins: usize) -> Option<Rolled
     let mut rolled = Rolled {
         errors: Vec::with_capacity(origins),
         errors_next: Vec::with_capacity(origins),
+        spans: Vec::with_capacity(origins),
+        recent: 0.0,
         lines: [Line::default(); FORECASTERS],
         weights: [1.0; FORECASTERS],
         lead,
     };
+    let sums = Sums::of(values);
+    rolled.recent = sums.mean(values.len().saturating_sub(lead), values.len());
     let step_from = first_origin.saturating_sub(WINDOW_MIN);
     panel.start(
         values
@@ -100,10 +119,18 @@ pub(super) fn roll(values: &[f64], lead: usize, origins: usize) -> Option<Rolled
         if let Some(&outcome) = values.get(at + lead) {
             let foretold = weighted_median(&rolled.lines, &rolled.weights, lead);
             rolled.errors.push(outcome - foretold);
+            let foretold_next = weighted_median(&rolled.lines, &rolled.weights, 1);
             if let Some(&next) = values.get(at + 1) {
-                let foretold = weighted_median(&rolled.lines, &rolled.weights, 1);
-                rolled.errors_next.push(next - foretold);
+                rolled.errors_next.push(next - foretold_next);
             }
+            let recent = sums.mean((at + 1).saturating_sub(lead), at + 1);
+            let mean = sums.mean(at + 1, at + 1 + lead);
+            rolled.spans.push(SpanErrors {
+                // All lines are straight.
+                of_blend: mean - f64::midpoint(foretold, foretold_next),
+                of_recent: mean - recent,
+                value_of_recent: outcome - recent,
+            });
         }
     }
     Some(rolled)

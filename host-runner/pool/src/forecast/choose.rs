@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::blend::{Rolled, roll};
+use super::blend::{Rolled, SpanErrors, roll};
 use super::history::History;
 use super::season::{Calendar, Season};
-use super::stats::{count, deviation, mean, mean_absolute, median, quantile, real, sorted};
+use super::stats::{count, deviation, mean, mean_absolute, median, quantile, real, root_mean_square, sorted};
 use super::trend;
 use super::types::{Effort, Forecast, HORIZON_STEPS_MAX, LEVEL_DEFAULT, Method, Note};
 
@@ -32,6 +32,8 @@ const STRENGTHS: [f64; 2] = [1.0, 0.5];
 /// A quick look takes in so many values for the middle, and so many for the spread (two hours and eight, of 300 s).
 const QUICK_MIDDLE: usize = 24;
 const QUICK_SPREAD: usize = 96;
+/// Where the mean of the values before erred so much less than the blend's, the series swings too fast for the blend.
+const SWING_ERROR_MAX: f64 = 0.75;
 /// How far a quick look is drawn from the recent middle to the last value.
 const QUICK_PULL: f64 = 0.05;
 
@@ -387,7 +389,37 @@ impl Case {
             made.lower.push(point + below);
             made.upper.push(point + above);
         }
+        if let Some(swing) = self.swings(last_of(&best.rolled.spans, held_out), spread.mean) {
+            let straight: f64 = (1..=self.horizon).map(|steps| level.at(steps)).sum();
+            made.mean_above_point = level.recent - straight / real(self.horizon);
+            made.deviation = swing.deviation;
+            made.note = Note::Swings;
+            for ((lower, upper), more) in made.lower.iter_mut().zip(&mut made.upper).zip(&parted.to_come) {
+                *lower = lower.min(level.recent + swing.lowest + more);
+                *upper = upper.max(level.recent + swing.highest + more);
+            }
+        }
         Some(made)
+    }
+
+    /// Whether a series goes up and down faster than a forecast of single values can follow: what comes out at the `lead` may be foretold
+    /// well, and the mean on the way there is still nothing like it. Then the mean of the values before stands in.
+    ///
+    /// `correction` is what is added to the blend.
+    fn swings(&self, spans: &[SpanErrors], correction: f64) -> Option<Swing> {
+        let of_blend = root_mean_square(spans.iter().map(|span| span.of_blend - correction));
+        let of_recent = root_mean_square(spans.iter().map(|span| span.of_recent));
+        if of_recent >= of_blend * SWING_ERROR_MAX {
+            return None;
+        }
+        let values: Vec<f64> = spans.iter().map(|span| span.value_of_recent).collect();
+        let ascending = sorted(&values);
+        let outside = (1.0 - self.level) / 2.0;
+        Some(Swing {
+            deviation: deviation(&values, 0.0),
+            lowest: quantile(&ascending, outside)?,
+            highest: quantile(&ascending, 1.0 - outside)?,
+        })
     }
 
     /// The trend, where it would have beaten the blend clearly.
@@ -453,7 +485,14 @@ struct Parted {
     seasons: Option<(bool, bool)>,
 }
 
-fn last_of(values: &[f64], count: usize) -> &[f64] {
+/// How far the values of a series that swings lie from their mean before.
+struct Swing {
+    deviation: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+fn last_of<T>(values: &[T], count: usize) -> &[T] {
     values
         .get(values.len().saturating_sub(count)..)
         .unwrap_or_default()

@@ -54,3 +54,35 @@ pub(super) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 pub(super) fn median(values: &[f64]) -> Option<f64> {
     quantile(&sorted(values), 0.5)
 }
+
+/// Sums from the first value on, so that the mean of any stretch is at hand.
+pub(super) struct Sums(Vec<f64>);
+
+impl Sums {
+    pub(super) fn of(values: &[f64]) -> Self {
+        let mut sum = 0.0;
+        let first = std::iter::once(0.0);
+        Self(
+            first
+                .chain(values.iter().map(|value| {
+                    sum += value;
+                    sum
+                }))
+                .collect(),
+        )
+    }
+
+    /// The mean of the values from one place to before another; 0 where there are none.
+    pub(super) fn mean(&self, from: usize, to: usize) -> f64 {
+        match (self.0.get(from), self.0.get(to)) {
+            (Some(before), Some(after)) if from < to => (after - before) / real(to - from),
+            _ => 0.0,
+        }
+    }
+}
+
+/// The root of the mean of the squares.
+pub(super) fn root_mean_square(values: impl Iterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.collect();
+    deviation(&values, 0.0)
+}

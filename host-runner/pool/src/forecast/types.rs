@@ -114,6 +114,8 @@ pub enum Note {
         /// Values that it takes.
         needed: u32,
     },
+    /// It goes up and down faster than can be followed: the mean is that of as long before, not that of the single values.
+    Swings,
     /// The time of the day and of the week were tried and explain too little of this series.
     NoSeasonFound,
     /// The time of the day or of the week makes the forecast better.
@@ -147,6 +149,9 @@ impl fmt::Display for Note {
                     f,
                     "{samples} measurements so far, {needed} are needed to see a daily shape"
                 )
+            }
+            Self::Swings => {
+                f.write_str("it swings too fast to follow, and is taken to stay as it was on average")
             }
             Self::NoSeasonFound => f.write_str("neither the day nor the week has a shape that helps"),
             Self::SeasonFound { error_cut } => {
