@@ -107,7 +107,7 @@ fn what_cannot_be_simulated_is_refused_by_name() {
         change(&mut scenario);
         run(&scenario, &backup()).unwrap_err()
     };
-    let cases: [(ScenarioError, &str); 8] = [
+    let cases: [(ScenarioError, &str); 9] = [
         (
             refused(&|it| it.interval_s = 0),
             "the scenario: interval_s must be 1 or more, not 0",
@@ -119,6 +119,15 @@ fn what_cannot_be_simulated_is_refused_by_name() {
         (
             refused(&|it| it.duration_s = 1_000_000_000_000),
             "events × (machines + instances): 56666667137 is more than 2000000000",
+        ),
+        (
+            refused(&|it| {
+                it.instances[0].count = 20_000 - 1;
+                it.duration_s = 20_000 * it.interval_s;
+                it.machines.truncate(1);
+                it.machines[0].count = 1;
+            }),
+            "samples of generated loads: 399999999 is more than 100000000",
         ),
         (
             refused(&|it| it.instances[0].vcpu_mips = f64::NAN),

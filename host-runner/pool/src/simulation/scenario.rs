@@ -9,7 +9,7 @@ use super::policies::{PolicyName, Settings};
 use super::power::PowerCurve;
 use super::report::Report;
 use super::time::Millis;
-use super::traces::{Generator, Trace};
+use super::traces::{Generator, SAMPLES_MAX, Trace};
 use super::world::{InstanceSpec, MachineSpec, MemoryMode, World};
 
 /// Machines that a scenario may have.
@@ -18,6 +18,8 @@ pub const MACHINES_MAX: usize = 10_000;
 pub const INSTANCES_MAX: usize = 20_000;
 /// The most work that a scenario may be: events × (machines + instances). It takes seconds.
 pub const WORK_MAX: u64 = 2_000_000_000;
+/// Samples of generated loads that a scenario may have in all: they are made before it runs, and take 8 bytes each.
+pub const SAMPLES_ALL_MAX: u64 = 100_000_000;
 
 /// A pool and what happens to it over virtual time.
 ///
@@ -253,6 +255,14 @@ fn check_size(scenario: &Scenario) -> Result<(), ScenarioError> {
         "events × (machines + instances)",
         events.saturating_mul(machines + instances),
         WORK_MAX,
+    )?;
+    let generated = (scenario.instances.iter()).filter(|kind| matches!(kind.load, Load::Generated(_)));
+    let generated = counted(&mut generated.map(|kind| kind.count));
+    let samples = decisions.saturating_add(1).min(SAMPLES_MAX as u64);
+    limit(
+        "samples of generated loads",
+        generated.saturating_mul(samples),
+        SAMPLES_ALL_MAX,
     )
 }
 
