@@ -335,6 +335,9 @@ impl Pool {
             // Nothing is kept of an index that is all but wholly out of date.
             index => index.insert(Index::new(self.machines.iter().map(Point::of))),
         };
+        // Who tries things out changes the same few machines again and again.
+        self.changed.sort_unstable();
+        self.changed.dedup();
         for machine in self.changed.drain(..) {
             if let Some(seat) = self.machines.get(machine.0 as usize) {
                 index.change(machine, Point::of(seat));

@@ -13,8 +13,10 @@ use crate::inventory::{Activity, MachineState, Mobility};
 use crate::plans::Stranded;
 use crate::state::{InstanceIndex, MachineIndex, Place, Pool};
 
-/// How many machines are asked for an instance, beginning with the neighbours of the one that fails, before the best is looked for.
+/// How many machines with memory enough are asked for an instance, beginning with the neighbours of the one that fails, before the best is
+/// looked for; and how many are passed by for them.
 const NEARBY_MAX: usize = 32;
+const PASSED_BY_MAX: usize = 1_024;
 
 /// How many searches through other orders may fail before failures count as unrecoverable without one. Each takes long; and once one has
 /// failed, the pool's verdict is known.
@@ -202,9 +204,17 @@ impl<'a> Trial<'a> {
             .map(MachineIndex);
         let mut places = Vec::with_capacity(lost.len());
         for instance in lost {
-            let few = round.by_ref().take(NEARBY_MAX.min(machines));
             let subject = self.subject(*instance);
-            let machine = { few }.find(|machine| passes(&subject.on(*machine)))?;
+            let needed_mib = self.pool.instance(*instance).asked.memory_mib;
+            let machine = round
+                .by_ref()
+                .take(PASSED_BY_MAX.min(machines))
+                .filter(|machine| {
+                    let seat = self.pool.machine(*machine);
+                    needed_mib.saturating_add(seat.overhead_mib) <= seat.memory_free_mib()
+                })
+                .take(NEARBY_MAX)
+                .find(|machine| passes(&subject.on(*machine)))?;
             self.pool.seat(*instance, machine);
             places.push((*instance, machine));
         }

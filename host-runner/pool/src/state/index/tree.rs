@@ -71,6 +71,9 @@ impl Index {
             return;
         };
         if let Some((_, held)) = self.points.get_mut(place) {
+            if *held == point {
+                return;
+            }
             *held = point;
         }
         self.changes += 1;
