@@ -24,6 +24,8 @@ mod draining;
 mod optimum;
 #[path = "plans/properties.rs"]
 mod properties;
+#[path = "plans/reasons.rs"]
+mod reasons;
 #[path = "plans/recovering.rs"]
 mod recovering;
 #[path = "plans/validity.rs"]

@@ -77,7 +77,9 @@ it('a move says why, unless the plan itself has', () => {
     [{ reason: 'drain' }, undefined],
     [{ reason: 'recover' }, 'plan.reason.recover'],
     [{ reason: 'balance', gain: 0.0421 }, 'plan.reason.balance'],
-    [{ reason: 'balance', gain: -0.04 }, 'plan.reason.exchange'],
+    [{ reason: 'balance', gain: 0.0002 }, 'plan.reason.balance_little'],
+    [{ reason: 'exchange', with: [idOf(1)], gain: 0.0421 }, 'plan.reason.exchange'],
+    [{ reason: 'exchange', with: [idOf(1)], gain: 0.0002 }, 'plan.reason.balance_little'],
     [{ reason: 'overload', load: 0.97 }, 'plan.reason.overload'],
     [{ reason: 'empty_for_sleep' }, 'plan.reason.empty_for_sleep'],
     [{ reason: 'makes_room', instance: idOf(1) }, 'plan.reason.makes_room'],
@@ -95,25 +97,25 @@ it('what has lost its machine is not carried to the next: it starts anew', () =>
   expect(isCarried({ reason: { reason: 'placed' } })).toBe(false);
 });
 
-it('those that stay for the same reason stand together, and what moves is not among them', () => {
-  const report = reportOf(DRAIN);
-  const moved = movesOf(report)[0];
-  if (!moved) throw new Error('it has moves');
+it('those that stay for the same reason stand together', () => {
   const left = (instance: string | null, name: string | null, gain: number) => ({
     instance,
     name,
     reason: { reason: 'gain_too_small', gain, needed: 0.004 } as const,
   });
-  const left_out = [left(idOf(1), 'web-1', -0.02), left(moved.instance, moved.name, -0.1), left(idOf(2), 'wiki', 0.002), left(idOf(3), 'web-2', -0.03)];
-  expect(leftOutGroups({ ...report, left_out }, nameOf)).toEqual([
+  const left_out = [left(idOf(1), 'web-1', -0.02), left(idOf(2), 'wiki', 0.002), left(idOf(3), 'web-2', -0.03)];
+  expect(leftOutGroups({ left_out }, nameOf)).toEqual([
     { names: ['web-1', 'web-2'], reasons: [{ key: 'plan.left.gain_none' }] },
     { names: ['wiki'], reasons: [{ key: 'plan.left.gain_too_small', values: { gain: 0.2, needed: 0.4 } }] },
   ]);
   const whole = { instance: null, name: null, reason: { reason: 'balanced_enough', imbalance: 0.03, threshold: 0.05 } as const };
-  expect(leftOutGroups({ steps: [], left_out: [whole] }, nameOf).map(({ names }) => names)).toEqual([[]]);
+  expect(leftOutGroups({ left_out: [whole] }, nameOf).map(({ names }) => names)).toEqual([[]]);
 });
 
 it('what stays has a reason with its numbers', () => {
+  expect(leftOutText({ reason: 'moves_spent', moves_max: 2 }, nameOf)).toEqual([
+    { key: 'plan.left.moves_spent', values: { count: 2 } },
+  ]);
   expect(leftOutText({ reason: 'cooldown', remaining_s: 61 }, nameOf)).toEqual([
     { key: 'plan.left.cooldown', values: { count: 2 } },
   ]);

@@ -71,10 +71,12 @@ export function moveReason({ reason, from }: Pick<Move, 'reason' | 'from'>, name
     case 'recover':
       return { key: 'plan.reason.recover' };
     case 'balance':
-      // Half of an exchange may gain nothing by itself.
-      return points(reason.gain) > 0
-        ? { key: 'plan.reason.balance', values: { points: points(reason.gain) } }
-        : { key: 'plan.reason.exchange' };
+      return evensOut('plan.reason.balance', reason.gain, {});
+    case 'exchange':
+      return evensOut('plan.reason.exchange', reason.gain, {
+        count: reason.with.length,
+        instance: reason.with[0] === undefined ? '' : nameOf(reason.with[0]),
+      });
     case 'overload':
       return { key: 'plan.reason.overload', values: { percent: Math.round(reason.load * 100) } };
     case 'empty_for_sleep':
@@ -86,6 +88,16 @@ export function moveReason({ reason, from }: Pick<Move, 'reason' | 'from'>, name
     case 'breaks_rule':
       return refusalText(reason.rule, from === null ? '' : nameOf(from));
   }
+}
+
+/** What is too little for a tenth of a point is told without a number. */
+function evensOut(
+  key: 'plan.reason.balance' | 'plan.reason.exchange',
+  gain: number,
+  who: Record<string, string | number>,
+): Message {
+  if (points(gain) <= 0) return { key: 'plan.reason.balance_little' };
+  return { key, values: { ...who, points: points(gain) } };
 }
 
 /** Loads as people read them: percentage points, to a tenth. */
@@ -100,12 +112,10 @@ export interface LeftOutGroup {
   readonly reasons: readonly Message[];
 }
 
-/** What a plan leaves where it is, the first reason first. What it moves once is told there, though a second move would not pay. */
-export function leftOutGroups(plan: Pick<PlanReport, 'left_out' | 'steps'>, nameOf: NameOf): readonly LeftOutGroup[] {
-  const moved = new Set(movesOf(plan).map((move) => move.instance));
+/** What a plan leaves where it is, the first reason first. */
+export function leftOutGroups(plan: Pick<PlanReport, 'left_out'>, nameOf: NameOf): readonly LeftOutGroup[] {
   const groups = new Map<string, { names: string[]; reasons: readonly Message[] }>();
   for (const left of plan.left_out) {
-    if (left.instance !== null && moved.has(left.instance)) continue;
     const reasons = leftOutText(left.reason, nameOf);
     const key = JSON.stringify(reasons);
     const group = groups.get(key) ?? { names: [], reasons };
@@ -131,6 +141,8 @@ export function leftOutText(reason: LeftOutReason, nameOf: NameOf): readonly Mes
       return [
         { key: 'plan.left.gain_too_small', values: { gain: points(reason.gain), needed: points(reason.needed) } },
       ];
+    case 'moves_spent':
+      return [{ key: 'plan.left.moves_spent', values: { count: reason.moves_max } }];
     case 'no_place':
       return noPlace(reason.nearest, reason.refusals, nameOf);
     case 'balanced_enough':

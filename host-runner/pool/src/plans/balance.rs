@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::{Daring, Draft, Finished, Moment};
+use super::draft::{Daring, Draft, Finished, Moment, Search, moved};
 use super::error::PlanError;
 #[cfg(feature = "optimal")]
 use super::evening::even_out_towards;
-use super::evening::{best_gain, even_out, is_overloaded, needed_gain};
+use super::evening::{best_gain, even_out, is_overloaded, needed_gain, wanders};
 use super::figures::{judge, left_out, nearest};
 use super::options::BalanceOptions;
 use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed};
@@ -39,16 +39,21 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
         return Ok(draft.finish(&|moment| reason(moment, options)).plan);
     }
     let mut finished = match options.how.solver {
-        Solver::Heuristic => Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC).finish_by(
-            options.keep_recovery,
-            &|at, daring| even_if_worth_it(at, options, daring),
-            &|moment| reason(moment, options),
-        ),
+        Solver::Heuristic => {
+            let draft = Draft {
+                moves_max: options.moves_max,
+                ..Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC)
+            };
+            draft.finish_by(options.keep_recovery, &ByHeuristic(options), &|moment| {
+                reason(moment, options)
+            })
+        }
         Solver::Optimal => {
             let known = even_out(pool, options, Daring::Bold);
             let (goal, found_by) = super::optimal::balance(pool, options, &known)?;
             let draft = Draft {
                 goal,
+                moves_max: options.moves_max,
                 ..Draft::nothing(pool, PlanKind::Balance, rules, found_by)
             };
             best_finish(draft, options)
@@ -59,6 +64,20 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
     Ok(finished.plan)
 }
 
+/// Begins where there is reason to.
+struct ByHeuristic<'a>(&'a BalanceOptions);
+
+impl Search for ByHeuristic<'_> {
+    fn goal(&self, pool: &Pool, daring: Daring, moves_max: u32) -> Pool {
+        let options = BalanceOptions { moves_max, ..*self.0 };
+        even_if_worth_it(pool, &options, daring)
+    }
+
+    fn dares(&self, pool: &Pool) -> bool {
+        wanders(pool, self.0)
+    }
+}
+
 /// The solver knows nothing of failures: what does harm is left out of its answer.
 #[cfg(feature = "optimal")]
 fn best_finish(draft: Draft<'_>, options: &BalanceOptions) -> Finished {
@@ -66,12 +85,32 @@ fn best_finish(draft: Draft<'_>, options: &BalanceOptions) -> Finished {
     if !options.keep_recovery {
         return draft.finish(&why);
     }
-    let goal = draft.goal.clone();
-    let search = |pool: &Pool, daring| match daring {
-        Daring::Guarded(exposure) => even_out_towards(&goal, pool, options, exposure),
-        Daring::Bold | Daring::Careful | Daring::Relief(_) => even_out(pool, options, daring),
+    let search = TowardsGoal {
+        goal: draft.goal.clone(),
+        options,
     };
     draft.finish_kept(&search, &why)
+}
+
+/// Follows the solver as far as no failure suffers.
+#[cfg(feature = "optimal")]
+struct TowardsGoal<'a> {
+    goal: Pool,
+    options: &'a BalanceOptions,
+}
+
+#[cfg(feature = "optimal")]
+impl Search for TowardsGoal<'_> {
+    fn goal(&self, pool: &Pool, daring: Daring, _: u32) -> Pool {
+        match daring {
+            Daring::Guarded(exposure) => even_out_towards(&self.goal, pool, self.options, exposure),
+            Daring::Bold | Daring::Careful | Daring::Relief(_) => even_out(pool, self.options, daring),
+        }
+    }
+
+    fn dares(&self, pool: &Pool) -> bool {
+        wanders(pool, self.options)
+    }
 }
 
 #[cfg(not(feature = "optimal"))]
@@ -157,10 +196,13 @@ fn balanced_enough(pool: &Pool, threshold: f64) -> LeftOut {
 }
 
 /// What is where it must not be, and why the pool is not more even: that it is even enough, or what keeps the instances of the fullest
-/// machines where they are.
+/// machines where they are. What the plan moves is not among them.
 fn what_stays(finished: &Finished, options: &BalanceOptions) -> Vec<LeftOut> {
     let pool = &finished.end;
-    let held_back = held_back(finished, options);
+    let moved = moved(&finished.plan.steps);
+    let is_moved = |instance: InstanceIndex| moved.contains(&pool.instance(instance).id);
+    let mut held_back = held_back(finished, options);
+    held_back.retain(|(instance, _)| !is_moved(*instance));
     let mut staying: Vec<InstanceIndex> = misplaced(pool).take(LEFT_OUT_MAX).collect();
     let is_content = pool.imbalance().value() <= options.end;
     if !is_content {
@@ -169,10 +211,16 @@ fn what_stays(finished: &Finished, options: &BalanceOptions) -> Vec<LeftOut> {
         }
     }
     let mut seen: BTreeSet<InstanceIndex> = held_back.iter().map(|(instance, _)| *instance).collect();
-    staying.retain(|instance| seen.insert(*instance));
-    let staying = staying
-        .into_iter()
-        .map(|instance| (instance, why_it_stays(pool, instance, options)));
+    staying.retain(|instance| seen.insert(*instance) && !is_moved(*instance));
+    let is_spent = finished.moves() >= options.moves_max as usize;
+    let staying = staying.into_iter().filter_map(|instance| {
+        let why = why_it_stays(pool, instance, options);
+        let why = why.or_else(|| {
+            let moves_max = options.moves_max;
+            is_spent.then_some(LeftOutReason::MovesSpent { moves_max })
+        });
+        Some((instance, why?))
+    });
     let mut left: Vec<LeftOut> = held_back
         .into_iter()
         .chain(staying)
@@ -181,6 +229,9 @@ fn what_stays(finished: &Finished, options: &BalanceOptions) -> Vec<LeftOut> {
         .collect();
     if is_content {
         left.push(balanced_enough(pool, options.end));
+    } else if pool.imbalance().value() <= options.begin && !is_spent {
+        // What would pay yet is not begun for so little.
+        left.push(balanced_enough(pool, options.begin));
     }
     left
 }
@@ -198,9 +249,11 @@ fn held_back(finished: &Finished, options: &BalanceOptions) -> Vec<(InstanceInde
         .take(FULLEST_MAX)
         .flat_map(|(_, machine)| pool.machine(machine).instances.iter().copied())
         .filter_map(|instance| {
-            mobility(pool.instance(instance)).ok()?;
+            let seat = pool.instance(instance);
+            let is_free =
+                mobility(seat).is_ok() && cooling_s(seat, pool.now_s(), options.cooldown_s).is_none();
             let (gain, to) = best_gain(pool, instance, options)?;
-            (gain > needed_gain(pool, instance, options)).then_some((instance, to))
+            (is_free && gain > needed_gain(pool, instance, options)).then_some((instance, to))
         });
     let why = |to: MachineIndex, refusal: Refusal| LeftOutReason::NoPlace {
         nearest: Some(pool.machine(to).id),
@@ -238,18 +291,20 @@ fn fullest(pool: &Pool) -> Vec<(f64, MachineIndex)> {
     fullest
 }
 
-fn why_it_stays(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) -> LeftOutReason {
+/// What keeps an instance where it is; `None` where nothing does, and a move of it would pay.
+fn why_it_stays(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) -> Option<LeftOutReason> {
     let seat = pool.instance(instance);
     if let Err(reason) = mobility(seat) {
-        return reason;
+        return Some(reason);
     }
     if let Some(remaining_s) = cooling_s(seat, pool.now_s(), options.cooldown_s) {
-        return LeftOutReason::Cooldown { remaining_s };
+        return Some(LeftOutReason::Cooldown { remaining_s });
     }
-    if let Some((gain, _)) = best_gain(pool, instance, options) {
-        let needed = needed_gain(pool, instance, options);
-        return LeftOutReason::GainTooSmall { gain, needed };
-    }
-    let (nearest, refusals) = nearest(pool, instance, &Rules::new(options.cpu));
-    LeftOutReason::NoPlace { nearest, refusals }
+    let Some((gain, _)) = best_gain(pool, instance, options) else {
+        let (nearest, refusals) = nearest(pool, instance, &Rules::new(options.cpu));
+        return Some(LeftOutReason::NoPlace { nearest, refusals });
+    };
+    let must_move = broken_wish(pool, instance).is_some();
+    let needed = needed_gain(pool, instance, options);
+    (gain <= needed && !must_move).then_some(LeftOutReason::GainTooSmall { gain, needed })
 }

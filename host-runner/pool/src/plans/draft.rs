@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::depends::{DependsOn, depends_on};
+use super::exchanges::name_exchanges;
 use super::figures::{Judged, figures, judge, judge_within};
 use super::order::{Blocked, Hop, Ordered, order};
 use super::plan::{
@@ -33,6 +34,15 @@ pub(super) enum Daring {
     Relief(Exposure),
 }
 
+/// Who says where everything should be.
+pub(super) trait Search {
+    /// Given where it is, in at most so many moves.
+    fn goal(&self, pool: &Pool, daring: Daring, moves_max: u32) -> Pool;
+
+    /// Whether a bold goal can be another than a careful one.
+    fn dares(&self, pool: &Pool) -> bool;
+}
+
 /// What a plan is to achieve.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -50,6 +60,8 @@ pub(super) struct Draft<'a> {
     pub(super) sleep: Vec<MachineIndex>,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) stranded: Vec<Stranded>,
+    /// How many moves the plan may have.
+    pub(super) moves_max: u32,
     pub(super) found_by: SolverUsed,
 }
 
@@ -111,35 +123,16 @@ impl Kept {
         if self.admits(&leg.end).is_ok() {
             return leg;
         }
-        let hops: Vec<Hop> = leg.steps.iter().flatten().copied().collect();
-        let direct = hops.iter().take_while(|hop| hop.lets_go.is_none()).count();
-        let after = |count: usize| {
-            let mut pool = from.clone();
-            for hop in hops.iter().take(count) {
-                pool.seat(hop.instance, hop.to);
-            }
-            pool
-        };
-        let (mut good, mut bad) = (0, direct.saturating_add(1));
+        let (mut good, mut bad) = (0, leg.direct().saturating_add(1));
         while bad - good > 1 {
             let middle = usize::midpoint(good, bad);
-            if self.admits(&after(middle)).is_ok() {
+            if self.admits(&leg.after(from, middle)).is_ok() {
                 good = middle;
             } else {
                 bad = middle;
             }
         }
-        let mut left = good;
-        let steps = leg.steps.iter().map(|step| {
-            let taken = step.len().min(left);
-            left -= taken;
-            step.iter().take(taken).copied().collect::<Vec<Hop>>()
-        });
-        Ordered {
-            steps: steps.filter(|step| !step.is_empty()).collect(),
-            blocked: leg.blocked,
-            end: after(good),
-        }
+        leg.first(from, good)
     }
 }
 
@@ -157,6 +150,7 @@ impl<'a> Draft<'a> {
             sleep: Vec::new(),
             left_out: Vec::new(),
             stranded: Vec::new(),
+            moves_max: u32::MAX,
             found_by,
         }
     }
@@ -171,10 +165,14 @@ impl<'a> Draft<'a> {
 
     /// Orders the moves and describes them; `why` names the reason of each.
     pub(super) fn finish(self, why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Finished {
-        let ordered = self.leg(&self.start, &self.goal);
+        let ordered = self
+            .leg(&self.start, &self.goal)
+            .within(&self.start, self.moves_max as usize);
         let steps = describe(&self.start, &ordered.steps, why);
         let before = judge(self.now);
-        self.put_together(steps, ordered, before, None)
+        let is_as_it_was = steps.is_empty() && self.wake.is_empty() && self.kind != PlanKind::WhatIf;
+        let after = is_as_it_was.then(|| before.clone());
+        self.put_together(steps, ordered, before, after)
     }
 
     /// The same, unless failures were worse after it than before: then without the moves that do the harm, as `search` says where things
@@ -182,20 +180,20 @@ impl<'a> Draft<'a> {
     #[cfg(feature = "optimal")]
     pub(super) fn finish_kept(
         mut self,
-        search: &dyn Fn(&Pool, Daring) -> Pool,
+        search: &dyn Search,
         why: &dyn Fn(&Moment<'_>) -> MoveReason,
     ) -> Finished {
         let kept = self.kept(true, search);
-        let mut leg = self.leg(&self.start, &self.goal);
+        let moves_max = self.moves_max as usize;
+        let mut leg = self.leg(&self.start, &self.goal).within(&self.start, moves_max);
         let judged = kept.admits(&leg.end);
         let mut held_back = HeldBack::default();
         if let (Err(judged), Some(exposure)) = (&judged, kept.allowed) {
             held_back.add(&leg, judged, &kept);
             self.found_by.proven_optimal = false;
-            leg = kept.cut_back(
-                &self.start,
-                self.leg(&self.start, &search(&self.start, Daring::Guarded(exposure))),
-            );
+            let guarded = search.goal(&self.start, Daring::Guarded(exposure), self.moves_max);
+            let guarded = self.leg(&self.start, &guarded).within(&self.start, moves_max);
+            leg = kept.cut_back(&self.start, guarded);
         }
         let steps = describe(&self.start, &leg.steps, why);
         let finished = self.put_together(steps, leg, kept.before, judged.ok());
@@ -208,17 +206,19 @@ impl<'a> Draft<'a> {
     pub(super) fn finish_by(
         self,
         keep_recovery: bool,
-        search: &dyn Fn(&Pool, Daring) -> Pool,
+        search: &dyn Search,
         why: &dyn Fn(&Moment<'_>) -> MoveReason,
     ) -> Finished {
         let kept = self.kept(keep_recovery, search);
         let mut steps = Vec::new();
         let mut held_back = HeldBack::default();
         let mut at = self.start.clone();
+        let mut moves_left = self.moves_max;
         for _ in 0..LEGS_MAX {
-            let bold = self.leg(&at, &search(&at, Daring::Bold));
+            let room = moves_left as usize;
+            let bold = self.leg(&at, &search.goal(&at, Daring::Bold, moves_left));
             match kept.admits(&bold.end) {
-                Ok(judged) if bold.blocked.is_empty() => {
+                Ok(judged) if bold.blocked.is_empty() && bold.count() <= room => {
                     steps.extend(describe(&at, &bold.steps, why));
                     let finished = self.put_together(steps, bold, kept.before, Some(judged));
                     return finished.holding_back(held_back);
@@ -226,18 +226,24 @@ impl<'a> Draft<'a> {
                 Ok(_) => {}
                 Err(judged) => held_back.add(&bold, &judged, &kept),
             }
-            let mut careful = self.leg(&at, &search(&at, Daring::Careful));
+            let careful = if search.dares(&at) {
+                self.leg(&at, &search.goal(&at, Daring::Careful, moves_left))
+            } else {
+                bold
+            };
+            let mut careful = careful.within(&at, room);
             let judged = kept.admits(&careful.end);
             if let (Err(judged), Some(exposure)) = (&judged, kept.allowed) {
                 held_back.add(&careful, judged, &kept);
-                let guarded = self.leg(&at, &search(&at, Daring::Guarded(exposure)));
-                careful = kept.cut_back(&at, guarded);
+                let guarded = self.leg(&at, &search.goal(&at, Daring::Guarded(exposure), moves_left));
+                careful = kept.cut_back(&at, guarded.within(&at, room));
             }
             steps.extend(describe(&at, &careful.steps, why));
             if careful.steps.is_empty() {
                 let finished = self.put_together(steps, careful, kept.before, judged.ok());
                 return finished.holding_back(held_back);
             }
+            moves_left = moves_left.saturating_sub(u32::try_from(careful.count()).unwrap_or(u32::MAX));
             at = careful.end;
         }
         let rest = self.leg(&at, &at);
@@ -246,10 +252,10 @@ impl<'a> Draft<'a> {
     }
 
     /// What must be done is allowed to make failures worse, if there is no other way.
-    fn kept(&self, is_kept: bool, search: &dyn Fn(&Pool, Daring) -> Pool) -> Kept {
+    fn kept(&self, is_kept: bool, search: &dyn Search) -> Kept {
         let before = judge(self.now);
         let allowed = before.exposure().filter(|_| is_kept).map(|exposure| {
-            let relieved = search(self.now, Daring::Relief(exposure));
+            let relieved = search.goal(self.now, Daring::Relief(exposure), self.moves_max);
             judge(&relieved)
                 .exposure()
                 .map_or(exposure, |then| then.or(exposure))
@@ -289,6 +295,8 @@ impl<'a> Draft<'a> {
                 },
             }
         }));
+        let moved = moved(&steps);
+        left_out.retain(|left| left.instance.is_none_or(|instance| !moved.contains(&instance)));
         let mut power = Vec::new();
         for machine in &self.wake {
             let machine = end.machine(*machine).id;
@@ -332,15 +340,14 @@ impl<'a> Draft<'a> {
 }
 
 impl Finished {
+    /// How many moves the plan has.
+    pub(super) fn moves(&self) -> usize {
+        self.plan.steps.iter().map(|step| step.moves.len()).sum()
+    }
+
     /// Remembers what would have moved, of those that have not.
     fn holding_back(mut self, mut held_back: HeldBack) -> Self {
-        let moved: BTreeSet<Uuid> = self
-            .plan
-            .steps
-            .iter()
-            .flat_map(|step| &step.moves)
-            .map(|made| made.instance)
-            .collect();
+        let moved = moved(&self.plan.steps);
         let mut seen = BTreeSet::new();
         held_back.moves.retain(|(instance, _)| {
             !moved.contains(&self.end.instance(*instance).id) && seen.insert(*instance)
@@ -350,21 +357,34 @@ impl Finished {
     }
 }
 
+/// What the steps move.
+pub(super) fn moved(steps: &[Step]) -> BTreeSet<Uuid> {
+    let moves = steps.iter().flat_map(|step| &step.moves);
+    moves.map(|made| made.instance).collect()
+}
+
 fn describe(from: &Pool, steps: &[Vec<Hop>], why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Vec<Step> {
     let mut pool = from.clone();
-    steps
+    let mut gains = Vec::new();
+    let mut steps: Vec<Step> = steps
         .iter()
         .map(|hops| Step {
             moves: hops
                 .iter()
-                .map(|hop| describe_move(&mut pool, *hop, why))
+                .map(|hop| {
+                    let (made, gain) = describe_move(&mut pool, *hop, why);
+                    gains.push(gain);
+                    made
+                })
                 .collect(),
         })
-        .collect()
+        .collect();
+    name_exchanges(&mut steps, &gains);
+    steps
 }
 
-/// Describes a move, and makes it in the pool.
-fn describe_move(pool: &mut Pool, hop: Hop, why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Move {
+/// Describes a move, and makes it in the pool. With it, by how much it lowers the imbalance.
+fn describe_move(pool: &mut Pool, hop: Hop, why: &dyn Fn(&Moment<'_>) -> MoveReason) -> (Move, f64) {
     let held = pool.instance(hop.instance);
     let from = held.machine;
     let is_gone = from.is_none_or(|from| pool.machine(from).state == MachineState::Unreachable);
@@ -382,6 +402,7 @@ fn describe_move(pool: &mut Pool, hop: Hop, why: &dyn Fn(&Moment<'_>) -> MoveRea
         reason: MoveReason::Placed,
         duration_s: travel::seconds(pool, hop.instance, hop.to),
     };
+    let gain = gain_of(pool, hop);
     made.reason = match hop.lets_go {
         Some(other) => MoveReason::MakesRoom {
             instance: pool.instance(other).id,
@@ -390,11 +411,11 @@ fn describe_move(pool: &mut Pool, hop: Hop, why: &dyn Fn(&Moment<'_>) -> MoveRea
             pool,
             hop,
             from,
-            gain: gain_of(pool, hop),
+            gain,
         }),
     };
     pool.seat(hop.instance, hop.to);
-    made
+    (made, gain)
 }
 
 /// By how much a move lowers the imbalance.

@@ -14,7 +14,7 @@ use super::rules::Rules;
 use super::trail::Trail;
 use super::travel;
 use crate::Pool;
-use crate::inventory::MachineState;
+use crate::inventory::{Activity, MachineState};
 use crate::state::{InstanceIndex, MachineIndex};
 
 /// How many orders are tried at most.
@@ -22,6 +22,13 @@ const ATTEMPTS_MAX: u32 = 10;
 
 /// How often one attempt may try to make room.
 const TRIES_MAX: u32 = 400;
+
+/// How many machines are looked at for room in all: each attempt may use half of what is left. Where a large pool is full, a no must not
+/// take longer than a yes.
+const LOOKS_MAX: usize = 24_000;
+
+/// With fewer left no other order is tried.
+const LOOKS_FEW: usize = 1_000;
 
 /// How long a chain of "this makes room for that" may be.
 const CHAIN_MAX: u32 = 3;
@@ -62,7 +69,12 @@ pub(super) fn find_homes(start: &Pool, wanted: &[InstanceIndex], search: &Search
     let hardest_first = hardest_first(start, wanted, &search.rules);
     let is_wanted = marked(start, wanted);
     let mut random = ChaCha8Rng::seed_from_u64(search.seed);
+    let mut looks_left = LOOKS_MAX;
     for attempt in 0..ATTEMPTS_MAX {
+        // The second still has another taste.
+        if attempt >= 2 && looks_left < LOOKS_FEW {
+            break;
+        }
         let mut order = hardest_first.clone();
         if attempt >= 2 {
             order.shuffle(&mut random);
@@ -73,8 +85,9 @@ pub(super) fn find_homes(start: &Pool, wanted: &[InstanceIndex], search: &Search
         } else {
             Taste::Pack
         };
-        let found =
-            Attempt::new(start, search, taste, &is_wanted).run(&order, &bound_together(start, &order));
+        let tried = Attempt::new(start, search, taste, &is_wanted, looks_left / 2);
+        let (found, looks) = tried.run(&order, &bound_together(start, &order));
+        looks_left = looks_left.saturating_sub(looks);
         let merit = Merit::of(start, &is_wanted, &found, &search.cost);
         let is_ideal = merit.is_ideal();
         if best.as_ref().is_none_or(|(least, _)| merit.is_better_than(least)) {
@@ -220,10 +233,12 @@ struct Attempt<'a> {
     /// What the present chain has already moved: it makes no room a second time.
     chain: Vec<InstanceIndex>,
     tries_left: u32,
+    looks: usize,
+    looks_max: usize,
 }
 
 impl<'a> Attempt<'a> {
-    fn new(start: &Pool, search: &'a Search, taste: Taste, wanted: &'a [bool]) -> Self {
+    fn new(start: &Pool, search: &'a Search, taste: Taste, wanted: &'a [bool], looks_max: usize) -> Self {
         Self {
             search,
             taste,
@@ -231,10 +246,13 @@ impl<'a> Attempt<'a> {
             wanted,
             chain: Vec::new(),
             tries_left: TRIES_MAX,
+            looks: 0,
+            looks_max,
         }
     }
 
-    fn run(mut self, order: &[InstanceIndex], together: &[Vec<InstanceIndex>]) -> Found {
+    /// What it finds, and how many machines it has looked at for room.
+    fn run(mut self, order: &[InstanceIndex], together: &[Vec<InstanceIndex>]) -> (Found, usize) {
         // Without a place they do not stand in each other's way: those that belong together can go together.
         for instance in order {
             self.trail.unseat(*instance);
@@ -253,11 +271,12 @@ impl<'a> Attempt<'a> {
         if self.search.wake && !homeless.is_empty() {
             (homeless, woken) = self.wake_for(homeless);
         }
-        Found {
+        let found = Found {
             pool: self.trail.into_pool(),
             woken,
             homeless,
-        }
+        };
+        (found, self.looks)
     }
 
     /// One machine for all of them, without moving others.
@@ -297,7 +316,7 @@ impl<'a> Attempt<'a> {
             self.trail.seat(instance, machine);
             return true;
         }
-        if !self.search.make_room || chain_left == 0 {
+        if !self.search.make_room || chain_left == 0 || self.looks >= self.looks_max {
             return false;
         }
         self.chain.push(instance);
@@ -307,7 +326,9 @@ impl<'a> Attempt<'a> {
             free: self.wanted,
             staying: &self.chain,
         };
-        for offer in room.offers(self.trail.scratch(), instance) {
+        let (offers, looks) = room.offers(self.trail.scratch(), instance);
+        self.looks = self.looks.saturating_add(looks);
+        for offer in offers {
             if self.tries_left == 0 {
                 break;
             }
@@ -342,6 +363,10 @@ impl<'a> Attempt<'a> {
         let mut best: Option<(f64, MachineIndex)> = None;
         for (machine, seat) in pool.machines() {
             if seat.state != MachineState::Ready || held.machine == Some(machine) {
+                continue;
+            }
+            // A full pool is told by this alone.
+            if held.activity == Activity::Running && held.asked.memory_mib > seat.memory_free_mib() {
                 continue;
             }
             let before = seat.load();

@@ -12,6 +12,7 @@ mod draft;
 mod drain;
 mod error;
 mod evening;
+mod exchanges;
 mod figures;
 mod homes;
 mod optimal;

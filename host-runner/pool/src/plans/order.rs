@@ -45,6 +45,62 @@ impl Ordered {
             .map(|hop| (hop.instance, hop.to))
             .collect()
     }
+
+    /// How many moves it takes, detours among them.
+    pub(super) fn count(&self) -> usize {
+        self.steps.iter().map(Vec::len).sum()
+    }
+
+    fn hops(&self) -> impl Iterator<Item = Hop> + '_ {
+        self.steps.iter().flatten().copied()
+    }
+
+    /// How many moves come before the first detour: behind it, nobody may be left half-way.
+    pub(super) fn direct(&self) -> usize {
+        self.hops().take_while(|hop| hop.lets_go.is_none()).count()
+    }
+
+    /// The pool after so many of the moves.
+    pub(super) fn after(&self, from: &Pool, count: usize) -> Pool {
+        let mut pool = from.clone();
+        for hop in self.hops().take(count) {
+            pool.seat(hop.instance, hop.to);
+        }
+        pool
+    }
+
+    /// So many of the moves, and no more.
+    pub(super) fn first(self, from: &Pool, count: usize) -> Self {
+        let end = self.after(from, count);
+        let mut left = count;
+        let steps = self.steps.into_iter().map(|mut step| {
+            step.truncate(left);
+            left -= step.len();
+            step
+        });
+        Self {
+            steps: steps.filter(|step| !step.is_empty()).collect(),
+            blocked: self.blocked,
+            end,
+        }
+    }
+
+    /// At most so many of the moves: those that leave the pool most even.
+    pub(super) fn within(self, from: &Pool, moves_max: usize) -> Self {
+        if self.count() <= moves_max {
+            return self;
+        }
+        let mut pool = from.clone();
+        let mut best = (pool.imbalance().value(), 0);
+        for (hop, count) in self.hops().zip(1..=moves_max.min(self.direct())) {
+            pool.seat(hop.instance, hop.to);
+            let imbalance = pool.imbalance().value();
+            if imbalance < best.0 {
+                best = (imbalance, count);
+            }
+        }
+        self.first(from, best.1)
+    }
 }
 
 /// Orders moves that are to be made from `start`. What cannot be reached without breaking something in between is left out.

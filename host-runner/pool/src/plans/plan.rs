@@ -71,7 +71,14 @@ pub enum MoveReason {
     Recover,
     /// It lowers the imbalance.
     Balance {
-        /// By how much, in units of [`Imbalance::value`](crate::state::Imbalance::value).
+        /// By how much, in units of [`Imbalance::value`](crate::state::Imbalance::value); more than 0.
+        gain: f64,
+    },
+    /// It lowers the imbalance together with others, which come where it was or leave where it goes; one of them alone would raise it.
+    Exchange {
+        /// The others.
+        with: Vec<Uuid>,
+        /// By how much all of them together, in the same units.
         gain: f64,
     },
     /// Its machine is expected to run out of CPU.
@@ -154,10 +161,15 @@ pub enum LeftOutReason {
     },
     /// Moving it would gain less than the move costs.
     GainTooSmall {
-        /// The best gain found.
+        /// The best gain found; negative where every move would raise the imbalance.
         gain: f64,
         /// What it would have to exceed.
         needed: f64,
+    },
+    /// Moving it would pay, but the plan has as many moves as it may have.
+    MovesSpent {
+        /// How many it may have.
+        moves_max: u32,
     },
     /// No other machine can take it: the nearest one refuses.
     NoPlace {

@@ -5,11 +5,14 @@ use super::options::MoveCost;
 use super::rules::{Rules, mobility};
 use super::travel;
 use crate::Pool;
-use crate::inventory::MachineState;
-use crate::state::{InstanceIndex, MachineIndex, MachineSeat};
+use crate::inventory::{Activity, MachineState};
+use crate::state::{InstanceIndex, MachineIndex};
 
 /// How many offers are looked at, cheapest first.
 const OFFERS_MAX: usize = 24;
+
+/// On how many machines room is sought for one instance: those that lack least memory for it.
+const MACHINES_MAX: usize = 96;
 
 /// A machine that could take an instance if these left.
 #[derive(Debug, Clone)]
@@ -31,21 +34,16 @@ pub(super) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// The machines that could take the instance if something left them: the cheapest offers first. The pool is left as it was.
-    pub(super) fn offers(&self, pool: &mut Pool, instance: InstanceIndex) -> Vec<Offer> {
+    /// The machines that could take the instance if something left them: the cheapest offers first; and how many were looked at. The pool is
+    /// left as it was.
+    pub(super) fn offers(&self, pool: &mut Pool, instance: InstanceIndex) -> (Vec<Offer>, usize) {
         let mut offers = Vec::new();
-        let machines: Vec<MachineIndex> = pool
-            .machines()
-            .filter(|(machine, seat)| {
-                seat.state == MachineState::Ready && pool.instance(instance).machine != Some(*machine)
-            })
-            .filter(|(_, seat)| could_free_enough(pool, instance, seat))
-            .map(|(machine, _)| machine)
-            .collect();
-        for machine in machines {
+        let machines = least_lacking(pool, instance);
+        let looks = machines.len();
+        for (lacks_mib, machine) in machines {
             let leaving = self.may_leave(pool, machine);
-            let single = self.single(pool, instance, machine, &leaving);
-            let several = self.several(pool, instance, machine, &leaving);
+            let single = self.single(pool, instance, machine, &leaving, lacks_mib);
+            let several = self.several(pool, instance, machine, &leaving, lacks_mib);
             for leaving in [single, several] {
                 if !leaving.is_empty() {
                     let cost = self.price(pool, &leaving);
@@ -64,7 +62,7 @@ impl Room<'_> {
                 .then(a.machine.cmp(&b.machine))
         });
         offers.truncate(OFFERS_MAX);
-        offers
+        (offers, looks)
     }
 
     fn price(&self, pool: &Pool, leaving: &[InstanceIndex]) -> f64 {
@@ -99,8 +97,12 @@ impl Room<'_> {
         instance: InstanceIndex,
         machine: MachineIndex,
         leaving: &[InstanceIndex],
+        lacks_mib: u64,
     ) -> Vec<InstanceIndex> {
         let found = leaving.iter().copied().find(|other| {
+            if frees_mib(pool, *other, machine) < lacks_mib {
+                return false;
+            }
             let place = pool.place_of(*other);
             pool.unseat(*other);
             let fits = self.rules.fits(pool, instance, machine);
@@ -118,13 +120,20 @@ impl Room<'_> {
         instance: InstanceIndex,
         machine: MachineIndex,
         leaving: &[InstanceIndex],
+        lacks_mib: u64,
     ) -> Vec<InstanceIndex> {
+        let all_mib: u64 = leaving.iter().map(|other| frees_mib(pool, *other, machine)).sum();
+        if all_mib < lacks_mib {
+            return Vec::new();
+        }
         let mut out = Vec::new();
+        let mut freed_mib = 0;
         let mut fits = false;
         for other in leaving {
+            freed_mib += frees_mib(pool, *other, machine);
             out.push((*other, pool.place_of(*other)));
             pool.unseat(*other);
-            fits = self.rules.fits(pool, instance, machine);
+            fits = freed_mib >= lacks_mib && self.rules.fits(pool, instance, machine);
             if fits {
                 break;
             }
@@ -145,7 +154,37 @@ impl Room<'_> {
     }
 }
 
-/// A quick no: even if everything left, there would not be memory enough.
-fn could_free_enough(pool: &Pool, instance: InstanceIndex, seat: &MachineSeat) -> bool {
-    pool.instance(instance).asked.memory_mib + seat.overhead_mib <= seat.memory_offered_mib
+/// The machines that lack least memory for the instance, with how much, MiB; none that could not hold it even if everything left.
+fn least_lacking(pool: &Pool, instance: InstanceIndex) -> Vec<(u64, MachineIndex)> {
+    let held = pool.instance(instance);
+    let mut lacking: Vec<(u64, MachineIndex)> = pool
+        .machines()
+        .filter(|(machine, seat)| seat.state == MachineState::Ready && held.machine != Some(*machine))
+        .filter_map(|(machine, seat)| {
+            let needed_mib = match held.activity {
+                Activity::Running => held.asked.memory_mib.saturating_add(seat.overhead_mib),
+                Activity::Stopped => 0,
+            };
+            let lacks_mib = needed_mib.saturating_sub(seat.memory_free_mib());
+            (needed_mib <= seat.memory_offered_mib).then_some((lacks_mib, machine))
+        })
+        .collect();
+    if lacking.len() > MACHINES_MAX {
+        lacking.select_nth_unstable(MACHINES_MAX);
+        lacking.truncate(MACHINES_MAX);
+    }
+    lacking.sort_unstable_by_key(|(_, machine)| *machine);
+    lacking
+}
+
+/// What memory is free once an instance has left, MiB.
+fn frees_mib(pool: &Pool, other: InstanceIndex, machine: MachineIndex) -> u64 {
+    let held = pool.instance(other);
+    match held.activity {
+        Activity::Running => held
+            .asked
+            .memory_mib
+            .saturating_add(pool.machine(machine).overhead_mib),
+        Activity::Stopped => 0,
+    }
 }

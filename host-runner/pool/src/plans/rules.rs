@@ -4,7 +4,7 @@ use super::options::CpuLimit;
 use super::plan::LeftOutReason;
 use crate::inventory::{Activity, Mobility};
 use crate::placing::{Subject, passes, unmet};
-use crate::state::{InstanceIndex, InstanceSeat, MachineIndex};
+use crate::state::{Demand, InstanceIndex, InstanceSeat, MachineIndex};
 use crate::{Pool, Refusal};
 
 /// Sums of measured floats differ in their last digits by the order in which they were made.
@@ -53,6 +53,13 @@ impl Rules {
     pub(super) fn has_cpu_for(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> bool {
         self.room(pool, instance, machine)
             .is_none_or(|(expected, limit)| expected <= limit + TOLERANCE_THREADS)
+    }
+
+    /// The same for so much demand on a machine that offers so many threads.
+    pub(super) fn allows_cpu(&self, demand: Demand, offered_threads: f64) -> bool {
+        self.cpu.load_max.is_none_or(|load_max| {
+            demand.with_margin(self.cpu.deviations) <= load_max * offered_threads + TOLERANCE_THREADS
+        })
     }
 
     fn too_busy(&self, pool: &Pool, instance: InstanceIndex, machine: MachineIndex) -> Option<Refusal> {

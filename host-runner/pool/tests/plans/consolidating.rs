@@ -43,7 +43,7 @@ fn machines_that_others_can_do_without_sleep() {
     );
     assert_eq!(plan.after.machines_awake, 1);
     assert!(plan.after.power_w < plan.before.power_w - 100.0);
-    Ledger::new(&inventory).carry_out(&plan, |moves| ((0..moves).collect(), (0..moves).collect()));
+    Ledger::new(&inventory, Some(0.8)).carry_out(&plan, |moves| ((0..moves).collect(), (0..moves).collect()));
     let again = consolidate(&pool(&applied(&inventory, &plan)), &options).unwrap();
     assert_eq!(moves(&again) + asleep(&again), 0);
 }

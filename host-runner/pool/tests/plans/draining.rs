@@ -1,15 +1,20 @@
 //! Draining a machine.
 
 use pool::Refusal;
-use pool::inventory::{AffinityKind, MachineState, Mobility};
+use pool::inventory::{AffinityKind, Inventory, MachineState, Mobility};
 use pool::plans::{
-    CpuLimit, DrainOptions, LeftOutReason, MoveReason, PlanError, PowerChange, Recovery, drain,
+    CpuLimit, DrainOptions, LeftOutReason, MoveReason, Plan, PlanError, PowerChange, Recovery, drain,
 };
 use uuid::Uuid;
 
 use crate::support::{
     Ledger, affinity_to, applied, instance, instance_id, inventory, machine, machine_id, moves, pool,
 };
+
+/// The first machine is drained.
+fn drained(inventory: &Inventory, options: &DrainOptions) -> Plan {
+    drain(&pool(inventory), machine_id(0), options).unwrap()
+}
 
 #[test]
 fn everything_leaves_the_machine() {
@@ -21,7 +26,7 @@ fn everything_leaves_the_machine() {
             instance(2, 1, 2, 8, 0.5),
         ],
     );
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert_eq!(moves(&plan), 2);
     assert_eq!(
         plan.steps.len(),
@@ -44,7 +49,7 @@ fn where_one_finds_no_place_nothing_moves_and_the_nearest_machine_is_named_with_
         vec![machine(0, 8, 64), machine(1, 8, 32), machine(2, 8, 16)],
         vec![instance(0, 0, 2, 4, 0.1), instance(1, 0, 2, 40, 0.1)],
     );
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert_eq!(moves(&plan), 0);
     assert_eq!(plan.after, plan.before);
     let [stranded] = plan.stranded.as_slice() else {
@@ -74,7 +79,7 @@ fn what_is_fixed_or_pinned_strands_the_drain_and_says_so() {
     );
     inventory.instances[0].needs.mobility = Mobility::Fixed;
     inventory.instances[1].needs.pin = Some(machine_id(0));
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert_eq!(moves(&plan), 0);
     let stranded: Vec<Uuid> = plan.stranded.iter().map(|stranded| stranded.instance).collect();
     assert_eq!(stranded, [instance_id(0), instance_id(1)]);
@@ -105,7 +110,7 @@ fn room_is_made_by_moving_others() {
         ],
     );
     // 16 GiB are free on one machine and 14 on the other: neither takes 20 as it is.
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert!(plan.stranded.is_empty(), "{:?}", plan.stranded);
     assert_eq!(moves(&plan), 2);
     let other = &plan.steps[0].moves[0];
@@ -115,13 +120,13 @@ fn room_is_made_by_moving_others() {
             instance: instance_id(0)
         }
     );
-    Ledger::new(&inventory).carry_out(&plan, |moves| ((0..moves).collect(), (0..moves).collect()));
+    Ledger::new(&inventory, Some(1.0)).carry_out(&plan, |moves| ((0..moves).collect(), (0..moves).collect()));
 
     let alone = DrainOptions {
         make_room: false,
         ..DrainOptions::default()
     };
-    let plan = drain(&pool(&inventory), machine_id(0), &alone).unwrap();
+    let plan = drained(&inventory, &alone);
     assert_eq!(plan.stranded.len(), 1);
 }
 
@@ -136,7 +141,7 @@ fn those_that_belong_together_leave_together() {
         ],
     );
     inventory.instances[1].needs.affinities = vec![affinity_to(AffinityKind::Together, 0)];
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert!(plan.stranded.is_empty(), "{:?}", plan.stranded);
     assert_eq!(plan.steps.len(), 1);
     assert!(plan.steps[0].moves.iter().all(|made| made.to == machine_id(2)));
@@ -149,7 +154,7 @@ fn a_sleeping_machine_is_woken_where_there_is_no_room_otherwise() {
         vec![instance(0, 0, 2, 24, 0.5), instance(1, 1, 2, 8, 0.5)],
     );
     inventory.machines[2].state = MachineState::Asleep;
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert_eq!(
         plan.power,
         [PowerChange::Wake {
@@ -162,7 +167,7 @@ fn a_sleeping_machine_is_woken_where_there_is_no_room_otherwise() {
         wake: false,
         ..DrainOptions::default()
     };
-    let plan = drain(&pool(&inventory), machine_id(0), &asleep).unwrap();
+    let plan = drained(&inventory, &asleep);
     assert_eq!(plan.stranded.len(), 1);
     assert!(plan.power.is_empty());
 }
@@ -177,7 +182,7 @@ fn the_machine_sleeps_afterwards_if_that_is_wanted() {
         sleep: true,
         ..DrainOptions::default()
     };
-    let plan = drain(&pool(&inventory), machine_id(0), &sleep).unwrap();
+    let plan = drained(&inventory, &sleep);
     assert_eq!(
         plan.power,
         [PowerChange::Sleep {
@@ -195,7 +200,7 @@ fn no_machine_is_given_more_than_its_cpu() {
         vec![machine(0, 8, 64), machine(1, 8, 64)],
         vec![instance(0, 0, 8, 4, 6.0), instance(1, 1, 8, 4, 6.0)],
     );
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert_eq!(
         plan.stranded[0].refusals,
         [Refusal::TooBusy {
@@ -211,14 +216,14 @@ fn no_machine_is_given_more_than_its_cpu() {
         },
         ..DrainOptions::default()
     };
-    let plan = drain(&pool(&inventory), machine_id(0), &slow_is_fine).unwrap();
+    let plan = drained(&inventory, &slow_is_fine);
     assert_eq!(moves(&plan), 1);
 }
 
 #[test]
 fn an_empty_machine_is_drained_already() {
     let inventory = inventory(vec![machine(0, 8, 32)], Vec::new());
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert!(plan.steps.is_empty() && plan.stranded.is_empty());
 }
 
@@ -263,7 +268,7 @@ fn before_and_after_say_whether_a_failure_could_be_recovered() {
             instance(2, 2, 2, 16, 0.5),
         ],
     );
-    let plan = drain(&pool(&inventory), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&inventory, &DrainOptions::default());
     assert_eq!(plan.before.recovery, Recovery::Recoverable);
     let Recovery::Stranding {
         stranded, failures, ..
@@ -282,7 +287,7 @@ fn failures_are_judged_in_a_pool_of_thousands_too() {
         .map(|number| instance(number, number / 10, 1, 2, 0.1))
         .collect();
     let large = inventory(machines, instances);
-    let plan = drain(&pool(&large), machine_id(0), &DrainOptions::default()).unwrap();
+    let plan = drained(&large, &DrainOptions::default());
     assert_eq!(moves(&plan), 10);
     assert_eq!(plan.before.recovery, Recovery::Recoverable);
     assert_eq!(plan.after.recovery, Recovery::Recoverable);

@@ -4,7 +4,7 @@
 
 use pool::inventory::{Inventory, MachineState};
 use pool::plans::{
-    BalanceOptions, ConsolidateOptions, DrainOptions, How, MoveCost, Plan, PlanError, PowerChange,
+    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, How, MoveCost, Plan, PlanError, PowerChange,
     RecoverOptions, Solver, balance, consolidate, drain, recover,
 };
 use pool::state::Imbalance;
@@ -65,9 +65,10 @@ fn small(seed: u64, filled: f64) -> Inventory {
 }
 
 /// Carries the plan out. Whether it is proven to be the best: on a slow computer the time limit may come first.
-fn is_best(inventory: &Inventory, plan: &Plan) -> bool {
+fn is_best(inventory: &Inventory, plan: &Plan, cpu: CpuLimit) -> bool {
     assert_ne!(plan.found_by.proven_optimal, plan.found_by.stopped_by_limit);
-    Ledger::new(inventory).carry_out(plan, |moves| ((0..moves).rev().collect(), (0..moves).collect()));
+    Ledger::new(inventory, cpu.load_max)
+        .carry_out(plan, |moves| ((0..moves).rev().collect(), (0..moves).collect()));
     plan.found_by.proven_optimal
 }
 
@@ -134,7 +135,7 @@ fn optimum_of_a_drain_is_its_cheapest_moves() {
             },
         )
         .unwrap();
-        if !is_best(&inventory, &best) {
+        if !is_best(&inventory, &best, options.cpu) {
             continue;
         }
         strands.0 += usize::from(!heuristic.stranded.is_empty());
@@ -187,7 +188,7 @@ fn optimum_of_a_balance_is_its_evenness_with_what_its_moves_cost() {
             ..options
         };
         let best = balance(&before, &best).unwrap();
-        if !is_best(&inventory, &best) {
+        if !is_best(&inventory, &best, options.cpu) {
             continue;
         }
         imbalance.0 += heuristic.after.imbalance;
@@ -224,7 +225,7 @@ fn optimum_of_a_consolidation_is_its_fewest_machines() {
             ..options
         };
         let best = consolidate(&before, &best).unwrap();
-        if !is_best(&inventory, &best) {
+        if !is_best(&inventory, &best, options.cpu) {
             continue;
         }
         searched += heuristic.after.machines_awake;
@@ -265,7 +266,7 @@ fn optimum_of_a_recovery_starts_the_most_important() {
             ..options
         };
         let best = recover(&before, machine_id(1), &best).unwrap();
-        if !is_best(&inventory, &best) {
+        if !is_best(&inventory, &best, options.cpu) {
             continue;
         }
         lost.0 += heuristic.stranded.len();

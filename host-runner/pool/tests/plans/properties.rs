@@ -2,8 +2,8 @@
 
 use pool::inventory::{Inventory, MachineState};
 use pool::plans::{
-    BalanceOptions, ConsolidateOptions, DrainOptions, MoveReason, Plan, RecoverOptions, balance, consolidate,
-    drain, recover,
+    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, MoveReason, Plan, RecoverOptions, balance,
+    consolidate, drain, recover,
 };
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -15,10 +15,10 @@ use crate::support::{
 };
 
 /// Carries a plan out in some of the orders that it allows; the ledger checks every moment.
-fn carry_out_in_some_orders(inventory: &Inventory, plan: &Plan, seed: u64) {
+fn carry_out_in_some_orders(inventory: &Inventory, plan: &Plan, cpu: CpuLimit, seed: u64) {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     for _ in 0..4 {
-        Ledger::new(inventory).carry_out(plan, |moves| {
+        Ledger::new(inventory, cpu.load_max).carry_out(plan, |moves| {
             let mut begin: Vec<usize> = (0..moves).collect();
             let mut end = begin.clone();
             begin.shuffle(&mut random);
@@ -36,7 +36,7 @@ proptest! {
         let before = pool(&inventory);
         let machine = machine_id(0);
         let plan = drain(&before, machine, &DrainOptions::default()).unwrap();
-        carry_out_in_some_orders(&inventory, &plan, seed);
+        carry_out_in_some_orders(&inventory, &plan, DrainOptions::default().cpu, seed);
         let after = applied(&inventory, &plan);
         let left = after.instances.iter().filter(|instance| instance.machine == Some(machine)).count();
         if plan.stranded.is_empty() {
@@ -51,11 +51,11 @@ proptest! {
         let before = pool(&inventory);
         let options = BalanceOptions::default();
         let plan = balance(&before, &options).unwrap();
-        carry_out_in_some_orders(&inventory, &plan, seed);
+        carry_out_in_some_orders(&inventory, &plan, BalanceOptions::default().cpu, seed);
         prop_assert!(plan.after.imbalance <= plan.before.imbalance + 1e-9 || plan.before.highest_cpu_load > 0.9);
         // Unless something had to be done, no more failures are unrecoverable than were.
         let had_to = plan.steps.iter().flat_map(|step| &step.moves)
-            .any(|made| !matches!(made.reason, MoveReason::Balance { .. } | MoveReason::MakesRoom { .. }));
+            .any(|made| !matches!(made.reason, MoveReason::Balance { .. } | MoveReason::Exchange { .. } | MoveReason::MakesRoom { .. }));
         prop_assert!(had_to || failures(&plan.after.recovery) <= failures(&plan.before.recovery), "{:?}", plan.after.recovery);
         let after = applied(&inventory, &plan);
         let again = balance(&pool(&after), &options).unwrap();
@@ -69,7 +69,7 @@ proptest! {
     ) {
         let before = pool(&inventory);
         let plan = consolidate(&before, &ConsolidateOptions::default()).unwrap();
-        carry_out_in_some_orders(&inventory, &plan, seed);
+        carry_out_in_some_orders(&inventory, &plan, ConsolidateOptions::default().cpu, seed);
         let after = applied(&inventory, &plan);
         for machine in after.machines.iter().filter(|machine| machine.state == MachineState::Asleep) {
             let held = after.instances.iter().filter(|instance| instance.machine == Some(machine.id));
@@ -87,7 +87,7 @@ proptest! {
         let gone = machine_id(0);
         let before = pool(&inventory);
         let plan = recover(&before, gone, &RecoverOptions::default()).unwrap();
-        carry_out_in_some_orders(&inventory, &plan, seed);
+        carry_out_in_some_orders(&inventory, &plan, RecoverOptions::default().cpu, seed);
         let after = applied(&inventory, &plan);
         for instance in after.instances.iter().filter(|instance| instance.machine == Some(gone)) {
             prop_assert!(plan.stranded.iter().any(|stranded| stranded.instance == instance.id));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pool::inventory::{
-    Activity, Affinity, AffinityKind, AffinityTarget, Instance, Inventory, Machine, Mobility, Needs,
-    UsageSeries,
+    Activity, Affinity, AffinityKind, AffinityTarget, DiskNeed, Instance, Inventory, Machine, Mobility,
+    Needs, Storage, UsageSeries,
 };
 use pool::plans::{Plan, PowerChange, Recovery};
 use pool::{Mib, Pool};
@@ -122,18 +122,24 @@ pub fn failures(recovery: &Recovery) -> u32 {
 /// Who holds what, move by move: an instance under way holds room on both its machines.
 pub struct Ledger<'a> {
     inventory: &'a Inventory,
+    /// What share of its threads a machine may use after something has come to it; absent for no limit.
+    cpu_load_max: Option<f64>,
     held: BTreeMap<Uuid, BTreeSet<Uuid>>,
 }
 
 impl<'a> Ledger<'a> {
-    pub fn new(inventory: &'a Inventory) -> Self {
+    pub fn new(inventory: &'a Inventory, cpu_load_max: Option<f64>) -> Self {
         let mut held: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
         for instance in &inventory.instances {
             if let Some(machine) = instance.machine {
                 held.entry(machine).or_default().insert(instance.id);
             }
         }
-        Self { inventory, held }
+        Self {
+            inventory,
+            cpu_load_max,
+            held,
+        }
     }
 
     /// Carries the plan out; `order` says for each step in which order its moves begin, and then in which they end.
@@ -192,16 +198,8 @@ impl<'a> Ledger<'a> {
                 machine.name
             );
         }
-        let disk: u64 = held
-            .iter()
-            .map(|instance| u64::from(instance.needs.disk_mib().0))
-            .sum();
-        let capacity: u64 = machine
-            .storages
-            .iter()
-            .map(|storage| u64::from(storage.capacity_mib.0))
-            .sum();
-        assert!(disk <= capacity, "{} promises {disk} MiB of disk", machine.name);
+        disks_fit(machine, &held);
+        self.cpu_suffices(machine, &held);
         for one in &held {
             for other in held.iter().filter(|other| other.id != one.id) {
                 assert!(
@@ -213,6 +211,24 @@ impl<'a> Ledger<'a> {
                 );
             }
         }
+    }
+
+    /// That of the machines that get something: whoever has too much of it already may keep that.
+    fn cpu_suffices(&self, machine: &Machine, held: &[&Instance]) {
+        let Some(limit) = self.cpu_load_max else {
+            return;
+        };
+        let used: f64 = held
+            .iter()
+            .filter(|instance| instance.activity == Activity::Running)
+            .map(|instance| instance.usage.as_ref().map_or(0.0, |usage| usage.values[0]))
+            .sum();
+        let most = (f64::from(machine.threads) - machine.reserved.threads) * limit;
+        assert!(
+            used <= most + 1e-6,
+            "{} would use {used} of {most} threads",
+            machine.name
+        );
     }
 
     /// Between steps, those that belong together are together, if they were so at first.
@@ -234,6 +250,40 @@ impl<'a> Ledger<'a> {
             }
         }
     }
+}
+
+/// Each disk that names a storage in that one; and all of them together.
+fn disks_fit(machine: &Machine, held: &[&Instance]) {
+    let disks = || held.iter().flat_map(|instance| &instance.needs.disks);
+    for storage in &machine.storages {
+        let named = disks().filter(|disk| disk.storage.as_ref() == Some(&storage.name));
+        let promised: u64 = named.map(|disk| u64::from(disk.size_mib.0)).sum();
+        assert!(
+            promised <= u64::from(storage.capacity_mib.0),
+            "{} promises {promised} MiB of {}",
+            machine.name,
+            storage.name
+        );
+    }
+    let named = disks().filter_map(|disk| disk.storage.as_ref());
+    for name in named {
+        assert!(
+            machine.storages.iter().any(|storage| storage.name == *name),
+            "{} has no {name}",
+            machine.name
+        );
+    }
+    let promised: u64 = disks().map(|disk| u64::from(disk.size_mib.0)).sum();
+    let capacity: u64 = machine
+        .storages
+        .iter()
+        .map(|storage| u64::from(storage.capacity_mib.0))
+        .sum();
+    assert!(
+        promised <= capacity,
+        "{} promises {promised} MiB of disk",
+        machine.name
+    );
 }
 
 fn keeps_away(one: &Instance, other: &Instance) -> bool {
@@ -262,6 +312,7 @@ pub mod random {
         group: Option<u8>,
         kind: u8,
         on: usize,
+        disk: Option<(u32, Option<&'static str>)>,
     }
 
     fn wanted() -> impl Strategy<Value = Wanted> {
@@ -272,15 +323,25 @@ pub mod random {
             proptest::option::weighted(0.2, 0..3_u8),
             0..24_u8,
             any::<prop::sample::Index>(),
+            proptest::option::weighted(0.6, disk()),
         )
-            .prop_map(|(memory_gib, vcpus, share, group, kind, on)| Wanted {
+            .prop_map(|(memory_gib, vcpus, share, group, kind, on, disk)| Wanted {
                 memory_gib,
                 vcpus,
                 used: share * f64::from(vcpus),
                 group,
                 kind,
                 on: on.index(64),
+                disk,
             })
+    }
+
+    /// A size in GiB, in a storage or anywhere.
+    fn disk() -> impl Strategy<Value = (u32, Option<&'static str>)> {
+        (
+            1..=60_u32,
+            prop_oneof![Just(Some("fast")), Just(Some("large")), Just(None)],
+        )
     }
 
     /// An inventory that is printed as its document, so that a failing one can be kept.
@@ -310,6 +371,15 @@ pub mod random {
                 let mut machine = machine(number, *threads, *memory_gib);
                 machine.overcommit.cpu = Some(2.0);
                 machine.instance_overhead_mib = Mib(64);
+                // Not every machine has both.
+                machine.storages = [("fast", 100), ("large", 200)]
+                    .into_iter()
+                    .take(if number % 3 == 2 { 1 } else { 2 })
+                    .map(|(name, capacity_gib)| Storage {
+                        name: name.into(),
+                        capacity_mib: Mib(capacity_gib * 1024),
+                    })
+                    .collect();
                 machine
             })
             .collect();
@@ -335,6 +405,12 @@ pub mod random {
     fn made(number: usize, wanted: &Wanted) -> Instance {
         let mut made = instance(number, 0, wanted.vcpus, wanted.memory_gib, wanted.used);
         made.machine = None;
+        made.needs
+            .disks
+            .extend(wanted.disk.map(|(size_gib, storage)| DiskNeed {
+                size_mib: Mib(size_gib * 1024),
+                storage: storage.map(Into::into),
+            }));
         if let Some(group) = wanted.group {
             let group = format!("group-{group}");
             made.needs.affinities.push(apart_from_group(&group));

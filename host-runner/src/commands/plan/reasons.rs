@@ -13,9 +13,12 @@ pub(super) fn of_move(made: &Move, names: &Names) -> String {
     match &made.reason {
         MoveReason::Drain => "its machine is being emptied".to_owned(),
         MoveReason::Recover => "its machine is gone".to_owned(),
-        // By itself it raises the imbalance; what it lets others do lowers it by more.
-        MoveReason::Balance { gain } if *gain <= 0.0 => {
-            "makes way for moves that lower the imbalance".to_owned()
+        MoveReason::Exchange { with, gain } => {
+            let with: Vec<String> = with.iter().map(|other| names.of_id(*other)).collect();
+            format!(
+                "with {}, lowers the imbalance by {gain:.4}",
+                listed(&with, NAMED_MAX)
+            )
         }
         MoveReason::Balance { gain } => format!("lowers the imbalance by {gain:.4}"),
         MoveReason::Overload { load } => format!("its machine would be at {} CPU", percent(*load)),
@@ -43,6 +46,10 @@ pub(super) fn of_left_out(reason: &LeftOutReason, names: &Names) -> String {
         LeftOutReason::GainTooSmall { gain, needed } => {
             format!("moving it would gain {gain:.4}, less than the {needed:.4} that a move must gain")
         }
+        LeftOutReason::MovesSpent { moves_max } => format!(
+            "the plan has {} and may have no more",
+            counted(*moves_max as usize, "move")
+        ),
         LeftOutReason::NoPlace { nearest, refusals } => {
             format!("no other place{}", of_nearest(*nearest, refusals, names))
         }

@@ -989,13 +989,17 @@ export type LeftOutReason = { "reason": "fixed" } | { "reason": "pinned" } | { "
  */
 remaining_s: number, } | { "reason": "gain_too_small", 
 /**
- * The best gain found.
+ * The best gain found; negative where every move would raise the imbalance.
  */
 gain: number, 
 /**
  * What it would have to exceed.
  */
-needed: number, } | { "reason": "no_place", 
+needed: number, } | { "reason": "moves_spent", 
+/**
+ * How many it may have.
+ */
+moves_max: number, } | { "reason": "no_place", 
 /**
  * The machine that lacks least; absent where there is no other.
  */
@@ -1185,7 +1189,15 @@ duration_s: number, };
  */
 export type MoveReason = { "reason": "drain" } | { "reason": "recover" } | { "reason": "balance", 
 /**
- * By how much, in units of [`Imbalance::value`](crate::state::Imbalance::value).
+ * By how much, in units of [`Imbalance::value`](crate::state::Imbalance::value); more than 0.
+ */
+gain: number, } | { "reason": "exchange", 
+/**
+ * The others.
+ */
+with: Array<string>, 
+/**
+ * By how much all of them together, in the same units.
  */
 gain: number, } | { "reason": "overload", 
 /**

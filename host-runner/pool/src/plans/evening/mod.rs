@@ -20,7 +20,7 @@ use super::travel;
 use crate::Pool;
 #[cfg(feature = "optimal")]
 use crate::placing::Exposure;
-use crate::state::{InstanceIndex, MachineIndex};
+use crate::state::{InstanceIndex, InstanceSeat, MachineIndex};
 
 /// How often the search begins anew from what it has found; in the last round it finds nothing more.
 const ROUNDS_MAX: u32 = 16;
@@ -50,6 +50,22 @@ pub(super) fn even_out_towards(
     search.follow(goal);
     search.improve(daring);
     search.pool
+}
+
+/// Whether a bold search does more than a careful one.
+pub(super) fn wanders(pool: &Pool, options: &BalanceOptions) -> bool {
+    let free = pool.instances().filter(|(_, seat)| {
+        let counts = seat
+            .machine
+            .is_some_and(|machine| pool.machine(machine).is_balanced());
+        counts && !is_frozen(seat, pool.now_s(), options)
+    });
+    wander::is_small_enough(free.count())
+}
+
+/// What stays where it is.
+fn is_frozen(seat: &InstanceSeat, now_s: i64, options: &BalanceOptions) -> bool {
+    mobility(seat).is_err() || cooling_s(seat, now_s, options.cooldown_s).is_some()
 }
 
 /// Whether a machine is expected to run out of CPU.
@@ -102,6 +118,9 @@ struct Evening<'a> {
     /// What each instance's move must gain.
     needed: Vec<f64>,
     scale: f64,
+    /// Where each instance was when the search began.
+    home: Vec<Option<MachineIndex>>,
+    /// How many more may be elsewhere in the end.
     moves_left: u32,
     /// Whether the pool is uneven enough to begin; else only what must move does.
     is_uneven: bool,
@@ -114,7 +133,7 @@ impl<'a> Evening<'a> {
         let now_s = pool.now_s();
         let frozen = pool
             .instances()
-            .map(|(_, seat)| mobility(seat).is_err() || cooling_s(seat, now_s, options.cooldown_s).is_some())
+            .map(|(_, seat)| is_frozen(seat, now_s, options))
             .collect();
         let rows = Rows::of(pool);
         let machines = rows.count();
@@ -131,6 +150,7 @@ impl<'a> Evening<'a> {
             frozen,
             needed,
             scale: 1.0,
+            home: pool.instances().map(|(_, seat)| seat.machine).collect(),
             moves_left: options.moves_max,
             is_uneven: pool.imbalance().value() > options.begin,
             guard: match daring {
@@ -153,8 +173,7 @@ impl<'a> Evening<'a> {
             self.mend();
             self.relieve();
             self.climb();
-            if daring == Daring::Bold {
-                self.wander();
+            if daring == Daring::Bold && self.wander() {
                 self.climb();
             }
             self.take_back_what_hardly_helps();
@@ -185,7 +204,6 @@ impl<'a> Evening<'a> {
                     && self.admits(&[(*instance, *to)]);
                 if goes {
                     self.seat(*instance, *to);
-                    self.moves_left -= 1;
                 }
                 !goes
             });
@@ -268,7 +286,6 @@ impl<'a> Evening<'a> {
             guard.insist(&self.pool, instance, to);
         }
         self.seat(instance, to);
-        self.moves_left = self.moves_left.saturating_sub(1);
     }
 
     fn seat(&mut self, instance: InstanceIndex, to: MachineIndex) {
@@ -276,11 +293,27 @@ impl<'a> Evening<'a> {
             guard.follow(&self.pool, instance, to);
         }
         let from = self.pool.instance(instance).machine;
+        match (self.is_home(instance, from), self.is_home(instance, Some(to))) {
+            (true, false) => self.moves_left = self.moves_left.saturating_sub(1),
+            (false, true) => self.moves_left = self.moves_left.saturating_add(1),
+            (true, true) | (false, false) => {}
+        }
         self.pool.seat(instance, to);
         self.rows.refresh(&self.pool, to);
         if let Some(from) = from {
             self.rows.refresh(&self.pool, from);
         }
+    }
+
+    /// Whether the instance was there when the search began.
+    fn is_home(&self, instance: InstanceIndex, machine: Option<MachineIndex>) -> bool {
+        self.home.get(instance.0 as usize).copied().flatten() == machine
+    }
+
+    /// How many moves more it takes that the instance goes there: none where it has left its home already.
+    fn moves_for(&self, instance: InstanceIndex, to: MachineIndex) -> u32 {
+        let is_at_home = self.is_home(instance, self.pool.instance(instance).machine);
+        u32::from(is_at_home && !self.is_home(instance, Some(to)))
     }
 
     /// The free ones on a machine, in an order that does not depend on how they came there.

@@ -80,7 +80,6 @@ impl Evening<'_> {
                 continue;
             }
             self.seat(now.instance, to);
-            self.moves_left = self.moves_left.saturating_sub(1);
             chances.extend(self.chance(now.instance).map(|(chance, _)| chance));
         }
     }

@@ -24,7 +24,6 @@ impl Evening<'_> {
         while let Some((_, to)) = self.best_target(instance, Among::NotRefused) {
             if self.admits(&[(instance, to)]) {
                 self.seat(instance, to);
-                self.moves_left -= 1;
                 return;
             }
         }
@@ -50,7 +49,6 @@ impl Evening<'_> {
                 if let Some((instance, to)) = self.best_relief(machine, Among::NotRefused) {
                     if self.admits(&[(instance, to)]) {
                         self.seat(instance, to);
-                        self.moves_left -= 1;
                     }
                 } else if let Some((instance, to)) = self.best_relief(machine, Among::All) {
                     self.insist(instance, to);

@@ -3,7 +3,7 @@
 use crate::Pool;
 use crate::inventory::Activity;
 use crate::plans::rules::Rules;
-use crate::state::{Imbalance, InstanceIndex, Load, MachineIndex};
+use crate::state::{Demand, Imbalance, InstanceIndex, InstanceSeat, Load, MachineIndex};
 
 /// A machine in a row.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,9 @@ pub(super) struct Row {
     /// Memory that each instance costs beside its own, MiB.
     overhead_mib: f64,
     memory_free_mib: f64,
+    /// What is expected to be used of the threads that it offers.
+    demand: Demand,
+    offered_threads: f64,
 }
 
 impl Row {
@@ -31,7 +34,19 @@ impl Row {
             ],
             overhead_mib: to_f64(seat.overhead_mib),
             memory_free_mib: to_f64(seat.memory_free_mib()),
+            demand: seat.demand,
+            offered_threads: seat.offered_threads,
         }
+    }
+
+    /// A quick look: whether there is memory and CPU for what runs. Everything else the rules say.
+    fn may_have_room_for(&self, seat: &InstanceSeat, amount: &Amount, rules: &Rules) -> bool {
+        if seat.activity == Activity::Stopped {
+            return true;
+        }
+        let mut demand = self.demand;
+        demand.add(seat.demand);
+        amount.memory_mib <= self.memory_free_mib && rules.allows_cpu(demand, self.offered_threads)
     }
 
     /// The load that an instance would add.
@@ -179,8 +194,9 @@ impl Rows {
         rules: &Rules,
         is_barred: &dyn Fn(MachineIndex) -> bool,
     ) -> Option<(f64, MachineIndex)> {
+        let seat = pool.instance(instance);
         let amount = Amount::of(pool, instance);
-        let from = self.row(pool.instance(instance).machine?)?;
+        let from = self.row(seat.machine?)?;
         let slope = Slope::of(pool.imbalance());
         let mut least = f64::INFINITY;
         let mut best: Option<&Row> = None;
@@ -188,7 +204,7 @@ impl Rows {
             let worse = slope.worse_by(&row.load, &row.share_of(&amount));
             if worse < least
                 && row.machine != from.machine
-                && amount.memory_mib <= row.memory_free_mib
+                && row.may_have_room_for(seat, &amount, rules)
                 && rules.fits(pool, instance, row.machine)
                 && !is_barred(row.machine)
             {

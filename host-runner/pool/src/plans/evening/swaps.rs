@@ -170,7 +170,6 @@ impl Evening<'_> {
         if let (Some(here), Some(there)) = places {
             self.seat(swap.one, there);
             self.seat(swap.other, here);
-            self.moves_left = self.moves_left.saturating_sub(2);
         }
     }
 }

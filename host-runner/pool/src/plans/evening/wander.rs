@@ -26,6 +26,11 @@ const HEAT_LAST: f64 = 0.003;
 /// From how many steps that is learnt.
 const SAMPLES: usize = 64;
 
+/// Whether among so many instances that may move a walk is worth it.
+pub(super) fn is_small_enough(free: usize) -> bool {
+    free <= FREE_MAX
+}
+
 /// Where the walk leads through.
 struct Land {
     random: ChaCha8Rng,
@@ -73,8 +78,8 @@ struct Stride {
 }
 
 impl Evening<'_> {
-    /// Walks about, and stays at the best place if that is enough better.
-    pub(super) fn wander(&mut self) {
+    /// Walks about, and stays at the best place if that is enough better. Whether it has walked at all.
+    pub(super) fn wander(&mut self) -> bool {
         let free: Vec<InstanceIndex> = self
             .pool
             .instances()
@@ -87,8 +92,8 @@ impl Evening<'_> {
             .map(|(index, _)| index)
             .collect();
         let machines: Vec<MachineIndex> = self.rows.iter().map(|row| row.machine).collect();
-        if free.is_empty() || free.len() > FREE_MAX || machines.len() < 2 || self.is_content() {
-            return;
+        if free.is_empty() || !is_small_enough(free.len()) || machines.len() < 2 || self.is_content() {
+            return false;
         }
         let mut land = Land {
             random: ChaCha8Rng::seed_from_u64(self.options.how.seed),
@@ -121,6 +126,7 @@ impl Evening<'_> {
                 self.seat(instance, before);
             }
         }
+        true
     }
 
     /// How much a step changes, one way or the other.
@@ -191,6 +197,11 @@ impl Evening<'_> {
         let Some(from) = self.pool.instance(stride.one).machine else {
             return;
         };
+        let moves = self.moves_for(stride.one, stride.to)
+            + stride.other.map_or(0, |other| self.moves_for(other, from));
+        if moves > self.moves_left {
+            return;
+        }
         match stride.other {
             None => {
                 if !self.rules.fits(&self.pool, stride.one, stride.to) {

@@ -2,15 +2,13 @@
 
 use good_lp::{Expression, constraint};
 
-use super::program::{Field, Program, to_f64};
+use super::program::{Program, to_f64};
 use crate::Pool;
-use crate::inventory::MachineState;
 use crate::plans::error::PlanError;
 use crate::plans::options::BalanceOptions;
 use crate::plans::plan::SolverUsed;
-use crate::plans::rules::{Rules, cooling_s, mobility};
 use crate::plans::travel;
-use crate::state::{Imbalance, InstanceIndex, MachineIndex};
+use crate::state::{Imbalance, MachineIndex};
 
 /// What a load beyond the overload threshold weighs: more than any evenness.
 const OVERLOAD_WEIGHT: f64 = 10.0;
@@ -21,55 +19,11 @@ pub(in crate::plans) fn balance(
     options: &BalanceOptions,
     known: &Pool,
 ) -> Result<(Pool, SolverUsed), PlanError> {
-    let machines: Vec<MachineIndex> = pool
-        .machines()
-        .filter(|(_, seat)| seat.is_balanced())
-        .map(|(machine, _)| machine)
-        .collect();
-    let field = Field {
-        start: pool,
-        known,
-        free: free(pool, options.cooldown_s),
-        machines,
-        rules: Rules::new(options.cpu),
-    };
-    let mut program = Program::new(field, &options.cpu)?;
-    everyone_somewhere(&mut program);
+    let mut program = Program::between_ready(pool, known, &options.cpu, options.cooldown_s)?;
     weigh_unevenness(&mut program);
     weigh_overload(&mut program, options);
     weigh_moves(&mut program, options);
-    let free = program.free.clone();
-    let solved = program.solve(&options.how)?;
-    let mut goal = pool.clone();
-    for (instance, place) in free.iter().zip(&solved.places) {
-        if let Some(machine) = place {
-            goal.seat(*instance, *machine);
-        }
-    }
-    Ok((goal, solved.used))
-}
-
-/// What may move off a machine that is ready.
-pub(super) fn free(pool: &Pool, cooldown_s: u32) -> Vec<InstanceIndex> {
-    pool.instances()
-        .filter(|(_, seat)| {
-            let is_ready = |machine| pool.machine(machine).state == MachineState::Ready;
-            mobility(seat).is_ok()
-                && cooling_s(seat, pool.now_s(), cooldown_s).is_none()
-                && seat.machine.is_some_and(is_ready)
-        })
-        .map(|(index, _)| index)
-        .collect()
-}
-
-pub(super) fn everyone_somewhere(program: &mut Program<'_>) {
-    for place in 0..program.choices.len() {
-        let mut somewhere = Expression::default();
-        for choice in program.choices.get(place).into_iter().flatten() {
-            somewhere += choice.chosen;
-        }
-        program.require(constraint!(somewhere == 1.0));
-    }
+    program.goal(&options.how)
 }
 
 /// How far each machine's load lies from the mean in each dimension.

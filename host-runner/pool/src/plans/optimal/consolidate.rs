@@ -2,16 +2,12 @@
 
 use good_lp::{Expression, constraint};
 
-use super::balance::{everyone_somewhere, free};
-use super::program::{Field, Program};
+use super::program::Program;
 use crate::Pool;
-use crate::inventory::MachineState;
 use crate::plans::error::PlanError;
 use crate::plans::options::ConsolidateOptions;
 use crate::plans::plan::SolverUsed;
-use crate::plans::rules::Rules;
 use crate::plans::travel;
-use crate::state::MachineIndex;
 
 /// Empties the machines whose sleep saves most, beginning with what the local search has found. None is woken.
 pub(in crate::plans) fn consolidate(
@@ -19,31 +15,10 @@ pub(in crate::plans) fn consolidate(
     options: &ConsolidateOptions,
     known: &Pool,
 ) -> Result<(Pool, SolverUsed), PlanError> {
-    let machines: Vec<MachineIndex> = pool
-        .machines()
-        .filter(|(_, seat)| seat.state == MachineState::Ready)
-        .map(|(machine, _)| machine)
-        .collect();
-    let field = Field {
-        start: pool,
-        known,
-        free: free(pool, options.cooldown_s),
-        machines,
-        rules: Rules::new(options.cpu),
-    };
-    let mut program = Program::new(field, &options.cpu)?;
-    everyone_somewhere(&mut program);
+    let mut program = Program::between_ready(pool, known, &options.cpu, options.cooldown_s)?;
     weigh_power(&mut program, options);
     weigh_moves(&mut program, options);
-    let free = program.free.clone();
-    let solved = program.solve(&options.how)?;
-    let mut goal = pool.clone();
-    for (instance, place) in free.iter().zip(&solved.places) {
-        if let Some(machine) = place {
-            goal.seat(*instance, *machine);
-        }
-    }
-    Ok((goal, solved.used))
+    program.goal(&options.how)
 }
 
 fn weigh_power(program: &mut Program<'_>, options: &ConsolidateOptions) {

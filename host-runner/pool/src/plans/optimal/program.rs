@@ -7,12 +7,12 @@ use good_lp::{
 
 use super::CHOICES_MAX;
 use crate::Pool;
-use crate::inventory::{Activity, AffinityKind};
+use crate::inventory::{Activity, AffinityKind, MachineState};
 use crate::plans::error::PlanError;
 use crate::plans::options::{CpuLimit, How};
 use crate::plans::plan::{Solver, SolverUsed};
-use crate::plans::rules::Rules;
-use crate::state::{AskedTarget, InstanceIndex, MachineIndex};
+use crate::plans::rules::{Rules, cooling_s, mobility};
+use crate::state::{AskedTarget, InstanceIndex, InstanceSeat, MachineIndex};
 
 /// One machine that an instance may be on.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,52 @@ impl<'a> Program<'a> {
         }
         program.keep_company();
         Ok(program)
+    }
+
+    /// For what may move, between the machines that are ready; each instance is on one of them.
+    pub(super) fn between_ready(
+        start: &'a Pool,
+        known: &'a Pool,
+        cpu: &CpuLimit,
+        cooldown_s: u32,
+    ) -> Result<Self, PlanError> {
+        let is_ready = |machine| start.machine(machine).state == MachineState::Ready;
+        let is_free = |seat: &InstanceSeat| {
+            mobility(seat).is_ok()
+                && cooling_s(seat, start.now_s(), cooldown_s).is_none()
+                && seat.machine.is_some_and(is_ready)
+        };
+        let free = start.instances().filter(|(_, seat)| is_free(seat));
+        let machines = start.machines().map(|(machine, _)| machine);
+        let field = Field {
+            start,
+            known,
+            free: free.map(|(index, _)| index).collect(),
+            machines: machines.filter(|machine| is_ready(*machine)).collect(),
+            rules: Rules::new(*cpu),
+        };
+        let mut program = Self::new(field, cpu)?;
+        for place in 0..program.choices.len() {
+            let mut somewhere = Expression::default();
+            for choice in program.choices.get(place).into_iter().flatten() {
+                somewhere += choice.chosen;
+            }
+            program.require(constraint!(somewhere == 1.0));
+        }
+        Ok(program)
+    }
+
+    /// The pool with everything where the solver has put it.
+    pub(super) fn goal(self, how: &How) -> Result<(Pool, SolverUsed), PlanError> {
+        let free = self.free.clone();
+        let mut goal = self.start.clone();
+        let solved = self.solve(how)?;
+        for (instance, place) in free.iter().zip(&solved.places) {
+            if let Some(machine) = place {
+                goal.seat(*instance, *machine);
+            }
+        }
+        Ok((goal, solved.used))
     }
 
     /// A variable, and the value that it has in the answer that is known.
