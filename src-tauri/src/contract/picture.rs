@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// How the desktop reaches a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum MachineAddress {
     /// This computer, through the agent's Unix socket.
     Local,

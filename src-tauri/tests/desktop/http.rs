@@ -108,6 +108,8 @@ async fn bad_calls_are_refused_each_with_its_code() {
     let unknown_command = call(json!({"name": "format_disk", "args": {}}));
     let unknown_beside =
         json!({"request_id": "r", "command": {"name": "pool_get", "args": {}}, "as": "root"});
+    let address = json!({"kind": "ssh", "host": "atlas", "proxy_command": "sh"});
+    let unknown_in_address = call(json!({"name": "machine_add", "args": {"request": {"address": address}}}));
     let bad_uuid = call(json!({"name": "machine_remove", "args": {"machine": "../1"}}));
     let cases = [
         (
@@ -131,6 +133,12 @@ async fn bad_calls_are_refused_each_with_its_code() {
         (
             "application/json",
             unknown_beside.to_string(),
+            400,
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "application/json",
+            unknown_in_address,
             400,
             ErrorCode::MalformedRequest,
         ),
