@@ -4,6 +4,7 @@ mod connect;
 mod image;
 mod plan;
 mod pool;
+mod save;
 mod simulate;
 mod table;
 mod words;
@@ -160,7 +161,15 @@ fn openapi() -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes to stdout. A reader that has gone away has seen enough: that is no error.
 fn print(text: &str) -> std::io::Result<()> {
+    match print_all(text) {
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn print_all(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;

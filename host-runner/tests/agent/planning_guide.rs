@@ -1,57 +1,82 @@
 //! The manual `docs/PLANNING.md`: what it shows works as it stands.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
 
 use crate::support::PROGRAM;
 
-fn guide() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PLANNING.md")).unwrap()
+/// How a block with a command and its output begins.
+const OPENING: &str = "```console\n$ host-runner ";
+
+fn guide_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PLANNING.md")
 }
 
-/// The commands that are shown with their output, each with the output's first line.
+fn guide() -> String {
+    std::fs::read_to_string(guide_path()).unwrap()
+}
+
+/// The commands that are shown, each with its whole output.
 fn shown(guide: &str) -> Vec<(&str, &str)> {
-    let blocks = guide.split("```console\n$ host-runner ").skip(1);
+    let blocks = guide.split(OPENING).skip(1);
     blocks
-        .map(|block| {
-            let mut lines = block.lines();
-            (lines.next().unwrap(), lines.next().unwrap())
-        })
+        .map(|block| block.split_once("```").unwrap().0.split_once('\n').unwrap())
         .collect()
 }
 
-#[test]
-fn the_commands_that_are_shown_answer_as_shown() {
-    let guide = guide();
+/// What a command says in a folder with the examples.
+fn told(command: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
     for entry in std::fs::read_dir(examples).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
-    let commands = shown(&guide);
+    let output = Command::new(PROGRAM)
+        .args(command.split_whitespace())
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// Without what no two runs have in common: how long they took.
+fn without_times(output: &str) -> String {
+    let lines = output.lines().map(|line| match line.rsplit_once(" in ") {
+        Some((found, took)) if took.ends_with(" ms") || took.ends_with(" s") && line.starts_with("Found") => {
+            found
+        }
+        _ => line.trim_end(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_commands_that_are_shown_answer_as_shown() {
+    let mut guide = guide();
+    let update = std::env::var("UPDATE_GENERATED").is_ok_and(|value| value == "1");
+    let commands: Vec<(String, String)> = shown(&guide)
+        .into_iter()
+        .map(|(command, output)| (command.to_owned(), output.to_owned()))
+        .collect();
     assert!(commands.len() >= 8, "{commands:?}");
-    for (command, first_line) in commands {
-        let output = Command::new(PROGRAM)
-            .args(command.split_whitespace())
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        let told = String::from_utf8(output.stdout).unwrap();
-        let stranded = first_line.contains("cannot be done");
+    for (command, output) in commands {
+        let (code, told) = told(&command);
+        if without_times(&told) != without_times(&output) && update {
+            let block = |output: &str| format!("{OPENING}{command}\n{output}```");
+            guide = guide.replace(&block(&output), &block(&told));
+            std::fs::write(guide_path(), &guide).unwrap();
+            continue;
+        }
+        let stranded = output.contains("cannot be done");
+        assert_eq!(code, Some(if stranded { 3 } else { 0 }), "{command}: {told}");
         assert_eq!(
-            output.status.code(),
-            Some(if stranded { 3 } else { 0 }),
-            "{command}: {told}"
-        );
-        // Figures may change with the planner; what it is about does not.
-        let subject = first_line.split(':').next().unwrap();
-        assert!(
-            told.starts_with(subject),
-            "{command} should begin with {subject:?}:\n{told}"
+            without_times(&told),
+            without_times(&output),
+            "docs/PLANNING.md has drifted from what {command} says; run with UPDATE_GENERATED=1"
         );
     }
 }

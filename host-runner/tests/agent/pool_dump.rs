@@ -124,6 +124,69 @@ async fn a_machine_that_cannot_be_reached_is_named_and_nothing_is_written_unless
     assert_eq!(inventory.machines.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_gone_away_is_no_error() {
+    let agent = Agent::start(Options::default()).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = agent.command(&["pool", "dump"]);
+    command.stdout(writer);
+    let output = run(command).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_named_wherever_the_document_goes() {
+    let agent = Agent::start(Options::default()).await;
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut to_stdout = agent.command(&["pool", "dump"]);
+    to_stdout.stdout(full);
+    for command in [
+        to_stdout,
+        agent.command(&["pool", "dump", "--output", "/dev/full"]),
+    ] {
+        let output = run(command).await;
+        assert_eq!(output.status.code(), Some(1));
+        let words = said(&output);
+        assert!(
+            words.contains("cannot write") && words.contains("No space left"),
+            "{words}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_leaves_no_half_of_a_file_and_keeps_the_one_that_was_there() {
+    let agent = Agent::start(Options::default()).await;
+    // A file system of one page, in a mount namespace of its own; what is there is told afterwards.
+    let script = r#"
+        folder=$1; shift
+        mount -t tmpfs -o size=4k,mode=700 tmpfs "$folder"
+        printf old > "$folder/pool.json"
+        "$@" --output "$folder/pool.json" && exit 9
+        printf 'then:%s:%s' "$(ls -A "$folder")" "$(cat "$folder/pool.json")""#;
+    let folder = tempfile::tempdir().unwrap();
+    let dump = agent.command(&["pool", "dump"]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["-rm", "sh", "-uc", script, "sh"])
+        .arg(folder.path());
+    command.arg(dump.get_program()).args(dump.get_args());
+    command.envs(dump.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = run(command).await;
+    let words = said(&output);
+    assert!(
+        words.contains("cannot write") && words.contains("No space left"),
+        "{words}"
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "then:pool.json:old",
+        "{words}"
+    );
+}
+
 #[test]
 fn without_an_agent_the_socket_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -223,3 +223,61 @@ fn a_scenario_that_cannot_be_run_says_what_is_wrong_with_it() {
     let nothing = simulate(&[]);
     assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
 }
+
+/// Days of a few instances each, by name.
+fn days_of(days: &[(&str, &[(&str, &[u8])])]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (day, loads) in days {
+        std::fs::rename(day_of(loads).keep(), dir.path().join(day)).unwrap();
+    }
+    dir
+}
+
+fn tuned(dir: &Path, arguments: &[&str]) -> Output {
+    let dir = dir.to_str().unwrap();
+    simulate(&[&["planetlab-tune", "--dir", dir], arguments].concat())
+}
+
+#[test]
+fn settings_are_chosen_on_some_days_and_judged_on_those_that_were_left_out() {
+    let days = days_of(&[
+        ("monday", &[("a", &[10, 90, 20]), ("b", &[80, 5]), ("c", &[30])]),
+        ("tuesday", &[("a", &[95, 15]), ("b", &[40, 60, 5])]),
+    ]);
+    let output = tuned(days.path(), &["--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let tuning: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(tuning["days"], serde_json::json!(["monday", "tuesday"]));
+    let folds = tuning["folds"].as_array().unwrap();
+    let left_out: Vec<&Value> = folds.iter().map(|fold| &fold["left_out"]).collect();
+    assert_eq!(left_out, [&serde_json::json!([0]), &serde_json::json!([1])]);
+    for fold in folds {
+        assert_eq!(fold["judged"].as_array().unwrap().len(), 1, "{fold}");
+        assert!(
+            fold["judged"][0]["energy_vs_floor"].as_f64().unwrap() >= 1.0,
+            "{fold}"
+        );
+    }
+    assert_eq!(tuning["chosen"]["days"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn without_two_days_or_with_a_broken_line_nothing_is_chosen() {
+    let alone = days_of(&[("monday", &[("a", &[10])])]);
+    let output = tuned(alone.path(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("a folder for each of two days or more"),
+        "{}",
+        said(&output)
+    );
+    let broken = days_of(&[("monday", &[("a", &[10])]), ("tuesday", &[("b", &[10])])]);
+    std::fs::write(broken.path().join("tuesday/b"), "10\nten\n").unwrap();
+    let output = tuned(broken.path(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let words = said(&output);
+    assert!(
+        words.contains("tuesday/b") && words.contains('2') && output.stdout.is_empty(),
+        "{words}"
+    );
+}

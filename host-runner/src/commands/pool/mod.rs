@@ -98,7 +98,7 @@ pub async fn dump(common: &Common, options: &PoolDump) -> Result<ExitCode, Comma
     text.push('\n');
     match &options.output {
         None => super::print(&text)?,
-        Some(path) => std::fs::write(path, text).map_err(|err| DumpError::Write {
+        Some(path) => super::save::save(path, text.as_bytes()).map_err(|err| DumpError::Write {
             path: path.clone(),
             err,
         })?,

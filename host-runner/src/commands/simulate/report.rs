@@ -94,7 +94,7 @@ pub(super) fn write(
     let mut files = Vec::new();
     let mut save = |file: String, bytes: &[u8]| {
         let path = folder.join(&file);
-        std::fs::write(&path, bytes).map_err(|err| SimulateError::Write { path, err })?;
+        crate::commands::save::save(&path, bytes).map_err(|err| SimulateError::Write { path, err })?;
         files.push(file);
         Ok::<(), SimulateError>(())
     };
