@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pool::Mib;
-use pool::inventory::{Inventory, Needs};
+use pool::inventory::{Inventory, Mobility, Needs};
 use serde_json::Value;
 
 use crate::support::PROGRAM;
@@ -354,6 +354,16 @@ fn a_placement_that_gives_up_recovery_is_refused_where_that_is_wanted() {
         ],
     );
     assert_eq!(small.status.code(), Some(0), "{}", text(&small));
+    // One failure cannot be recovered anyway: that is no leave to add another.
+    for held in tight.instances.iter_mut().filter(|held| held.name == "git") {
+        held.needs.mobility = Mobility::Fixed;
+    }
+    let file = file_of(&serde_json::to_string(&tight).unwrap());
+    let refused = plan_from(
+        file.path(),
+        &[&asked[..], &["--count", "2", "--recovery", "refuse"]].concat(),
+    );
+    assert_eq!(refused.status.code(), Some(STRANDED), "{}", text(&refused));
 }
 
 #[test]

@@ -206,10 +206,10 @@ fn place(
             return Ok(passed_over.collect());
         }
         (RecoveryRule::Refuse, _) => {
-            let could = n_plus_one(pool, policy) == Recovery::Recoverable;
+            let before = n_plus_one(pool, policy);
             place_batch(pool, wanted, policy).map_err(|failure| Box::new(PlaceFailure::Batch(*failure)))?;
             let recovery = n_plus_one(pool, policy);
-            if could && matches!(recovery, Recovery::Stranding { .. }) {
+            if failures(&recovery) > failures(&before) {
                 return Err(Box::new(PlaceFailure::Recovery(BreaksRecovery {
                     failure: "breaks_recovery",
                     recovery,
@@ -221,6 +221,14 @@ fn place(
         }
     }
     Ok(Vec::new())
+}
+
+/// How many machines' failures could not be recovered.
+fn failures(recovery: &Recovery) -> u32 {
+    match recovery {
+        Recovery::Stranding { failures, .. } => *failures,
+        Recovery::Recoverable | Recovery::NotJudged => 0,
+    }
 }
 
 /// Why each of them is where it is, with all others in their places.
