@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 
 use crate::support::{
     Ledger, applied, failures, machine_id, moves, pool,
-    random::{Made, inventories},
+    random::{Made, inventories, inventories_with_disks},
 };
 
 /// Carries a plan out in some of the orders that it allows; the ledger checks every moment.
@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_drain_leaves_nothing_behind_or_moves_nothing(Made(inventory) in inventories(), seed in any::<u64>()) {
+    fn a_drain_leaves_nothing_behind_or_moves_nothing(Made(inventory) in inventories_with_disks(), seed in any::<u64>()) {
         let before = pool(&inventory);
         let machine = machine_id(0);
         let plan = drain(&before, machine, &DrainOptions::default()).unwrap();
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn a_recovery_starts_what_it_can_and_names_the_rest(Made(mut inventory) in inventories(), seed in any::<u64>()) {
+    fn a_recovery_starts_what_it_can_and_names_the_rest(Made(mut inventory) in inventories_with_disks(), seed in any::<u64>()) {
         inventory.machines[0].state = MachineState::Unreachable;
         let gone = machine_id(0);
         let before = pool(&inventory);

@@ -176,6 +176,10 @@ impl<'a> Evening<'a> {
             if daring == Daring::Bold && self.wander() {
                 self.climb();
             }
+            // Each has gained more than it costs; what is given back could only be spent once more.
+            if self.moves_left == 0 {
+                break;
+            }
             self.take_back_what_hardly_helps();
             if !self.has_changed() {
                 break;
