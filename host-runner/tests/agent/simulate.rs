@@ -26,7 +26,7 @@ fn said(output: &Output) -> String {
 }
 
 /// A folder with a file for each instance: `loads` are percentages, repeated over a day.
-fn day_of(loads: &[(&str, &[u8])]) -> tempfile::TempDir {
+fn day_of(loads: Loads<'_>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, percents) in loads {
         let lines: Vec<String> = percents.iter().cycle().take(288).map(u8::to_string).collect();
@@ -224,8 +224,11 @@ fn a_scenario_that_cannot_be_run_says_what_is_wrong_with_it() {
     assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
 }
 
+/// Instances by name, each with its percentages.
+type Loads<'a> = &'a [(&'a str, &'a [u8])];
+
 /// Days of a few instances each, by name.
-fn days_of(days: &[(&str, &[(&str, &[u8])])]) -> tempfile::TempDir {
+fn days_of(days: &[(&str, Loads<'_>)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (day, loads) in days {
         std::fs::rename(day_of(loads).keep(), dir.path().join(day)).unwrap();
