@@ -70,10 +70,12 @@ missing_packages() {
   has cpio || echo cpio
   has qemu-img || echo qemu-utils
   has depmod || echo kmod
+  has dnsmasq || echo dnsmasq-base
+  has mkfs.ext4 || echo e2fsprogs
+  has strip || echo binutils
   [ "$goal" = test ] && return
   has fio || echo fio
   has iperf3 || echo iperf3
-  has mkfs.ext4 || echo e2fsprogs
 }
 
 as_root() {

@@ -1,33 +1,50 @@
 //! On hardware virtualization: the lab host has the kernel's own kvm-amd, under an emulated CPU.
 
+mod guests;
+
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
 use api::{EngineKind, Instance, RunState};
-use support::{host_runner, run, tiny_image_state};
+use support::{Trouble, host_runner, run, tiny_image_state};
 
 /// One lab in some thirty hangs with its first CPU stopped, whatever runs there; a second try tells that from a defect of ours.
 const TRIES: u32 = 2;
-const LAB_LIMIT_S: &str = "240";
 
-fn run_in_lab(output: &Path, script: &str) {
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab");
+/// What a session in the lab gets.
+struct Lab {
+    limit_s: u32,
+    memory_mib: u32,
+    /// A file in the output that tells of a failure.
+    log: &'static str,
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self {
+            limit_s: 280,
+            memory_mib: 3072,
+            log: "log",
+        }
+    }
+}
+
+/// Runs a command in the lab, whose output goes to a folder. The command is put together for each try.
+fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsString>, Trouble>) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/run-in-lab");
     let attempt = || {
-        run(Command::new(lab.join("run-in-lab"))
-            .args(["-t", LAB_LIMIT_S, "-o"])
+        run(Command::new(&script)
+            .args(["-t", &lab.limit_s.to_string()])
+            .args(["-m", &lab.memory_mib.to_string(), "-o"])
             .arg(output)
             .arg("--")
-            .arg(lab.join(script))
-            .arg(host_runner()?)
-            .arg(tiny_image_state()?))
+            .args(command()?))
     };
     let mut tried = 1;
     while let Err(trouble) = attempt() {
-        let log = std::fs::read_to_string(output.join("agent.log")).unwrap_or_default();
-        assert!(
-            tried < TRIES,
-            "{script} in the lab: {trouble}\nthe agent's log:\n{log}"
-        );
+        let log = std::fs::read_to_string(output.join(lab.log)).unwrap_or_default();
+        assert!(tried < TRIES, "in the lab: {trouble}\nthe log:\n{log}");
         tried += 1;
     }
 }
@@ -41,10 +58,17 @@ fn instance(file: &Path) -> Instance {
 fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_agent() {
     let output = tempfile::tempdir().expect("a temporary folder");
     let left = |name: &str| output.path().join(name);
-    run_in_lab(output.path(), "guest-on-kvm");
+    let lab = Lab {
+        log: "agent.log",
+        ..Lab::default()
+    };
+    run_in_lab(&lab, output.path(), || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/guest-on-kvm");
+        Ok([script.into(), host_runner()?.into(), tiny_image_state()?.into()].into())
+    });
 
     let at_prompt = instance(&left("at-prompt.json"));
-    let engine = at_prompt.engine.expect("it runs on an engine");
+    let engine = at_prompt.engine.clone().expect("it runs on an engine");
     assert_eq!(
         engine.kind,
         EngineKind::Microvm,
@@ -68,8 +92,38 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
     assert_eq!(user, guest_user, "the monitor has become the guests' user");
     assert!(capabilities.chars().all(|digit| digit == '0'), "{users}");
 
+    its_control_group_is_as_ordered(output.path(), &at_prompt);
+
+    let adopted = instance(&left("adopted.json"));
+    assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");
+    assert_eq!(adopted.ports, at_prompt.ports);
+    let console = std::fs::read_to_string(left("console.txt")).expect("the second agent has its console");
+    assert!(console.contains("42 is the answer"), "{console}");
+    assert_eq!(
+        console.matches("Log in as root").count(),
+        1,
+        "the past is shown once: {console}"
+    );
+
+    let again = std::fs::read_to_string(left("page-again.html")).expect("the network was made anew");
+    assert_eq!(again, page);
+
+    let stopped = instance(&left("stopped.json"));
+    assert_eq!((stopped.state, stopped.failure), (RunState::Stopped, None));
+    let killed = instance(&left("killed.json"));
+    let failure = killed.failure.expect("a monitor that was killed is a failure");
+    assert!(
+        failure.message.contains("SIGKILL") && !failure.message.contains("QEMU"),
+        "{}",
+        failure.message
+    );
+
+    a_reset_starts_it_again_and_a_panic_is_a_failure(output.path(), &console);
+}
+
+fn its_control_group_is_as_ordered(output: &Path, at_prompt: &Instance) {
     let group =
-        std::fs::read_to_string(left("group.txt")).expect("the script read the guest's control group");
+        std::fs::read_to_string(output.join("group.txt")).expect("the script read the guest's control group");
     let said = |name: &str| -> Vec<&str> {
         let lines = group.lines().filter_map(|line| line.split_once('='));
         lines
@@ -95,28 +149,34 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
         let is_in = processes.iter().any(|name| name.starts_with(program));
         assert!(is_in, "the monitor and the guest's network: {processes:?}");
     }
+}
 
-    let adopted = instance(&left("adopted.json"));
-    assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");
-    assert_eq!(adopted.ports, at_prompt.ports);
-    let console = std::fs::read_to_string(left("console.txt")).expect("the second agent has its console");
-    assert!(console.contains("42 is the answer"), "{console}");
-    assert_eq!(
-        console.matches("Log in as root").count(),
-        1,
-        "the past is shown once: {console}"
+fn a_reset_starts_it_again_and_a_panic_is_a_failure(output: &Path, console: &str) {
+    let left = |name: &str| output.join(name);
+    let (before, after) = (
+        instance(&left("before-reset.json")),
+        instance(&left("after-reset.json")),
     );
-
-    let again = std::fs::read_to_string(left("page-again.html")).expect("the network was made anew");
-    assert_eq!(again, page);
-
-    let stopped = instance(&left("stopped.json"));
-    assert_eq!((stopped.state, stopped.failure), (RunState::Stopped, None));
-    let killed = instance(&left("killed.json"));
-    let failure = killed.failure.expect("a monitor that was killed is a failure");
+    assert_ne!(
+        before.started_at, after.started_at,
+        "a guest that resets itself is started again"
+    );
+    assert_eq!(after.failure, None);
     assert!(
-        failure.message.contains("SIGKILL") && !failure.message.contains("QEMU"),
+        console.contains("25 is kept"),
+        "its disk keeps what was written: {console}"
+    );
+    let panicked = instance(&left("panicked.json"));
+    let failure = panicked.failure.expect("a kernel's panic is a failure");
+    assert!(
+        failure.message.contains("its kernel panicked"),
         "{}",
         failure.message
+    );
+    // What Linux says last.
+    let log = failure.log;
+    assert!(
+        log.contains("</TASK>") && log.contains("Kernel Offset: "),
+        "with the console's last lines: {log}"
     );
 }

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,16 +15,24 @@ const GROUP_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`Trouble::Missing`] where it is not built.
 pub fn host_runner() -> Result<PathBuf, Trouble> {
+    program("host-runner")
+}
+
+/// A program of this repository, as cargo built it beside the tests.
+///
+/// # Errors
+/// [`Trouble::Missing`] where it is not built.
+pub fn program(name: &str) -> Result<PathBuf, Trouble> {
     let own = std::env::current_exe().map_err(Trouble::io("find this program"))?;
     // target/PROFILE/bench-app, or target/PROFILE/deps/integration-HASH.
     own.ancestors()
         .skip(1)
         .take(2)
-        .map(|folder| folder.join("host-runner"))
+        .map(|folder| folder.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| Trouble::Missing {
-            program: format!("host-runner (beside {})", own.display()),
-            remedy: "cargo build -p host-runner",
+            program: format!("{name} (beside {})", own.display()),
+            remedy: "cargo build --workspace --bins",
         })
 }
 
@@ -38,15 +47,21 @@ pub fn tiny_image_state() -> Result<PathBuf, Trouble> {
     let state = target.join("tests/tiny-image");
     std::fs::create_dir_all(&state).map_err(Trouble::io("make the image's folder"))?;
     // Tests run side by side, in many processes: the first one builds, the others wait for it.
-    let lock = std::fs::File::create(state.with_extension("lock")).map_err(Trouble::io("make a lock"))?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|err| Trouble::Io {
-        what: "wait for the image".into(),
-        err: err.into(),
-    })?;
+    let _lock = lock(&state.with_extension("lock"))?;
     run(Command::new(program)
         .args(["image", "build-tiny", "--state-dir"])
         .arg(&state))?;
     Ok(state)
+}
+
+/// Waits until nobody else has the lock, and has it until the file is closed.
+pub(crate) fn lock(path: &Path) -> Result<File, Trouble> {
+    let file = File::create(path).map_err(Trouble::io("make a lock"))?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|err| Trouble::Io {
+        what: "wait for a lock".into(),
+        err: err.into(),
+    })?;
+    Ok(file)
 }
 
 /// How an agent is started.

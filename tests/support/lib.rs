@@ -4,7 +4,10 @@
 
 mod agent;
 mod desktop;
+mod initramfs;
+mod lab_guest;
 mod machine;
+mod monitor;
 mod process;
 mod ssh_agent;
 mod ssh_keys;
@@ -13,9 +16,12 @@ mod trouble;
 mod wait;
 mod window;
 
-pub use agent::{AgentOptions, AgentProcess, host_runner, tiny_image_state};
+pub use agent::{AgentOptions, AgentProcess, host_runner, program, tiny_image_state};
 pub use desktop::Desktop;
+pub use initramfs::{Initramfs, archive, vmlinux};
+pub use lab_guest::lab_guest;
 pub use machine::Machine;
+pub use monitor::{MachineFolder, Monitor, QUIET_COMMAND_LINE, ask};
 pub use process::{Place, Process, run};
 pub use ssh_agent::SshAgent;
 pub use ssh_keys::{KeyKind, SshKey};

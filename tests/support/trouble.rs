@@ -35,6 +35,14 @@ pub enum Trouble {
         /// What it wrote.
         output: String,
     },
+    /// Something else than what was wanted.
+    #[error("wanted {what}, and found: {found}")]
+    Unexpected {
+        /// What was wanted.
+        what: String,
+        /// What there was.
+        found: String,
+    },
     /// Something did not happen in time.
     #[error("waited {} ms in vain until {what}", deadline.as_millis())]
     Late {

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
+use support::Monitor;
 
-use crate::process::{Monitor, Place, QemuParts, qemu};
+use crate::inside::machine_folder;
+use crate::qemu::{QemuParts, qemu};
 use crate::tools::DISK_MIB;
 
 /// How often each is measured.
@@ -43,7 +45,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Random blocks of 4 KiB, 16 at a time, read and written; each 64 writes wait for the disk. All through the host's page cache.
 pub fn disks(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
-    let place = Place::new("disks")?;
+    let place = machine_folder("disks")?;
     let raw = place.file("raw");
     let mut file = File::create(&raw)?;
     let block = vec![0x5a_u8; 1 << 20];
@@ -80,12 +82,12 @@ pub fn disks(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
                 {"id": "tools", "path": files.join("tools"), "read_only": true},
                 {"id": "disk", "path": &disk, "format": format},
             ]);
-            let mut ours = place.ours(
+            let mut ours = place.monitor(
                 files,
                 MEMORY_MIB,
                 &json!({"boot": boot(files, "disk"), "disks": disks}),
             )?;
-            pair.ours.push(Monitor::start(&mut ours)?.two_figures("DISK")?);
+            pair.ours.push(two_figures(&mut ours, "DISK")?);
             let drive = |id: &str, path: &Path, more: &str| {
                 let path = path.display();
                 [
@@ -100,8 +102,7 @@ pub fn disks(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
             devices.extend(drive("tools", &files.join("tools"), "format=raw,readonly=on"));
             let parts = parts(files, "disk");
             let mut theirs = qemu(files, MEMORY_MIB, &parts);
-            pair.theirs
-                .push(Monitor::start(theirs.args(devices))?.two_figures("DISK")?);
+            pair.theirs.push(two_figures(theirs.args(devices), "DISK")?);
         }
         pair.report("requests a second", names, lines)?;
     }
@@ -110,7 +111,7 @@ pub fn disks(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
 
 /// TCP between the guest and the lab host through a tap, both ways, moved by the monitors themselves.
 pub fn network(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
-    let place = Place::new("network")?;
+    let place = machine_folder("network")?;
     let ip = |words: &str| -> Result<(), Box<dyn Error>> {
         let done = Command::new("ip").args(words.split(' ')).status()?;
         done.success()
@@ -137,7 +138,7 @@ pub fn network(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
             "networks": [{"id": "net", "mac": MAC, "backend": {"tap": {"name": TAP, "vhost": false}}}],
         });
         pair.ours
-            .push(Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?.two_figures("NET")?);
+            .push(two_figures(&mut place.monitor(files, MEMORY_MIB, &more)?, "NET")?);
         let mut theirs = qemu(files, MEMORY_MIB, &parts(files, "net"));
         theirs
             .arg("-drive")
@@ -151,7 +152,7 @@ pub fn network(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
             ))
             .arg("-device")
             .arg(format!("virtio-net-device,netdev=net,mac={MAC}"));
-        pair.theirs.push(Monitor::start(&mut theirs)?.two_figures("NET")?);
+        pair.theirs.push(two_figures(&mut theirs, "NET")?);
     }
     pair.report("kbit/s", ["vmm_net_vs_qemu", "vmm_net_receive_vs_qemu"], lines)?;
     Ok(())
@@ -165,6 +166,20 @@ impl Drop for Server {
         // It may have ended by itself.
         let _ended = self.0.kill();
         let _reaped = self.0.wait();
+    }
+}
+
+/// What the guest of a new monitor measured: the two numbers between the mark and `END`.
+fn two_figures(command: &mut Command, mark: &str) -> Result<[f64; 2], Box<dyn Error>> {
+    let mut line = String::new();
+    Monitor::start(command)?.until(|said| {
+        line = String::from_utf8_lossy(said).into_owned();
+        line.contains(mark) && line.contains("END")
+    })?;
+    let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word != mark).collect();
+    match words.as_slice() {
+        [_, one, two, "END", ..] => Ok([one.parse()?, two.parse()?]),
+        _ => Err(format!("the guest's tools failed: {line}").into()),
     }
 }
 

@@ -6,10 +6,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use support::{MachineFolder, Monitor, QUIET_COMMAND_LINE, Trouble, ask};
 
 use crate::data;
-use crate::process::{COMMAND_LINE, Monitor, Place, QemuParts, ask, qemu};
+use crate::guest::MARK;
+use crate::qemu::{QemuParts, qemu};
 
 /// How often each launch is measured; the two monitors take turns.
 const ROUNDS: usize = 7;
@@ -38,6 +40,11 @@ pub fn run(files: &Path) -> Result<(), Box<dyn Error>> {
     growth(files, &mut lines)
 }
 
+/// Where a machine of the benchmark keeps its files.
+pub fn machine_folder(name: &str) -> Result<MachineFolder, Trouble> {
+    MachineFolder::new(Path::new("/run/bench").join(name))
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
@@ -45,15 +52,15 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 /// Launch to init, ours and QEMU's by turns. Returns our median.
 fn launch(files: &Path, lines: &mut File) -> Result<Duration, Box<dyn Error>> {
-    let place = Place::new("launch")?;
+    let place = machine_folder("launch")?;
     let parts = QemuParts {
         initrd: files.join("initrd"),
-        command_line: COMMAND_LINE.to_owned(),
+        command_line: QUIET_COMMAND_LINE.to_owned(),
     };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(Monitor::start(&mut place.ours(files, MEMORY_MIB, &json!({}))?)?.until_init()?);
-        theirs.push(Monitor::start(&mut qemu(files, MEMORY_MIB, &parts))?.until_init()?);
+        ours.push(Monitor::start(&mut place.monitor(files, MEMORY_MIB, &json!({}))?)?.until_it_says(MARK)?);
+        theirs.push(Monitor::start(&mut qemu(files, MEMORY_MIB, &parts))?.until_it_says(MARK)?);
     }
     writeln!(
         lines,
@@ -84,11 +91,11 @@ pub fn first_instruction(
 ) -> Result<(), Box<dyn Error>> {
     let mut times = Vec::new();
     for round in 0..ROUNDS {
-        let place = Place::new(&format!("first-{round}"))?;
+        let place = machine_folder(&format!("first-{round}"))?;
         let socket = place.file("api");
         let more = json!({"paused": true, "api_socket": socket});
-        let monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?;
-        ask(&socket, "GET", "/v1/machine", "")?;
+        let monitor = Monitor::start(&mut place.monitor(files, MEMORY_MIB, &more)?)?;
+        ask(&socket, "GET", "/v1/machine", &Value::Null)?;
         times.push(monitor.cpu()?);
     }
     writeln!(
@@ -102,9 +109,9 @@ pub fn first_instruction(
 
 /// Memory beyond the guest's, and CPU time, of a monitor whose guest sleeps.
 fn idle(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
-    let place = Place::new("idle")?;
-    let mut monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &json!({}))?)?;
-    monitor.until_init()?;
+    let place = machine_folder("idle")?;
+    let mut monitor = Monitor::start(&mut place.monitor(files, MEMORY_MIB, &json!({}))?)?;
+    monitor.until_it_says(MARK)?;
     std::thread::sleep(SETTLE);
     let before = monitor.cpu()?;
     std::thread::sleep(WATCH);
@@ -125,7 +132,7 @@ fn idle(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
 
 /// A snapshot, and how long it takes from a new process to a guest that goes on: it counts on its console.
 fn restore(files: &Path, boot: Duration, lines: &mut File) -> Result<(), Box<dyn Error>> {
-    let place = Place::new("restore")?;
+    let place = machine_folder("restore")?;
     let snapshots = place.file("snapshots");
     fs::create_dir_all(&snapshots)?;
     let socket = place.file("api");
@@ -138,15 +145,15 @@ fn restore(files: &Path, boot: Duration, lines: &mut File) -> Result<(), Box<dyn
         },
     });
     {
-        let mut monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?;
-        monitor.until_init()?;
+        let mut monitor = Monitor::start(&mut place.monitor(files, MEMORY_MIB, &more)?)?;
+        monitor.until_it_says(MARK)?;
         std::thread::sleep(SETTLE);
-        ask(&socket, "POST", "/v1/snapshots", r#"{"name":"one"}"#)?;
+        ask(&socket, "POST", "/v1/snapshots", &json!({"name": "one"}))?;
     }
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let more = json!({"restore": [snapshots.join("one")]});
-        let mut monitor = Monitor::start(&mut place.ours(files, MEMORY_MIB, &more)?)?;
+        let mut monitor = Monitor::start(&mut place.monitor(files, MEMORY_MIB, &more)?)?;
         times.push(monitor.until_it_counts()?);
     }
     writeln!(lines, "a snapshot's guest goes on, in ms: {:?}", millis(&times))?;
@@ -169,15 +176,15 @@ fn growth(files: &Path, lines: &mut File) -> Result<(), Box<dyn Error>> {
         let begun = Instant::now();
         let mut monitors = Vec::new();
         for guest in 0..count {
-            let place = Place::new(&format!("growth-{count}-{guest}"))?;
-            monitors.push(Monitor::start(&mut place.ours(
+            let place = machine_folder(&format!("growth-{count}-{guest}"))?;
+            monitors.push(Monitor::start(&mut place.monitor(
                 files,
                 GROWTH_MEMORY_MIB,
                 &json!({}),
             )?)?);
         }
         for monitor in &mut monitors {
-            monitor.until_init()?;
+            monitor.until_it_says(MARK)?;
         }
         let all = begun.elapsed().as_secs_f64();
         let mut overhead = 0_u32;

@@ -8,7 +8,7 @@
 mod data;
 mod guest;
 mod inside;
-mod process;
+mod qemu;
 mod tools;
 
 use std::error::Error;

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::guest::archive;
+use support::archive;
 
 /// The disks of the benchmark, in MiB: large enough that random blocks are rarely the same.
 pub const DISK_MIB: u64 = 256;

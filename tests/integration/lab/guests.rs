@@ -1,0 +1,248 @@
+//! Guests on the microVM monitor, each scenario on the lab's kvm-amd. `lab-guests` performs them inside the lab and leaves what it saw;
+//! here is what must be true of it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use support::{lab_guest, program};
+
+use super::{Lab, run_in_lab};
+
+/// What the scenarios of a session saw.
+struct Session {
+    output: tempfile::TempDir,
+}
+
+impl Session {
+    fn run(session: &str, lab: &Lab) -> Self {
+        let output = tempfile::tempdir().expect("a temporary folder");
+        let files = lab_guest().expect("the guest's files");
+        run_in_lab(lab, output.path(), || {
+            let program = program("lab-guests")?;
+            Ok([program.into(), session.into(), files.clone().into()].into())
+        });
+        Self { output }
+    }
+
+    /// What a scenario saw. One that failed is a failure.
+    fn facts(&self, scenario: &str) -> Value {
+        let file = self.output.path().join(format!("{scenario}.json"));
+        let text = std::fs::read_to_string(file).expect("the scenario left its facts");
+        let facts: Value = serde_json::from_str(&text).expect("facts are JSON");
+        assert!(facts["error"].is_null(), "{scenario}: {}", facts["error"]);
+        facts
+    }
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is a number"))
+}
+
+fn numbers(value: &Value) -> Vec<i64> {
+    let list = value.as_array().unwrap_or_else(|| panic!("{value} is a list"));
+    list.iter().map(number).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is text"))
+}
+
+#[test]
+fn a_machine_computes_keeps_its_data_and_is_held_grown_and_deflated_while_it_works() {
+    let session = Session::run("machine", &Lab::default());
+    four_processors_are_seen_and_busy(&session.facts("processors"));
+    disks_keep_their_data_over_a_reset_and_grow_while_mounted(&session.facts("disks"));
+    a_held_guest_does_nothing_and_then_goes_on(&session.facts("held"));
+    the_balloon_takes_memory_and_gives_it_back_under_load(&session.facts("balloon"));
+    guest_and_host_talk_over_vsock_under_the_filters(&session.facts("vsock"));
+}
+
+fn four_processors_are_seen_and_busy(facts: &Value) {
+    assert_eq!(facts["seen"], 4, "{facts}");
+    assert_eq!(text(&facts["cores"]), "0 1 2 3", "each is a core");
+    let busy = numbers(&facts["busy_ticks"]);
+    assert!(
+        busy.len() == 4 && busy.iter().all(|ticks| *ticks > 5),
+        "each had work: {busy:?}"
+    );
+}
+
+fn disks_keep_their_data_over_a_reset_and_grow_while_mounted(facts: &Value) {
+    assert_eq!(facts["ending"]["ending"], "reset", "{facts}");
+    assert_eq!(facts["ending"]["code"], 10, "{facts}");
+    assert_eq!(facts["ending_of_sysrq"]["ending"], "reset", "{facts}");
+    assert_eq!(facts["written"], facts["read"], "both disks, after the reset");
+    let sums: BTreeSet<&str> = [&facts["written"][0], &facts["written"][1]].map(text).into();
+    assert_eq!(sums.len(), 2, "each disk has data of its own: {facts}");
+    assert_eq!(
+        text(&facts["errors"]),
+        "0",
+        "the guest's kernel complains of nothing"
+    );
+    assert_eq!(facts["base_untouched"], true, "the overlay's base");
+    assert_eq!(facts["overlay_is_clean"], true, "qemu-img check");
+    assert_eq!(facts["raw_is_clean"], true, "fsck");
+    assert_eq!(
+        facts["grown"]["sectors"],
+        160 * 2048,
+        "the size that the guest sees"
+    );
+    // More than the whole disk was before.
+    assert!(number(&facts["grown"]["free_kib"]) > 64 << 10, "{facts}");
+    assert_eq!(
+        facts["grown"]["same"], true,
+        "what was written beyond the old end"
+    );
+}
+
+fn a_held_guest_does_nothing_and_then_goes_on(facts: &Value) {
+    // Answering on the control socket is all that a monitor does for a guest that is held.
+    let moved = numbers(&facts["moved_while_held_ms"]);
+    assert!(moved.iter().all(|ms| *ms < 100), "in a second each: {moved:?}");
+    assert_eq!(facts["went_on"], facts["times"], "after each pause");
+    assert_eq!(text(&facts["broken"]), "no", "what the disk holds");
+    assert_eq!(text(&facts["stalls"]), "0", "the guest's watchdogs");
+}
+
+fn the_balloon_takes_memory_and_gives_it_back_under_load(facts: &Value) {
+    assert_eq!(
+        numbers(&facts["taken_kib"]),
+        [96 << 10; 2],
+        "what the guest's kernel gave"
+    );
+    assert_eq!(facts["left_kib"], 0, "all of it comes back");
+    for held in numbers(&facts["held_kib"]) {
+        assert!(held < (256 - 96 + 8) << 10, "the host has it: {facts}");
+    }
+    let stats = &facts["stats"];
+    assert_eq!(
+        (&stats["target_mib"], &stats["actual_mib"]),
+        (&0.into(), &0.into())
+    );
+    assert!(number(&stats["given_back_bytes"]) >= (2 * 96) << 20, "{stats}");
+    assert!(
+        number(&stats["guest"]["total_bytes"]) > 200 << 20,
+        "what the guest tells: {stats}"
+    );
+    assert_eq!(text(&facts["broken"]), "no", "the guest's data");
+    assert_eq!(text(&facts["killed"]), "0", "the guest had enough left");
+}
+
+fn guest_and_host_talk_over_vsock_under_the_filters(facts: &Value) {
+    assert_eq!(text(&facts["answer"]), "POND", "the guest answers the host");
+    assert_eq!(facts["megabyte_came_back"], true, "{facts}");
+    assert_eq!(text(&facts["guest_said"]), "water");
+    assert_eq!(
+        text(&facts["guest_heard"]),
+        "heard water",
+        "the host answers the guest"
+    );
+    let modes = facts["seccomp"].as_array().expect("a mode for each thread");
+    assert!(
+        modes.len() >= 4 && modes.iter().all(|mode| mode == "2"),
+        "each thread has a filter: {modes:?}"
+    );
+}
+
+#[test]
+fn guests_have_the_network_and_go_on_from_their_snapshots() {
+    let session = Session::run("moves", &Lab::default());
+    a_chain_of_snapshots_goes_on_where_it_ends(&session.facts("chain"));
+    frames_go_by_the_kernel_and_by_the_monitor(&session.facts("network"));
+}
+
+fn a_chain_of_snapshots_goes_on_where_it_ends(facts: &Value) {
+    let taken = numbers(&facts["taken_mib"]);
+    assert!(
+        taken.len() == 3 && taken[1..].iter().all(|mib| *mib < taken[0]),
+        "increments are smaller: {taken:?}"
+    );
+    assert_eq!(facts["written"], facts["found"], "what each link has in memory");
+    assert_eq!(
+        facts["on_disk"], facts["written"][2],
+        "what the disk has of the last one"
+    );
+    let counted = numbers(&facts["counted"]);
+    assert!(counted[0] < counted[1], "the counter goes on: {counted:?}");
+    // The guest was gone for four seconds; its clock is as far off as before.
+    let ahead = numbers(&facts["clock_ahead_ms"]);
+    assert!(
+        (ahead[1] - ahead[0]).abs() < 1500,
+        "its clock is right: {ahead:?}"
+    );
+    assert!(number(&facts["again_mib"]) > 0, "it can be saved again");
+    assert_eq!(text(&facts["stalls"]), "0", "the guest's watchdogs");
+    assert!(
+        text(&facts["refused"]).contains("does not add to the snapshot before it"),
+        "{facts}"
+    );
+}
+
+fn frames_go_by_the_kernel_and_by_the_monitor(facts: &Value) {
+    for way in ["kernel", "monitor"] {
+        let seen = &facts[way];
+        assert!(text(&seen["address"]).starts_with("10.77.0.1"), "by DHCP: {seen}");
+        assert!(text(&seen["ping"]).contains("5 packets received"), "{seen}");
+        assert_eq!(seen["page_bytes"], 3 << 20, "from the host");
+        assert_eq!(text(&seen["served"]), "a pond", "to the host");
+    }
+    assert_eq!(facts["kernel"]["stats"]["path"], "kernel", "{facts}");
+    assert_eq!(facts["monitor"]["stats"]["path"], "own", "{facts}");
+    assert_eq!(facts["leases"], 2);
+}
+
+#[test]
+fn thirty_guests_run_at_once_and_a_hostile_one_harms_itself_alone() {
+    let lab = Lab {
+        memory_mib: 6144,
+        limit_s: 280,
+        ..Lab::default()
+    };
+    let session = Session::run("crowd", &lab);
+    a_hostile_guest_harms_itself_alone(&session.facts("hostile"));
+    thirty_guests_answer(&session.facts("thirty"));
+}
+
+fn a_hostile_guest_harms_itself_alone(facts: &Value) {
+    let attacked: Vec<&str> = facts["attacked"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(text)
+        .collect();
+    for kind in [1, 2, 3, 4, 5, 19] {
+        let line = format!("attacked kind={kind} ");
+        assert!(
+            attacked.iter().any(|said| said.starts_with(&line)),
+            "{kind}: {attacked:?}"
+        );
+    }
+    assert!(attacked.contains(&"works kind=2"), "after a reset: {attacked:?}");
+    assert!(
+        attacked.last().is_some_and(|said| said.starts_with("survived")),
+        "{attacked:?}"
+    );
+    assert_eq!(text(&facts["broken"]), "no", "the other disk");
+    assert_eq!(facts["state"], "running");
+    let overhead = numbers(&facts["overhead_kib"]);
+    assert!(
+        overhead[1] < overhead[0] + 4096,
+        "no memory for the attacker: {overhead:?}"
+    );
+    assert!(
+        text(&facts["log"]).lines().count() < 40,
+        "the log is not flooded: {}",
+        facts["log"]
+    );
+}
+
+fn thirty_guests_answer(facts: &Value) {
+    let answers: Vec<&str> = facts["answers"]
+        .as_array()
+        .expect("pages")
+        .iter()
+        .map(text)
+        .collect();
+    let expected: Vec<String> = (1..=30).map(|guest| format!("guest {guest}")).collect();
+    assert_eq!(answers, expected);
+}

@@ -1,0 +1,43 @@
+//! What the guest of the tests in the lab runs beside `BusyBox`: what needs registers, or sockets that a shell does not have.
+//!
+//! ```text
+//! lab-guest hostile FIRST COUNT MEMORY    attacks COUNT virtio devices, whose registers begin at FIRST, with rings in MEMORY
+//! lab-guest vsock-echo PORT               answers one connection from the host with what it says, in capitals
+//! lab-guest vsock-say PORT WORD           says a word to the host, and prints the answer
+//! ```
+
+mod hostile;
+mod registers;
+mod ring;
+mod vsock;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match perform(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("lab-guest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(words: &[&str]) -> Result<(), Box<dyn Error>> {
+    match words {
+        ["hostile", first, count, memory] => {
+            hostile::attack(address(first)?, count.parse()?, address(memory)?)
+        }
+        ["vsock-echo", port] => vsock::echo(port.parse()?),
+        ["vsock-say", port, word] => vsock::say(port.parse()?, word),
+        _ => Err("no such work".into()),
+    }
+}
+
+fn address(word: &str) -> Result<u64, Box<dyn Error>> {
+    let digits = word.strip_prefix("0x").ok_or("an address begins with 0x")?;
+    Ok(u64::from_str_radix(digits, 16)?)
+}

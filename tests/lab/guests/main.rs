@@ -1,0 +1,87 @@
+//! Guests on the microVM monitor, inside the lab: each scenario runs its guests and leaves what it saw.
+//!
+//! ```text
+//! lab-guests prepare              outside of the lab: makes the guest's files, and prints their folder
+//! lab-guests SESSION FILES        the scenarios of one session
+//! lab-guests SESSION FILES NAME   one of them
+//! ```
+//!
+//! What each scenario saw goes to `$OUT/NAME.json`: facts, or `{"error": …}`. Whether the facts are good is for the tests to say.
+
+mod attacks;
+mod disks;
+mod guest;
+mod machines;
+mod many;
+mod memory;
+mod moves;
+mod network;
+
+use std::error::Error;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::guest::Files;
+
+type Facts = Result<Value, Box<dyn Error>>;
+type Scenario = (&'static str, fn(&Files) -> Facts);
+
+const SESSIONS: [(&str, &[Scenario]); 3] = [
+    (
+        "machine",
+        &[
+            ("processors", machines::processors),
+            ("disks", disks::survive_a_reset),
+            ("held", machines::held_under_load),
+            ("balloon", memory::balloon_under_load),
+            ("vsock", machines::vsock),
+        ],
+    ),
+    (
+        "moves",
+        &[
+            ("chain", moves::chain_of_snapshots),
+            ("network", network::dhcp_ping_and_pages),
+        ],
+    ),
+    (
+        "crowd",
+        &[("hostile", attacks::hostile_guest), ("thirty", many::thirty)],
+    ),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["prepare"] => println!("{}", support::lab_guest()?.display()),
+        [session, files] => perform(session, Path::new(files), None)?,
+        [session, files, name] => perform(session, Path::new(files), Some(name))?,
+        _ => return Err("lab-guests SESSION FILES".into()),
+    }
+    Ok(())
+}
+
+fn perform(session: &str, files: &Path, only: Option<&str>) -> Result<(), Box<dyn Error>> {
+    let scenarios = SESSIONS
+        .iter()
+        .find(|(name, _)| *name == session)
+        .ok_or("no such session")?
+        .1;
+    let out = std::env::var("OUT")?;
+    let files = Files::new(files)?;
+    for (name, scenario) in scenarios {
+        if only.is_some_and(|only| only != *name) {
+            continue;
+        }
+        let begun = std::time::Instant::now();
+        let mut facts = scenario(&files).unwrap_or_else(|error| json!({"error": error.to_string()}));
+        facts["took_ms"] = u32::try_from(begun.elapsed().as_millis())?.into();
+        std::fs::write(
+            Path::new(&out).join(format!("{name}.json")),
+            serde_json::to_vec_pretty(&facts)?,
+        )?;
+    }
+    Ok(())
+}
