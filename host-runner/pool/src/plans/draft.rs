@@ -209,7 +209,7 @@ impl<'a> Draft<'a> {
         search: &dyn Search,
         why: &dyn Fn(&Moment<'_>) -> MoveReason,
     ) -> Finished {
-        let kept = self.kept(keep_recovery, search);
+        let mut kept = self.kept(keep_recovery, search);
         let mut steps = Vec::new();
         let mut held_back = HeldBack::default();
         let mut at = self.start.clone();
@@ -240,6 +240,10 @@ impl<'a> Draft<'a> {
             }
             steps.extend(describe(&at, &careful.steps, why));
             if careful.steps.is_empty() {
+                if let Some(wider) = self.wider(&kept, &at, search, moves_left) {
+                    kept.allowed = Some(wider);
+                    continue;
+                }
                 let finished = self.put_together(steps, careful, kept.before, judged.ok());
                 return finished.holding_back(held_back);
             }
@@ -261,6 +265,20 @@ impl<'a> Draft<'a> {
                 .map_or(exposure, |then| then.or(exposure))
         });
         Kept { before, allowed }
+    }
+
+    /// What failures may do once what must be done from here on is done, where that is more than they may: a machine that could have been
+    /// relieved without harm at first may have lost that way to a better move.
+    fn wider(&self, kept: &Kept, at: &Pool, search: &dyn Search, moves_max: u32) -> Option<Exposure> {
+        let allowed = kept.allowed?;
+        let anything = search.goal(at, Daring::Relief(allowed), moves_max);
+        if self.leg(at, &anything).count() == 0 {
+            return None;
+        }
+        let exposure = judge(at).exposure()?;
+        let relieved = search.goal(at, Daring::Relief(exposure), moves_max);
+        let then = judge(&relieved).exposure()?.or(allowed);
+        then.is_worse_than(allowed).then_some(then)
     }
 
     fn leg(&self, from: &Pool, goal: &Pool) -> Ordered {

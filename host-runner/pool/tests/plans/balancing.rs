@@ -321,3 +321,44 @@ fn an_overloaded_machine_is_relieved_even_so() {
     let mut moved = plan.steps.iter().flat_map(|step| &step.moves);
     assert!(moved.any(|made| matches!(made.reason, MoveReason::Overload { .. })));
 }
+
+/// A better move takes the way by which the overloaded machine could be relieved without harm. It is relieved in the same plan even so: a
+/// second one is empty.
+#[test]
+fn what_must_be_done_is_done_in_one_plan_though_a_move_before_it_took_the_harmless_way() {
+    let machines = [(0, 8, 23_552), (1, 24, 18_432), (2, 8, 29_696)].map(|(number, threads, memory_mib)| {
+        let mut machine = machine(number, threads, 0);
+        machine.memory_mib = pool::Mib(memory_mib);
+        machine.overcommit.cpu = Some(2.0);
+        machine.instance_overhead_mib = pool::Mib(64);
+        machine
+    });
+    let mut instances: Vec<_> = [
+        (1, 2, 11, 1.7),
+        (2, 3, 7, 2.8),
+        (0, 2, 5, 0.8),
+        (0, 3, 7, 1.6),
+        (0, 4, 8, 0.2),
+        (1, 4, 4, 0.9),
+        (2, 4, 10, 3.2),
+        (2, 3, 1, 0.2),
+        (2, 3, 7, 2.1),
+        (0, 3, 2, 0.9),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(number, (on, vcpus, memory_gib, used))| instance(number, on, vcpus, memory_gib, used))
+    .collect();
+    for number in [5, 7] {
+        instances[number].needs.group = Some("replicas".into());
+        instances[number].needs.affinities = vec![apart_from_group("replicas")];
+    }
+    for (number, priority) in [(0, 1), (4, 2), (5, 1), (8, 2), (9, 1)] {
+        instances[number].needs.priority = priority;
+    }
+    let inventory = inventory(machines.to_vec(), instances);
+    let options = BalanceOptions::default();
+    let plan = balance(&pool(&inventory), &options).unwrap();
+    let again = balance(&pool(&applied(&inventory, &plan)), &options).unwrap();
+    assert_eq!(moves(&again), 0, "{:?} after {:?}", again.steps, plan.steps);
+}

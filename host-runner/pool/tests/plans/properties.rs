@@ -47,7 +47,7 @@ proptest! {
     }
 
     #[test]
-    fn a_balance_overloads_nothing_and_leaves_nothing_to_balance(Made(inventory) in inventories(), seed in any::<u64>()) {
+    fn a_balance_overloads_nothing_and_leaves_nothing_to_balance(Made(inventory) in inventories_with_disks(), seed in any::<u64>()) {
         let before = pool(&inventory);
         let options = BalanceOptions::default();
         let plan = balance(&before, &options).unwrap();
@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn a_consolidation_overloads_nothing_and_puts_to_sleep_only_what_is_empty(
-        Made(inventory) in inventories(),
+        Made(inventory) in inventories_with_disks(),
         seed in any::<u64>(),
     ) {
         let before = pool(&inventory);
