@@ -118,7 +118,7 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
         failure.message
     );
 
-    a_reset_starts_it_again_and_a_panic_is_a_failure(output.path(), &console);
+    a_reset_starts_it_again_and_a_panic_is_a_failure(output.path());
 }
 
 fn its_control_group_is_as_ordered(output: &Path, at_prompt: &Instance) {
@@ -151,8 +151,10 @@ fn its_control_group_is_as_ordered(output: &Path, at_prompt: &Instance) {
     }
 }
 
-fn a_reset_starts_it_again_and_a_panic_is_a_failure(output: &Path, console: &str) {
+fn a_reset_starts_it_again_and_a_panic_is_a_failure(output: &Path) {
     let left = |name: &str| output.join(name);
+    let console =
+        std::fs::read_to_string(left("console-of-resets.txt")).expect("its console around the reset");
     let (before, after) = (
         instance(&left("before-reset.json")),
         instance(&left("after-reset.json")),
