@@ -11,12 +11,20 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use super::{Machine, kvm_memory};
 use crate::cpu;
 use crate::devices::event_loop::lock;
-use crate::snapshot::{MachineState, PartError, Shape, dirty, forget_all, touched};
+use crate::snapshot::{MachineState, PartError, Shape, Sorted, dirty, forget_all, sort, touched};
 
 const IRQCHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
 
 fn fail(operation: &'static str, what: &'static str) -> impl Fn(kvm_ioctls::Error) -> PartError {
     move |err| PartError::Kvm { operation, what, err }
+}
+
+fn unlisted(err: std::io::Error) -> PartError {
+    PartError::File {
+        operation: "list the pages of",
+        path: "the guest's memory".into(),
+        err,
+    }
 }
 
 impl Machine {
@@ -62,7 +70,7 @@ impl Machine {
             self.vm.get_irqchip(chip).map_err(kvm("interrupt controllers"))?;
         }
         // Last: devices that save themselves may still write into guest memory.
-        let runs = if parent.is_some() {
+        let Sorted { data, zeroes } = if parent.is_some() {
             self.written()?
         } else {
             self.all()?
@@ -71,7 +79,8 @@ impl Machine {
             id,
             parent,
             shape: self.shape(),
-            runs,
+            runs: data,
+            zeroes,
             irqchips,
             timer: self.vm.get_pit2().map_err(kvm("timer"))?,
             clock: self.vm.get_clock().map_err(kvm("clock"))?,
@@ -82,7 +91,7 @@ impl Machine {
         })
     }
 
-    fn all(&self) -> Result<Vec<crate::snapshot::Run>, PartError> {
+    fn all(&self) -> Result<Sorted, PartError> {
         kvm_memory::register(&self.vm, &self.memory, true).map_err(fail("log", "pages that vCPUs write"))?;
         for transport in &self.transports {
             lock(&**transport.device()).log_writes(true);
@@ -90,15 +99,16 @@ impl Machine {
         // What was noted before this moment is in this snapshot.
         self.logs()?;
         forget_all(&self.memory);
-        touched(&self.memory, &self.page_map).map_err(|err| PartError::File {
-            operation: "list the pages of",
-            path: "the guest's memory".into(),
-            err,
+        Ok(Sorted {
+            data: touched(&self.memory, &self.page_map).map_err(unlisted)?,
+            // Fresh memory holds nothing else.
+            zeroes: Vec::new(),
         })
     }
 
-    fn written(&self) -> Result<Vec<crate::snapshot::Run>, PartError> {
-        Ok(dirty(&self.memory, &self.logs()?))
+    fn written(&self) -> Result<Sorted, PartError> {
+        let written = dirty(&self.memory, &self.logs()?);
+        sort(&self.memory, &written, &self.page_map).map_err(unlisted)
     }
 
     fn logs(&self) -> Result<Vec<Vec<u64>>, PartError> {

@@ -22,7 +22,7 @@ use super::MachineState;
 
 const MAGIC: [u8; 8] = *b"MPSNAPVM";
 /// The version that is written. It rises with each change of [`MachineState`] or of what is in it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most bytes of a body: 64 vCPUs with their registers, and the list of pages of a large, scattered memory.
 pub const BODY_MAX: u64 = 64 << 20;
 const SUM: usize = 32;
@@ -168,8 +168,8 @@ mod tests {
         let read = parsed(&bytes()).unwrap();
         let (expected, found) = (state(), read);
         assert_eq!(
-            (expected.id, expected.shape, expected.runs),
-            (found.id, found.shape, found.runs)
+            (expected.id, expected.shape, expected.runs, expected.zeroes),
+            (found.id, found.shape, found.runs, found.zeroes)
         );
     }
 
@@ -192,7 +192,7 @@ mod tests {
             parsed(&bytes).unwrap_err()
         };
         assert!(matches!(change(0, 1), StateFileError::Magic));
-        assert!(matches!(change(8, 2), StateFileError::Version { found: 3 }));
+        assert!(matches!(change(8, 1), StateFileError::Version { found: 3 }));
         assert!(matches!(change(19, 0x80), StateFileError::TooLarge(_)));
         assert!(matches!(change(60, 1), StateFileError::Checksum));
         let longer = [bytes(), vec![0]].concat();

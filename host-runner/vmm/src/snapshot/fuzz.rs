@@ -21,10 +21,14 @@ fn look_at(mut bytes: &[u8]) {
     let Ok(state) = file::parse(&mut bytes, |_| StateFileError::Truncated) else {
         return;
     };
-    let MachineState { shape, runs, .. } = state;
+    let MachineState {
+        shape, runs, zeroes, ..
+    } = state;
     let _told = shape.to_string();
-    if pages::within(MEMORY_MIB, &runs) {
-        let bytes: u64 = runs.iter().map(Run::bytes).sum();
-        assert!(bytes <= u64::from(MEMORY_MIB) << 20);
+    for runs in [runs, zeroes] {
+        if pages::within(MEMORY_MIB, &runs) {
+            let bytes: u64 = runs.iter().map(Run::bytes).sum();
+            assert!(bytes <= u64::from(MEMORY_MIB) << 20);
+        }
     }
 }

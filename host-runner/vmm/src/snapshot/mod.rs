@@ -2,7 +2,8 @@
 //!
 //! A snapshot is a folder with two files. `state` is all but the memory, in a frame that [`file`] describes. `memory` is the pages that
 //! the state lists, one after the other. A full snapshot lists the pages that hold anything; an increment lists those that were written
-//! since the snapshot before it, whose number it carries: a chain in another order, or with a link missing, is refused.
+//! since the snapshot before it, whose number it carries: a chain in another order, or with a link missing, is refused. Pages that hold
+//! zeroes by now, as those do that the guest gave back to the host, are listed in an increment and have nothing in `memory`.
 
 mod bounded;
 pub mod file;
@@ -18,7 +19,7 @@ use kvm_bindings::{kvm_clock_data, kvm_irqchip, kvm_pit_state2};
 use serde::{Deserialize, Serialize};
 
 pub use file::StateFileError;
-pub use pages::{PAGE, Run, dirty, forget_all, touched};
+pub use pages::{PAGE, Run, Sorted, dirty, forget_all, sort, touched};
 
 use crate::cpu::{VcpuState, VcpuStateError};
 use crate::devices::serial::{SerialState, SerialStateError};
@@ -44,6 +45,8 @@ pub struct MachineState {
     pub shape: Shape,
     /// Which pages `memory` holds.
     pub runs: Vec<Run>,
+    /// Which pages hold zeroes, and something else in the snapshot before; none in a full one.
+    pub zeroes: Vec<Run>,
     /// The interrupt controllers: both PICs and the IO APIC.
     pub irqchips: [kvm_irqchip; 3],
     /// The timer.
@@ -303,7 +306,8 @@ fn read_memory(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
     };
     let mut file = File::open(&path).map_err(fail)?;
     let found = file.metadata().map_err(fail)?.len();
-    if !pages::within(memory::size_mib(memory), &state.runs) {
+    let size_mib = memory::size_mib(memory);
+    if !pages::within(size_mib, &state.runs) || !pages::within(size_mib, &state.zeroes) {
         return Err(RestoreError::Pages {
             path: folder.join(STATE),
         });
@@ -316,6 +320,11 @@ fn read_memory(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
             expected,
         });
     }
+    pages::clear(memory, &state.zeroes).map_err(|err| PartError::File {
+        operation: "clear the pages that are listed in",
+        path: folder.join(STATE),
+        err,
+    })?;
     Ok(pages::read(memory, &state.runs, &mut file).map_err(fail)?)
 }
 

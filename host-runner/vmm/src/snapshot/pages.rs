@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,16 @@ pub fn write(memory: &GuestMemory, runs: &[Run], file: &mut File) -> io::Result<
     Ok(())
 }
 
+/// Makes the pages of the runs hold zeroes, and gives them back to the host. They must be [`within`] the memory.
+pub fn clear(memory: &GuestMemory, runs: &[Run]) -> io::Result<()> {
+    for run in runs {
+        let region = memory.find_region(GuestAddress(run.start));
+        let region = region.ok_or(io::ErrorKind::InvalidInput)?;
+        memory::give_back(region, &(run.start..run.start + run.bytes()))?;
+    }
+    Ok(())
+}
+
 /// Reads the pages of the runs. They must be [`within`] the memory.
 pub fn read(memory: &GuestMemory, runs: &[Run], file: &mut File) -> io::Result<()> {
     for run in runs {
@@ -71,29 +82,78 @@ pub fn read(memory: &GuestMemory, runs: &[Run], file: &mut File) -> io::Result<(
     Ok(())
 }
 
+/// Pages, told apart by what they hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sorted {
+    /// Those that hold anything but zeroes.
+    pub data: Vec<Run>,
+    /// Those that hold zeroes alone.
+    pub zeroes: Vec<Run>,
+}
+
 /// The pages that hold anything but zeroes. `page_map` is this process's `/proc/self/pagemap`.
 ///
 /// No page is looked at, and thereby taken from the host, that was never touched.
-///
-/// Source: the kernel's `Documentation/admin-guide/mm/pagemap.rst`; lseek(2), `SEEK_DATA` and `SEEK_HOLE`, which memory files have.
 pub fn touched(memory: &GuestMemory, page_map: &File) -> io::Result<Vec<Run>> {
     let mut runs = Vec::new();
     for region in memory.iter() {
-        let mut touched = Vec::new();
-        match region.file_offset() {
-            Some(file) => touched_of_file(region, file, &mut touched)?,
-            None => touched_of_process(region, page_map, &mut touched)?,
-        }
-        for run in touched {
-            keep_what_is_not_zero(memory, run, &mut runs)?;
-        }
+        keep_data(memory, region, 0..region.len(), page_map, &mut runs)?;
     }
     Ok(runs)
 }
 
+/// Tells pages apart that were written. A guest writes its own freed pages no more, but gives them back to the host: there are as many
+/// of those as of any other, and they need no room in a file.
+///
+/// The runs are those of [`dirty`]: in order, and each within a region.
+pub fn sort(memory: &GuestMemory, written: &[Run], page_map: &File) -> io::Result<Sorted> {
+    let mut sorted = Sorted::default();
+    for run in written {
+        let region = memory.find_region(GuestAddress(run.start));
+        let region = region.ok_or(io::ErrorKind::InvalidInput)?;
+        let offset = run.start - region.start_addr().0;
+        let mut data = Vec::new();
+        keep_data(memory, region, offset..offset + run.bytes(), page_map, &mut data)?;
+        let mut at = run.start;
+        for run in &data {
+            push(&mut sorted.zeroes, at, (run.start - at) / PAGE);
+            push(&mut sorted.data, run.start, u64::from(run.pages));
+            at = run.start + run.bytes();
+        }
+        push(&mut sorted.zeroes, at, (run.start + run.bytes() - at) / PAGE);
+    }
+    Ok(sorted)
+}
+
+/// Adds the pages of a part of a region that hold anything but zeroes. `part` is of offsets, and of whole pages.
+///
+/// Source: the kernel's `Documentation/admin-guide/mm/pagemap.rst`; lseek(2), `SEEK_DATA` and `SEEK_HOLE`, which memory files have.
+fn keep_data(
+    memory: &GuestMemory,
+    region: &Region,
+    part: Range<u64>,
+    page_map: &File,
+    runs: &mut Vec<Run>,
+) -> io::Result<()> {
+    let mut touched = Vec::new();
+    match region.file_offset() {
+        Some(file) => touched_of_file(region, file, part, &mut touched)?,
+        None => touched_of_process(region, part, page_map, &mut touched)?,
+    }
+    for run in touched {
+        keep_what_is_not_zero(memory, run, runs)?;
+    }
+    Ok(())
+}
+
 /// A page with something in it is shared with others that map the file: the file knows.
-fn touched_of_file(region: &Region, file: &FileOffset, runs: &mut Vec<Run>) -> io::Result<()> {
-    let (mut at, end) = (file.start(), file.start() + region.len());
+fn touched_of_file(
+    region: &Region,
+    file: &FileOffset,
+    part: Range<u64>,
+    runs: &mut Vec<Run>,
+) -> io::Result<()> {
+    let (mut at, end) = (file.start() + part.start, file.start() + part.end);
     while at < end {
         let data = match rustix::fs::seek(file.file(), rustix::fs::SeekFrom::Data(at)) {
             Ok(data) if data < end => data,
@@ -110,14 +170,19 @@ fn touched_of_file(region: &Region, file: &FileOffset, runs: &mut Vec<Run>) -> i
 }
 
 /// Memory of this process alone: a page is there, or the kernel has put it into swap.
-fn touched_of_process(region: &Region, page_map: &File, runs: &mut Vec<Run>) -> io::Result<()> {
+fn touched_of_process(
+    region: &Region,
+    part: Range<u64>,
+    page_map: &File,
+    runs: &mut Vec<Run>,
+) -> io::Result<()> {
     const THERE: u64 = 1 << 63;
     const IN_SWAP: u64 = 1 << 62;
     const ENTRY: usize = size_of::<u64>();
     let first = region.as_ptr() as u64 / PAGE;
-    let pages = region.len() / PAGE;
+    let pages = part.end / PAGE;
     let mut entries = [0; 512 * ENTRY];
-    let mut page = 0;
+    let mut page = part.start / PAGE;
     while page < pages {
         let left = usize::try_from(pages - page).unwrap_or(usize::MAX);
         let bytes = entries.len().min(left.saturating_mul(ENTRY));
@@ -179,6 +244,9 @@ fn forget(region: &Region) {
 fn push(runs: &mut Vec<Run>, start: u64, pages: u64) {
     let mut start = start;
     let mut pages = pages;
+    if pages == 0 {
+        return;
+    }
     if let Some(last) = runs.last_mut()
         && last.start + last.bytes() == start
         && let Some(joined) = u32::try_from(pages)
@@ -240,6 +308,42 @@ mod tests {
         );
         log[0] = 0;
         assert_eq!(dirty(&memory, &[log]), []);
+    }
+
+    #[test]
+    fn written_pages_that_hold_zeroes_are_told_apart_and_take_none_of_the_host() {
+        for backing in [memory::Backing::Private, memory::Backing::Shared] {
+            let memory = memory::create(64, backing).unwrap();
+            let run = |start: u64, pages| Run {
+                start: start * PAGE,
+                pages,
+            };
+            for page in [10, 12, 13] {
+                memory.write_obj(1_u8, GuestAddress(page * PAGE)).unwrap();
+            }
+            memory.write_obj(0_u8, GuestAddress(13 * PAGE)).unwrap();
+            // Of the second, no page was ever touched.
+            let sorted = sort(&memory, &[run(9, 8), run(5000, 50)], &page_map()).unwrap();
+            let expected = Sorted {
+                data: vec![run(10, 1), run(12, 1)],
+                zeroes: vec![run(9, 1), run(11, 1), run(13, 4), run(5000, 50)],
+            };
+            assert_eq!(sorted, expected, "{backing:?}");
+            let mut there = Vec::new();
+            for region in memory.iter() {
+                let all = 0..region.len();
+                match region.file_offset() {
+                    Some(file) => touched_of_file(region, file, all, &mut there).unwrap(),
+                    None => touched_of_process(region, all, &page_map(), &mut there).unwrap(),
+                }
+            }
+            let is_there = |page: u64| {
+                there
+                    .iter()
+                    .any(|run| (run.start..run.start + run.bytes()).contains(&(page * PAGE)))
+            };
+            assert!(is_there(10) && !is_there(5020), "{backing:?}: {there:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(super) fn state() -> MachineState {
             devices: Vec::new(),
         },
         runs: vec![Run { start: 0, pages: 2 }],
+        zeroes: Vec::new(),
         irqchips: Default::default(),
         timer: kvm_pit_state2::default(),
         clock: kvm_clock_data::default(),
@@ -72,6 +73,28 @@ fn a_chain_gives_the_memory_of_its_last_link() {
     let memory = machine();
     let state = read(&chain, &state().shape, &memory).unwrap();
     assert_eq!((state.id, peek(&memory, 1), peek(&memory, 2)), ([2; 16], 11, 22));
+}
+
+#[test]
+fn a_page_that_was_given_back_is_empty_again_and_takes_no_room_in_an_increment() {
+    let folder = tempfile::tempdir().unwrap();
+    let [full, _] = chain(folder.path());
+    let path = folder.path().join("given-back");
+    let given_back = MachineState {
+        id: [2; 16],
+        parent: Some([1; 16]),
+        runs: Vec::new(),
+        zeroes: vec![Run {
+            start: 2 * PAGE,
+            pages: 9,
+        }],
+        ..state()
+    };
+    let taken = write(&path, &given_back, &machine()).unwrap();
+    assert_eq!((taken.incremental, taken.memory_mib), (true, 0));
+    let memory = machine();
+    read(&[full, path], &state().shape, &memory).unwrap();
+    assert_eq!((peek(&memory, 1), peek(&memory, 2)), (11, 0));
 }
 
 #[test]
@@ -172,19 +195,29 @@ fn pages_outside_the_memory_are_refused_before_any_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd");
     fs::create_dir(&path).unwrap();
+    let outside = vec![Run {
+        start: 64 << 20,
+        pages: 1,
+    }];
     let odd = MachineState {
-        runs: vec![Run {
-            start: 64 << 20,
-            pages: 1,
-        }],
+        runs: outside.clone(),
         ..state()
     };
     file::write(&path.join(STATE), &odd).unwrap();
     fs::write(path.join(MEMORY), [0; 4096]).unwrap();
-    assert!(matches!(
-        read(&[path], &state().shape, &machine()),
-        Err(RestoreError::Pages { .. })
-    ));
+    let cleared = folder.path().join("cleared");
+    let odd = MachineState {
+        runs: Vec::new(),
+        zeroes: outside,
+        ..state()
+    };
+    write(&cleared, &odd, &machine()).unwrap();
+    for path in [path, cleared] {
+        assert!(matches!(
+            read(&[path], &state().shape, &machine()),
+            Err(RestoreError::Pages { .. })
+        ));
+    }
 }
 
 #[test]
