@@ -46,6 +46,11 @@ pub enum Event {
     },
     /// The device thread cannot go on.
     DevicesFailed(String),
+    /// What a guest wrote to a disk waits for room on the host's.
+    DiskFull {
+        /// Which, by its name in the configuration.
+        id: String,
+    },
     /// Somebody asks.
     Request(Command, SyncSender<Result<Answer, Refusal>>),
 }
@@ -90,7 +95,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// What it does now.
-    State(RunState),
+    State(Doing),
     /// The snapshot that was taken.
     Snapshot(Taken),
     /// What the devices have done.
@@ -105,6 +110,17 @@ pub enum RunState {
     Paused,
     /// Its vCPUs run.
     Running,
+}
+
+/// What a machine does, and why it does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doing {
+    /// What it does.
+    pub state: RunState,
+    /// The disk whose writes wait for room on the host's, by its name in the configuration: that is why the machine is held. It is to be set
+    /// running again where there may be room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_disk: Option<String>,
 }
 
 /// Why a machine does not do what it is asked.
@@ -191,6 +207,8 @@ impl Ending {
 pub struct Driver {
     /// What the machine does.
     pub state: RunState,
+    /// The disk that it is held for, where it is.
+    pub full_disk: Option<String>,
     /// Where snapshots are written.
     pub snapshot_directory: Option<PathBuf>,
     /// The snapshot that an increment would add to.
@@ -227,8 +245,9 @@ impl Driver {
                     return Ending::Failed(format!("vCPU {index}: {reason}"));
                 }
                 Ok(Event::DevicesFailed(reason)) => return Ending::Failed(reason),
+                Ok(Event::DiskFull { id }) => self.hold(machine, id),
                 Ok(Event::Request(Command::Kill, reply)) => {
-                    let _gone = reply.try_send(Ok(Answer::State(self.state)));
+                    let _gone = reply.try_send(Ok(Answer::State(self.doing())));
                     return Ending::Killed;
                 }
                 Ok(Event::Request(command, reply)) => {
@@ -256,6 +275,7 @@ impl Driver {
                 machine.tell_clock();
                 machine.resume();
                 self.state = RunState::Running;
+                self.full_disk = None;
             }
             (Command::Pause | Command::Resume, already) => return Err(Refusal::Already(already)),
             (Command::PressPower, RunState::Running) => machine.press_power(),
@@ -271,7 +291,25 @@ impl Driver {
             }
             (Command::GrowDisk { id, size_mib }, _) => grow(machine, id, *size_mib)?,
         }
-        Ok(Answer::State(self.state))
+        Ok(Answer::State(self.doing()))
+    }
+
+    fn doing(&self) -> Doing {
+        Doing {
+            state: self.state,
+            full_disk: self.full_disk.clone(),
+        }
+    }
+
+    /// Holds the machine: each write to the disk would only wait behind those that wait already, and the guest would take it for a disk
+    /// that does not answer.
+    fn hold(&mut self, machine: &Machine, id: String) {
+        if self.state == RunState::Running {
+            machine.pause();
+            self.state = RunState::Paused;
+        }
+        self.full_disk = Some(id.clone());
+        self.listeners.tell(&Happening::DiskFull { id });
     }
 
     fn snapshot(&mut self, machine: &Machine, name: &str, incremental: bool) -> Result<Taken, SaveError> {

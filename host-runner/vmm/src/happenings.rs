@@ -48,6 +48,11 @@ pub enum Happening {
         /// Its size, in MiB.
         size_mib: u32,
     },
+    /// What the guest wrote to a disk found no room on the host's: the machine is held until it is set running again.
+    DiskFull {
+        /// Which, by its name in the configuration.
+        id: String,
+    },
     /// The machine has come to its end; the process is about to. The last that is told, and not always in time: the end that counts is in
     /// the ending file.
     Ended(Ending),
@@ -153,6 +158,8 @@ mod tests {
         );
         let balloon = Happening::BalloonChanged { size_mib: 64 };
         assert_eq!(told(&balloon), r#"{"event":"balloon_changed","size_mib":64}"#);
+        let full = Happening::DiskFull { id: "disk".into() };
+        assert_eq!(told(&full), r#"{"event":"disk_full","id":"disk"}"#);
         assert_eq!(told(&Happening::Resumed), r#"{"event":"resumed"}"#);
     }
 }

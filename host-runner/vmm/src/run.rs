@@ -80,6 +80,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
         None => None,
     };
     let devices = Devices::open(config, sandbox::enter_disk_worker)?;
+    devices.hold_when_full(&sender);
     let machine = machine::build(config, devices, &sender, confinement)?;
     let failed = sender.clone();
     spawn(ThreadKind::Devices, {
@@ -115,6 +116,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
     };
     let mut driver = Driver {
         state,
+        full_disk: None,
         snapshot_directory: config.snapshot_directory.clone(),
         last_snapshot: None,
         listeners,

@@ -2,7 +2,7 @@
 //!
 //! | request | does |
 //! |---|---|
-//! | `GET /v1/machine` | what it is, and what it does |
+//! | `GET /v1/machine` | what it is, and what it does; `full_disk` names the disk that it is held for, where there is no room for its writes |
 //! | `POST /v1/pause`, `/v1/resume` | holds the vCPUs, lets them run |
 //! | `POST /v1/stop` | presses the power button |
 //! | `POST /v1/kill` | ends the process |
@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use self::client::Client;
 use self::http::Request;
-use crate::driver::{Answer, Command, Event, Refusal, RunState};
+use crate::driver::{Answer, Command, Doing, Event, Refusal};
 use crate::error_text::with_causes;
 use crate::happenings::{Happening, Listeners};
 use crate::machine::DeviceStats;
@@ -71,11 +71,10 @@ enum Body {
     Machine {
         #[serde(flatten)]
         identity: Identity,
-        state: RunState,
+        #[serde(flatten)]
+        doing: Doing,
     },
-    State {
-        state: RunState,
-    },
+    State(Doing),
     Snapshot(Taken),
     Stats(Box<DeviceStats>),
     Error {
@@ -199,7 +198,7 @@ impl Api {
             return http::answer(client, 503, &refused("busy", "too many listen already"));
         };
         // Asked once this listens: what changes in between is told twice rather than never.
-        let Ok(Answer::State(state)) = self.ask(Command::State) else {
+        let Ok(Answer::State(Doing { state, .. })) = self.ask(Command::State) else {
             return http::answer(client, 503, &refused("ended", "the machine is ending"));
         };
         http::begin_lines(client)?;
@@ -222,14 +221,14 @@ impl Api {
         };
         let whole = command == Command::State;
         match self.ask(command) {
-            Ok(Answer::State(state)) if whole => (
+            Ok(Answer::State(doing)) if whole => (
                 200,
                 Body::Machine {
                     identity: self.identity.clone(),
-                    state,
+                    doing,
                 },
             ),
-            Ok(Answer::State(state)) => (200, Body::State { state }),
+            Ok(Answer::State(doing)) => (200, Body::State(doing)),
             Ok(Answer::Snapshot(taken)) => (200, Body::Snapshot(taken)),
             Ok(Answer::Stats(stats)) => (200, Body::Stats(stats)),
             Err(Ask::Refused(refusal)) => (409, refused(refusal.code(), &with_causes(&refusal))),

@@ -1,6 +1,7 @@
 use std::io::{Read as _, Write as _};
 
 use super::*;
+use crate::driver::RunState;
 
 fn api() -> (Api, std::sync::mpsc::Receiver<Event>) {
     let (events, driver) = sync_channel(4);
@@ -57,13 +58,19 @@ fn a_driver_that_has_too_much_to_do_or_is_gone_is_said_to() {
     assert!(answer(&api, "GET /v1/machine HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
 }
 
+fn doing(state: RunState, full_disk: Option<&str>) -> Answer {
+    let full_disk = full_disk.map(str::to_owned);
+    Answer::State(Doing { state, full_disk })
+}
+
 #[test]
 fn what_the_driver_answers_is_passed_on() {
     let (api, driver) = api();
     let drive = thread::spawn(move || {
         while let Ok(Event::Request(command, reply)) = driver.recv() {
             let answer = match command {
-                Command::State => Ok(Answer::State(RunState::Running)),
+                Command::State => Ok(doing(RunState::Running, None)),
+                Command::Pause => Ok(doing(RunState::Paused, Some("disk"))),
                 _ => Err(Refusal::NoBalloon),
             };
             reply.send(answer).unwrap();
@@ -72,6 +79,11 @@ fn what_the_driver_answers_is_passed_on() {
     let machine = answer(&api, "GET /v1/machine HTTP/1.1\r\n\r\n");
     let expected = r#"{"id":"i","vcpus":2,"memory_mib":64,"version":"1","state":"running"}"#;
     assert!(machine.ends_with(expected), "{machine}");
+    let paused = answer(&api, "POST /v1/pause HTTP/1.1\r\n\r\n");
+    assert!(
+        paused.ends_with(r#"{"state":"paused","full_disk":"disk"}"#),
+        "{paused}"
+    );
     let body = r#"{"size_mib":1}"#;
     let balloon = format!(
         "PUT /v1/balloon HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}",
@@ -95,7 +107,7 @@ fn who_listens_hears_what_the_machine_does_and_then_what_happens() {
     };
     // Told before the answer: it listens already, and hears it after the state.
     listeners.tell(&Happening::Resumed);
-    reply.send(Ok(Answer::State(RunState::Paused))).unwrap();
+    reply.send(Ok(doing(RunState::Paused, None))).unwrap();
     let expected = "\r\n\r\n{\"event\":\"listening\",\"state\":\"paused\"}\n{\"event\":\"resumed\"}\n";
     let mut heard = String::new();
     let mut byte = [0];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::devices::virtio::console::Console;
 use crate::devices::virtio::entropy::Entropy;
 use crate::devices::virtio::net::{Network, NetworkStats, OpenNetworkError};
 use crate::devices::virtio::vsock::{Vsock, VsockStats};
+use crate::driver::Event;
 
 /// A disk gets a queue for each vCPU, up to this many.
 const DISK_QUEUES_MAX: u8 = 4;
@@ -127,6 +129,15 @@ impl Devices {
             console,
             entropy,
         })
+    }
+
+    /// Has the driver hold the machine where a disk finds no room on the host.
+    pub fn hold_when_full(&self, events: &SyncSender<Event>) {
+        for (id, disk) in &self.disks {
+            let (id, events) = (id.clone(), events.clone());
+            // It is the device thread that calls this, which the driver may be waiting for: it must not wait in turn.
+            lock(disk).when_full(move || events.try_send(Event::DiskFull { id: id.clone() }).is_ok());
+        }
     }
 
     /// The virtio devices, in the order in which the guest finds them. A snapshot depends on it.

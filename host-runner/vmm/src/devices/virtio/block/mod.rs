@@ -10,6 +10,8 @@
 //! Raw files and block devices go through `io_uring` where it is permitted, straight between the file and guest memory; everything else,
 //! and what the kernel would only hand to threads of its own, through two threads. At most [`SLOTS`] requests are under way; more wait in the available ring.
 //!
+//! A write that finds no room on the host waits for it, where somebody holds the machine meanwhile (full.rs).
+//!
 //! Order: requests end in any order, as the standard has it. A flush is handed on when it is taken, and what had been answered before
 //! that is durable when it is answered: the guest cannot know of a write's end before its write has ended in the kernel, which is what
 //! `fdatasync` looks at. Without a flush in the agreement with the driver, or when it turns the write cache off, each write is durable
@@ -17,6 +19,7 @@
 
 mod counts;
 mod engine;
+mod full;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod image;
@@ -47,6 +50,7 @@ use super::{ActivateError, Activation, DeviceKind, DeviceStateError, Source, Vir
 use crate::config::DiskConfig;
 use crate::rate_limit::RateLimiter;
 use engine::Engine;
+use full::Waiting;
 use image::Image;
 use request::Rules;
 use service::{Active, Flight, Lane};
@@ -96,8 +100,9 @@ pub struct Block {
     stats: BlockStats,
     /// The slots that nothing is under way in.
     free: Vec<u16>,
-    /// What is under way in each slot.
+    /// What is under way in each slot, or waits there.
     flights: Vec<Option<Flight>>,
+    waiting: Waiting,
     active: Option<Active>,
 }
 
@@ -137,6 +142,7 @@ impl Block {
             stats: BlockStats::default(),
             free: (0..SLOTS).rev().collect(),
             flights: (0..SLOTS).map(|_| None).collect(),
+            waiting: Waiting::default(),
             active: None,
         })
     }
@@ -304,6 +310,7 @@ impl VirtioDevice for Block {
             active.paused = false;
             active.throttled = false;
         }
+        self.waiting.again();
         self.look_everywhere();
     }
 
@@ -334,6 +341,7 @@ impl Block {
     fn drop_driver(&mut self) {
         self.active = None;
         self.drain();
+        self.forget_waiting();
         self.engine.set_memory(None);
     }
 }

@@ -52,8 +52,8 @@ pub struct Flight {
     lane: usize,
     head: u16,
     status: GuestAddress,
-    task: Task,
-    data: Vec<Segment>,
+    pub task: Task,
+    pub data: Vec<Segment>,
     length: u64,
 }
 
@@ -117,6 +117,7 @@ impl Block {
     /// Takes what there is, hands it on, and answers what has ended: what the kernel has at hand ends in the same call that hands it on.
     pub(super) fn work(&mut self) {
         self.engine.quiet(true);
+        self.try_again();
         for _ in 0..ROUNDS {
             self.take();
             self.engine.submit();
@@ -263,8 +264,17 @@ impl Block {
         any
     }
 
-    fn complete(&mut self, Completion { slot, result }: Completion) {
-        let Some(flight) = self.flights.get_mut(usize::from(slot)).and_then(Option::take) else {
+    pub(super) fn complete(&mut self, Completion { slot, result }: Completion) {
+        let Some(place) = self.flights.get_mut(usize::from(slot)) else {
+            return;
+        };
+        if let (Some(flight), Err(error), Some(_)) = (&*place, &result, &self.active)
+            && self.waiting.takes(&flight.task, error)
+        {
+            self.waiting.push(slot);
+            return;
+        }
+        let Some(flight) = place.take() else {
             return;
         };
         debug_assert!(self.free.len() < usize::from(SLOTS));
@@ -282,15 +292,7 @@ impl Block {
                 self.stats.count(flight.task, flight.length);
                 Status::Ok
             }
-            Err(error) => {
-                let device = Arc::clone(&self.name);
-                crate::devices::once(
-                    &format!("{device} {:?}", error.kind()),
-                    &format_args!("{device}: {error}"),
-                );
-                self.stats.errors += 1;
-                Status::Failed
-            }
+            Err(error) => self.failed(&error),
         };
         let written = if read && status == Status::Ok {
             flight.length

@@ -17,6 +17,11 @@ struct State {
 
 /// The state of a disk.
 pub fn save(block: &Block) -> Result<Vec<u8>, DeviceStateError> {
+    // They are in no ring: where the machine went on they would never be answered.
+    if !block.waiting.is_empty() {
+        let reason = "cannot be had while its writes wait for room on the host's disk";
+        return Err(refuse(block, reason.to_owned()));
+    }
     let state = State {
         id: block.id.clone(),
         capacity: block.capacity,

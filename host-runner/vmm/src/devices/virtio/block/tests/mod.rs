@@ -1,5 +1,6 @@
 //! What a disk does for its driver.
 
+mod full;
 mod guest;
 mod host;
 mod hostile;
