@@ -62,17 +62,32 @@ impl Watched {
         // The counter is emptied before the queue is looked at, so that a kick in between comes again.
         let _emptied = queue.kick.read();
         device.queue_ready(at);
+        listen(&mut self.queues, &*device, ops, false);
     }
 
-    /// Listens to all queues again: a kick that came meanwhile is an event now. One that is still served elsewhere is heard once.
-    fn listen(&mut self, ops: &EventOps) {
-        for (token, queue) in (0..).zip(&mut self.queues) {
-            if !queue.heard {
-                queue.heard = true;
-                if let Err(err) = ops.modify(kicks(&queue.kick, token, true)) {
-                    let name = lock(&*self.device).name();
-                    super::once(&name, &format_args!("{name}: cannot wait for its kicks: {err}"));
-                }
+    fn source_ready(&mut self, token: u32, ops: &EventOps) {
+        let mut device = lock(&*self.device);
+        device.source_ready(token);
+        listen(&mut self.queues, &*device, ops, false);
+    }
+
+    fn renewed(&mut self, ops: &EventOps) {
+        let _emptied = self.renewed.read();
+        listen(&mut self.queues, &*lock(&*self.device), ops, true);
+    }
+}
+
+/// Listens again to the queues that this thread serves once more, which the device may have brought about by itself; with `all`, also to
+/// those that are still served elsewhere: each is heard once. A kick that came meanwhile is an event now.
+fn listen(queues: &mut [Queue], device: &dyn VirtioDevice, ops: &EventOps, all: bool) {
+    for (at, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| !queue.heard) {
+        if all || !device.served_elsewhere(at) {
+            queue.heard = true;
+            // Below `SOURCES`.
+            let token = u32::try_from(at).unwrap_or(u32::MAX);
+            if let Err(err) = ops.modify(kicks(&queue.kick, token, true)) {
+                let name = device.name();
+                super::once(&name, &format_args!("{name}: cannot wait for its kicks: {err}"));
             }
         }
     }
@@ -90,11 +105,8 @@ fn kicks(kick: &EventFd, token: u32, heard: bool) -> Events {
 impl MutEventSubscriber for Watched {
     fn process(&mut self, events: Events, ops: &mut EventOps) {
         match events.data() {
-            RENEWED => {
-                let _emptied = self.renewed.read();
-                self.listen(ops);
-            }
-            token if token >= SOURCES => lock(&*self.device).source_ready(token - SOURCES),
+            RENEWED => self.renewed(ops),
+            token if token >= SOURCES => self.source_ready(token - SOURCES, ops),
             token => self.kicked(token, ops),
         }
     }
@@ -155,10 +167,11 @@ mod tests {
     use super::*;
     use crate::devices::virtio::{ActivateError, Activation, DeviceKind};
 
-    /// A device of one queue, which counts its kicks.
+    /// A device of two queues, which counts its kicks.
     #[derive(Default)]
     struct Kicked {
         count: usize,
+        /// Whether something else serves the first queue.
         elsewhere: bool,
     }
 
@@ -173,17 +186,19 @@ mod tests {
             0
         }
         fn queue_sizes(&self) -> Vec<u16> {
-            vec![1]
+            vec![1; 2]
         }
-        fn served_elsewhere(&self, _queue: usize) -> bool {
-            self.elsewhere
+        fn served_elsewhere(&self, queue: usize) -> bool {
+            self.elsewhere && queue == 0
         }
         fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
         fn activate(&mut self, _activation: Activation) -> Result<(), ActivateError> {
             Ok(())
         }
         fn reset(&mut self) {}
-        fn queue_ready(&mut self, _queue: usize) {
+        fn queue_ready(&mut self, queue: usize) {
+            // By the second one the guest has the device take the first one back.
+            self.elsewhere &= queue == 0;
             self.count += 1;
         }
         fn pause(&mut self) {}
@@ -224,5 +239,27 @@ mod tests {
         // What came meanwhile.
         assert_eq!(manager.run_with_timeout(0).unwrap(), 1);
         assert_eq!(lock(&device).count, 4);
+    }
+
+    #[test]
+    fn a_queue_that_the_device_takes_back_by_itself_is_heard_again() {
+        let kicks = [(); 2].map(|()| Arc::new(EventFd::new(EFD_NONBLOCK).unwrap()));
+        let renewed = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+        let device = Arc::new(Mutex::new(Kicked {
+            elsewhere: true,
+            ..Kicked::default()
+        }));
+        let mut manager = EventManager::new().unwrap();
+        let shared: Shared = device.clone();
+        manager.add_subscriber(Watched::new(shared, kicks.to_vec(), renewed));
+        let mut kick = |queue: usize| {
+            kicks[queue].write(1).unwrap();
+            manager.run_with_timeout(0).unwrap()
+        };
+        assert_eq!((kick(0), kick(0)), (1, 0), "only the first one is heard");
+        assert_eq!(lock(&device).count, 0);
+        assert_eq!(kick(1), 1);
+        // And with it what came meanwhile.
+        assert_eq!((kick(0), lock(&device).count), (1, 2));
     }
 }

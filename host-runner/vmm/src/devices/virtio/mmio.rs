@@ -216,9 +216,12 @@ impl Transport {
             device: name.clone(),
             reason: reason.to_owned(),
         };
+        // First, since a device can say best what is not to its liking.
+        lock(&*self.device).restore(&state.device)?;
         let mut setup = lock(&self.setup);
-        if state.queues.len() != setup.queues.len() {
-            return Err(refuse("has another number of queues"));
+        // One that has more here than where it was saved: its driver knows nothing of them, and has set up none.
+        if state.queues.len() > setup.queues.len() {
+            return Err(refuse("has more queues than there are here"));
         }
         if state.driver_features & !self.offered != 0 {
             return Err(refuse("uses features that this device does not have"));
@@ -234,7 +237,6 @@ impl Transport {
         self.interrupt.set(state.interrupt_status);
         self.generation
             .store(state.config_generation, std::sync::atomic::Ordering::Release);
-        lock(&*self.device).restore(&state.device)?;
         if setup.works() {
             if !self.activate(&mut setup) {
                 return Err(refuse("cannot be put to work"));

@@ -114,6 +114,27 @@ fn a_device_goes_on_where_it_was_saved() {
 }
 
 #[test]
+fn a_device_that_has_more_queues_here_goes_on_with_those_that_it_had() {
+    let driver = Driver::new(&[QUEUE_SIZE]);
+    let first = transport(&driver);
+    set_up(&first, Driver::rings(0)[0]);
+    first.pause();
+    let mut state = first.save().unwrap();
+    state.queues.clear();
+    let second = transport(&driver);
+    second.restore(&state).unwrap();
+    assert!(!lock(&second.setup).queues[0].ready());
+
+    let mut state = first.save().unwrap();
+    state.queues.push(state.queues[0].clone());
+    let refused = transport(&driver).restore(&state).unwrap_err().to_string();
+    assert!(
+        refused.contains("has more queues than there are here"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_device_that_asked_for_a_reset_is_saved_and_still_asks() {
     let driver = Driver::new(&[QUEUE_SIZE]);
     let first = transport(&driver);
