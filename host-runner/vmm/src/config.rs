@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::devices::virtio::net::PAIRS_MAX;
 use crate::memory::Backing;
 
 /// The most vCPUs of a machine.
@@ -213,8 +214,13 @@ pub enum NetworkBackend {
         /// Whether the kernel moves the frames (vhost-net) where it can.
         #[serde(default = "yes")]
         vhost: bool,
+        /// How many queue pairs the guest may use at most, 1 to [`PAIRS_MAX`]. Without it, one for each vCPU, as far as that goes. A tap
+        /// that was not made with `multi_queue` has one pair, whatever is said here.
+        #[serde(default)]
+        queue_pairs: Option<u8>,
     },
     /// A Unix stream socket that carries each frame behind its length (four bytes, big-endian), as passt and QEMU's `-netdev stream` do.
+    /// It is one way for all frames: the guest has one queue pair.
     Stream {
         /// The socket, which the other side listens on.
         path: PathBuf,
@@ -283,6 +289,19 @@ impl MachineConfig {
                 format!("at most {NETWORKS_MAX}, not {}", self.networks.len()),
             );
         }
+        for (at, network) in self.networks.iter().enumerate() {
+            if let NetworkBackend::Tap {
+                queue_pairs: Some(pairs),
+                ..
+            } = network.backend
+                && !(1..=PAIRS_MAX).contains(&pairs.into())
+            {
+                return refuse(
+                    format!("networks[{at}].backend.tap.queue_pairs"),
+                    format!("1 to {PAIRS_MAX} pairs, not {pairs}"),
+                );
+            }
+        }
         let mut seen = std::collections::BTreeSet::new();
         let disks = self
             .disks
@@ -314,5 +333,34 @@ impl MachineConfig {
             return refuse("balloon.size_mib".into(), "less than the machine's memory".into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_tap(more: &str) -> Result<MachineConfig, serde_json::Error> {
+        serde_json::from_str(&format!(
+            r#"{{"id": "m", "cpus": {{"count": 4}}, "memory": {{"size_mib": 64}}, "boot": {{"kernel": "/k"}}, "networks":
+                [{{"id": "net", "mac": "52:54:00:12:34:56", "backend": {{"tap": {{"name": "tap0"{more}}}}}}}]}}"#
+        ))
+    }
+
+    #[test]
+    fn an_interface_has_queue_pairs_as_far_as_there_can_be() {
+        assert_eq!(with_tap("").unwrap().check(), Ok(()));
+        for pairs in [1, 8] {
+            let config = with_tap(&format!(r#", "queue_pairs": {pairs}"#)).unwrap();
+            assert_eq!(config.check(), Ok(()));
+        }
+        for pairs in [0, 9, 255] {
+            let config = with_tap(&format!(r#", "queue_pairs": {pairs}"#)).unwrap();
+            assert_eq!(
+                config.check().unwrap_err().to_string(),
+                format!("networks[0].backend.tap.queue_pairs: 1 to 8 pairs, not {pairs}")
+            );
+        }
+        assert!(with_tap(r#", "queue_pairs": 256"#).is_err());
     }
 }

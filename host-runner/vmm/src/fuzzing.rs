@@ -11,7 +11,7 @@ use crate::{api, boot, config, snapshot};
 pub type Entry = fn(&[u8]);
 
 /// The entries by name: that of the target, and of the folder of its corpus.
-pub const ENTRIES: [(&str, Entry); 13] = [
+pub const ENTRIES: [(&str, Entry); 14] = [
     ("api", api::fuzz::fuzz),
     ("balloon", balloon::fuzz::fuzz),
     ("block_qcow2", block::fuzz::fuzz_qcow2),
@@ -21,6 +21,7 @@ pub const ENTRIES: [(&str, Entry); 13] = [
     ("entropy", entropy::fuzz::fuzz),
     ("kernel", boot::fuzz::fuzz),
     ("net", net::fuzz::fuzz),
+    ("net_pairs", net::fuzz::fuzz_pairs),
     ("serial", serial::fuzz::fuzz),
     ("state", snapshot::fuzz::fuzz),
     ("transport", mmio::fuzz::fuzz),

@@ -94,7 +94,8 @@ impl Devices {
         }
         let mut networks = Vec::new();
         for network in &config.networks {
-            networks.push((network.id.clone(), Arc::new(Mutex::new(Network::open(network)?))));
+            let opened = Network::open(network, config.cpus.count)?;
+            networks.push((network.id.clone(), Arc::new(Mutex::new(opened))));
         }
         let vsock = match &config.vsock {
             Some(vsock) => Some(Arc::new(Mutex::new(Vsock::new(vsock)?))),

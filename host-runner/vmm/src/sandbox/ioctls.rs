@@ -22,11 +22,12 @@ fn sized<T>(direction: u32, number: u32) -> c_ulong {
     ioctl_expr(direction, KVMIO, number, size)
 }
 
-/// Sockets that never wait, a tap's offloads, and vhost-net, which a guest's driver starts and stops.
+/// Sockets that never wait, a tap's offloads and queues, and vhost-net, which a guest's driver starts and stops.
 pub fn of_devices() -> Vec<c_ulong> {
     vec![
         libc::FIONBIO,
         libc::TUNSETOFFLOAD,
+        libc::TUNSETQUEUE,
         vhost::VHOST_SET_FEATURES(),
         vhost::VHOST_SET_MEM_TABLE(),
         vhost::VHOST_SET_LOG_BASE(),

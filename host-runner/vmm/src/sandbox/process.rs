@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags};
 
-/// The most descriptors that may be open: a machine of the largest size, with all its connections, needs some 500.
+/// The most descriptors that may be open: a machine of the largest size, with all its connections, needs some 700.
 const DESCRIPTORS_MAX: u64 = 1024;
 /// The first descriptor that is not one of the standard three.
 const FIRST: libc::c_uint = 3;

@@ -22,7 +22,11 @@ use super::MachineState;
 
 const MAGIC: [u8; 8] = *b"MPSNAPVM";
 /// The version that is written. It rises with each change of [`MachineState`] or of what is in it.
-pub const VERSION: u32 = 2;
+///
+/// 2: pages that hold zeroes are listed. 3: a network interface has queue pairs.
+pub const VERSION: u32 = 3;
+/// The oldest version that is read: its [`MachineState`] is the same, and the parts of which it has another form tell it apart.
+pub const OLDEST: u32 = 2;
 /// The most bytes of a body: 64 vCPUs with their registers, and the list of pages of a large, scattered memory.
 pub const BODY_MAX: u64 = 64 << 20;
 const SUM: usize = 32;
@@ -43,7 +47,7 @@ pub enum StateFileError {
     #[error("it is no snapshot of a microVM")]
     Magic,
     /// A file of another version.
-    #[error("it has version {found} of the format; this monitor knows version {VERSION}")]
+    #[error("it has version {found} of the format; this monitor knows versions {OLDEST} to {VERSION}")]
     Version {
         /// Its version.
         found: u32,
@@ -114,7 +118,7 @@ pub(super) fn parse(
     let mut version = [0; 4];
     from.read_exact(&mut version).map_err(whole)?;
     let found = u32::from_le_bytes(version);
-    if found != VERSION {
+    if !(OLDEST..=VERSION).contains(&found) {
         return Err(StateFileError::Version { found });
     }
     let mut length = [0; 8];
@@ -174,6 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn each_version_from_the_oldest_on_is_read() {
+        let mut old = bytes();
+        for version in OLDEST..=VERSION {
+            old[8..12].copy_from_slice(&version.to_le_bytes());
+            assert_eq!(parsed(&old).unwrap().id, state().id, "{version}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_cut_anywhere_is_said_to_be_cut() {
         let whole = bytes();
         for length in (0..whole.len()).step_by(7) {
@@ -192,7 +205,8 @@ mod tests {
             parsed(&bytes).unwrap_err()
         };
         assert!(matches!(change(0, 1), StateFileError::Magic));
-        assert!(matches!(change(8, 1), StateFileError::Version { found: 3 }));
+        assert!(matches!(change(8, 7), StateFileError::Version { found: 4 }));
+        assert!(matches!(change(8, 2), StateFileError::Version { found: 1 }));
         assert!(matches!(change(19, 0x80), StateFileError::TooLarge(_)));
         assert!(matches!(change(60, 1), StateFileError::Checksum));
         let longer = [bytes(), vec![0]].concat();

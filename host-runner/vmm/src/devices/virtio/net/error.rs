@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::PAIRS_MAX;
 use super::mac::MacError;
 
 /// Why a network interface cannot be opened.
@@ -49,9 +50,9 @@ pub enum OpenNetworkError {
         /// Its name.
         interface: String,
     },
-    /// It is no tap, or one with several queues.
+    /// It is no tap.
     #[error(
-        "the interface {interface} is no tap interface with one queue; make it with: ip tuntap add dev {interface} mode tap"
+        "the interface {interface} is no tap interface; make it with: ip tuntap add dev {interface} mode tap multi_queue"
     )]
     NotTap {
         /// Its name.
@@ -80,6 +81,12 @@ pub enum OpenNetworkError {
         number: i32,
         /// What is wrong.
         reason: String,
+    },
+    /// No descriptor was handed over, or more than there can be queue pairs.
+    #[error("a tap is handed over as 1 to {PAIRS_MAX} descriptors, not {count}")]
+    Descriptors {
+        /// How many.
+        count: usize,
     },
     /// The path of a socket is too long.
     #[error("the path of a socket has at most 107 bytes, and {} has more", path.display())]

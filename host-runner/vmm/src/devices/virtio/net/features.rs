@@ -40,8 +40,10 @@ pub const RING_FEATURES: u64 = 1 << net::VIRTIO_NET_F_MRG_RXBUF
     | 1 << ring::VIRTIO_RING_F_INDIRECT_DESC
     | 1 << virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 
-/// The features of an interface whose backend has these offloads.
-pub fn offered(offloads: Offloads, mtu: bool) -> u64 {
+/// The features of an interface whose backend has these offloads, and so many queue pairs.
+///
+/// The control queue is there to switch pairs on and off; where there is but one, there is nothing for it to do.
+pub fn offered(offloads: Offloads, mtu: bool, pairs: usize) -> u64 {
     let bits = |features: &[u32]| features.iter().fold(0, |bits, feature| bits | 1_u64 << feature);
     let first = |pairs: &[(u32, u32)]| pairs.iter().fold(0, |bits, (feature, _)| bits | 1_u64 << feature);
     let mut offered = bits(&[
@@ -53,6 +55,9 @@ pub fn offered(offloads: Offloads, mtu: bool) -> u64 {
     ]);
     if mtu {
         offered |= 1 << net::VIRTIO_NET_F_MTU;
+    }
+    if pairs > 1 {
+        offered |= bits(&[net::VIRTIO_NET_F_CTRL_VQ, net::VIRTIO_NET_F_MQ]);
     }
     if offloads.tcp {
         offered |= bits(SEND_TCP) | first(RECEIVE_TCP);
@@ -92,4 +97,38 @@ pub fn tap_flags(features: u64) -> u32 {
 /// Whether a guest with these features takes frames that are longer than the wire's.
 pub fn takes_segments(features: u64) -> bool {
     tap_flags(features) & !(libc::TUN_F_CSUM | libc::TUN_F_TSO_ECN) != 0
+}
+
+/// How many pairs a driver with these features may use, which was told of `most`. One that cannot say how many has one (5.1.3.1:
+/// `VIRTIO_NET_F_MQ` requires the control queue).
+pub fn pairs(features: u64, most: usize) -> usize {
+    let both = 1 << net::VIRTIO_NET_F_CTRL_VQ | 1 << net::VIRTIO_NET_F_MQ;
+    if features & both == both { most } else { 1 }
+}
+
+/// Which queue is the control queue, if the driver accepted it: the one behind all pairs (5.1.2). Without `VIRTIO_NET_F_MQ` there is one.
+pub fn control_queue(features: u64, most: usize) -> Option<usize> {
+    (features & 1 << net::VIRTIO_NET_F_CTRL_VQ != 0).then(|| 2 * pairs(features, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_queue_follows_the_pairs_that_the_driver_knows_of() {
+        let (control, many) = (1 << net::VIRTIO_NET_F_CTRL_VQ, 1 << net::VIRTIO_NET_F_MQ);
+        let layout = |features| (pairs(features, 4), control_queue(features, 4));
+        assert_eq!(layout(0), (1, None));
+        assert_eq!(layout(control), (1, Some(2)));
+        assert_eq!(layout(control | many), (4, Some(8)));
+        assert_eq!(layout(many), (1, None), "nobody could say how many");
+    }
+
+    #[test]
+    fn there_is_a_control_queue_only_where_it_has_something_to_control() {
+        let both = 1 << net::VIRTIO_NET_F_CTRL_VQ | 1 << net::VIRTIO_NET_F_MQ;
+        let offered = |pairs| offered(Offloads::default(), false, pairs) & both;
+        assert_eq!((offered(1), offered(2)), (0, both));
+    }
 }

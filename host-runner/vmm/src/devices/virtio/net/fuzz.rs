@@ -1,4 +1,4 @@
-//! A guest and a peer that do what bytes say.
+//! Guests and peers that do what bytes say: on a stream socket, and on an interface of several queue pairs.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -9,13 +9,21 @@ use rustix::net::SocketAddrUnix;
 use virtio_bindings::virtio_net::VIRTIO_NET_F_MRG_RXBUF;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 
+use super::device::WAKES;
 use super::link::Link;
+use super::stats::NetworkStats;
 use super::stream::Stream;
-use super::{Network, RECEIVE, TRANSMIT, WAKES};
+use super::{Network, QUEUE_SIZE, double};
 use crate::config::{NetworkBackend, NetworkConfig, RateLimits};
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::testing::Driver;
+use crate::devices::virtio::testing::{Driver, play};
 
+/// The queue from which the guest receives (5.1.2), where there is one pair.
+pub const RECEIVE: usize = 0;
+/// The queue with what the guest sends.
+pub const TRANSMIT: usize = 1;
+/// How many pairs an interface of several has here.
+const PAIRS: usize = 3;
 /// The size of both queues.
 const SIZE: u16 = 16;
 /// Where guests put things, among them places that are no memory.
@@ -123,6 +131,49 @@ fn pair() -> Option<(Network, UnixStream)> {
         },
         limit: RateLimits::default(),
     };
-    let network = Network::with_link(&config, Link::Stream(Box::new(stream)), false).ok()?;
+    let network = Network::with_link(&config, Link::Stream(Box::new(stream)), false, None).ok()?;
     Some((network, peer))
+}
+
+/// Lets a driver of an interface with several queue pairs do what `data` says. Frames wait in each queue.
+pub fn fuzz_pairs(data: &[u8]) {
+    let _stats = play_pairs(data);
+}
+
+fn play_pairs(data: &[u8]) -> Option<NetworkStats> {
+    let (mut network, peers) = double::interface(PAIRS, RateLimits::default(), |_, _| Ok(())).ok()?;
+    for peer in &peers {
+        for length in [13, 72, 1526] {
+            let _full = peer.send(&vec![7; length]);
+        }
+    }
+    let mut driver = Driver::new(&[QUEUE_SIZE; 2 * PAIRS + 1]);
+    play(data, &mut driver, &mut network);
+    Some(network.stats())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(seed: &str) -> Vec<(u64, u64)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/net_pairs");
+        let stats = play_pairs(&std::fs::read(folder.join(seed)).unwrap()).unwrap();
+        let each = stats.queue_pairs.each.iter();
+        each.map(|pair| (pair.received.frames, pair.sent.frames))
+            .collect()
+    }
+
+    /// What a fuzzer would hardly come by: a command that makes sense, and a state.
+    #[test]
+    fn the_seeds_switch_pairs_on() {
+        let [.., (received, sent)] = frames("up")[..] else {
+            panic!("no pairs");
+        };
+        assert!(received > 0 && sent > 0, "{received} {sent}");
+        assert!(frames("up-and-down")[1].0 > 0);
+        assert!(frames("restored")[1].0 > 0);
+        assert_eq!(frames("too-many")[1..], [(0, 0); 2]);
+        assert_eq!(frames("one-pair-and-control")[1..], [(0, 0); 2]);
+    }
 }

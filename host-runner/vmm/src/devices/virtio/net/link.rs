@@ -28,18 +28,34 @@ pub enum Link {
 }
 
 impl Link {
-    /// What wakes who waits for it to take frames; a socket may be away.
-    pub fn descriptor(&self) -> Option<RawFd> {
+    /// How many queue pairs it can serve. A stream is one way for all frames.
+    pub fn pairs(&self) -> usize {
         match self {
-            Self::Tap(tap) => Some(tap.as_fd().as_raw_fd()),
+            Self::Tap(tap) => tap.queues(),
+            Self::Stream(_) => 1,
+        }
+    }
+
+    /// Frames come by the first so many pairs from now on, and by no others.
+    pub fn use_pairs(&mut self, pairs: usize) -> io::Result<()> {
+        match self {
+            Self::Tap(tap) => tap.attach(pairs),
+            Self::Stream(_) => Ok(()),
+        }
+    }
+
+    /// What has the frames of a pair, and wakes who waits for it to take some; a socket may be away.
+    pub fn descriptor(&self, pair: usize) -> Option<RawFd> {
+        match self {
+            Self::Tap(tap) => tap.queue(pair).map(File::as_raw_fd),
             Self::Stream(stream) => stream.socket(),
         }
     }
 
-    /// The tap's file, for a kernel that moves the frames.
-    pub fn tap(&self) -> Option<&File> {
+    /// The tap's queue of a pair, for a kernel that moves the frames.
+    pub fn tap(&self, pair: usize) -> Option<&File> {
         match self {
-            Self::Tap(tap) => Some(tap.file()),
+            Self::Tap(tap) => tap.queue(pair),
             Self::Stream(_) => None,
         }
     }
@@ -87,23 +103,27 @@ impl Link {
     /// The driver has accepted these features.
     pub fn set_features(&mut self, features: u64) -> io::Result<()> {
         match self {
-            Self::Tap(tap) => tap.set_offloads(tap_flags(features)),
+            Self::Tap(tap) => tap.accept_offloads(tap_flags(features)),
             Self::Stream(_) => Ok(()),
         }
     }
 
-    /// Reads one frame, with its header, into the first `count` pieces, which have `room` bytes, and what does not fit into `spill`.
+    /// Reads one frame of a pair, with its header, into the first `count` pieces, which have `room` bytes, and what does not fit into `spill`.
     /// Returns its length.
     pub fn receive(
         &mut self,
+        pair: usize,
         pieces: &mut Pieces,
         (count, room): (usize, usize),
         spill: &mut Vec<u8>,
     ) -> Result<usize, LinkError> {
         match self {
-            Self::Tap(tap) => pieces
-                .read_from(tap.as_fd(), count, spill)
-                .map_err(|err| verdict(&err)),
+            Self::Tap(tap) => {
+                let queue = tap.queue(pair).ok_or(LinkError::Failed)?;
+                pieces
+                    .read_from(queue.as_fd(), count, spill)
+                    .map_err(|err| verdict(&err))
+            }
             Self::Stream(stream) => stream.receive(pieces, room, spill),
         }
     }
@@ -131,14 +151,17 @@ impl Link {
         }
     }
 
-    /// Sends the frame in the pieces, which begins with its header.
-    pub fn send(&mut self, pieces: &mut Pieces) -> Result<(), LinkError> {
+    /// Sends the frame in the pieces, which begins with its header, by the way of a pair.
+    pub fn send(&mut self, pair: usize, pieces: &mut Pieces) -> Result<(), LinkError> {
         match self {
-            // The kernel checks the header, of which it takes one copy (`virtio_net_hdr_to_skb`).
-            Self::Tap(tap) => match pieces.write_to(tap.as_fd(), &[], 0) {
-                Ok(_) => Ok(()),
-                Err(err) => Err(verdict(&err)),
-            },
+            Self::Tap(tap) => {
+                let queue = tap.queue(pair).ok_or(LinkError::Failed)?;
+                // The kernel checks the header, of which it takes one copy (`virtio_net_hdr_to_skb`).
+                match pieces.write_to(queue.as_fd(), &[], 0) {
+                    Ok(_) => Ok(()),
+                    Err(err) => Err(verdict(&err)),
+                }
+            }
             Self::Stream(stream) => stream.send(pieces),
         }
     }

@@ -61,6 +61,8 @@ struct Chain {
 
 /// The receive queue.
 pub struct Receive {
+    /// The pair that it belongs to.
+    pair: usize,
     /// Its queue is as the guest sees it only after [`give_back`](Self::give_back).
     pub half: Half,
     /// Taken from the ring and not used yet, in the ring's order; their buffers are the half's.
@@ -84,9 +86,10 @@ pub struct Receive {
 }
 
 impl Receive {
-    /// Serves a queue, with the negotiated features. `ahead` is the longest frame, with its header, that is usual.
-    pub fn new(queue: Queue, memory: GuestMemory, features: u64, ahead: usize) -> Self {
+    /// Serves the queue of a pair, with the negotiated features. `ahead` is the longest frame, with its header, that is usual.
+    pub fn new(pair: usize, queue: Queue, memory: GuestMemory, features: u64, ahead: usize) -> Self {
         Self {
+            pair,
             half: Half::new(queue, memory),
             chains: VecDeque::new(),
             // Address space alone, until a frame spills.
@@ -261,7 +264,7 @@ impl Receive {
         } else {
             (first, self.chains.front().map_or(0, |chain| chain.bytes))
         };
-        match link.receive(&mut self.half.pieces, (count, room), &mut self.spill) {
+        match link.receive(self.pair, &mut self.half.pieces, (count, room), &mut self.spill) {
             Ok(length) => {
                 self.parked = Some((length, room.min(length)));
                 true

@@ -37,6 +37,39 @@ pub enum BackendKind {
     Stream,
 }
 
+impl std::iter::Sum for Traffic {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            frames: sum.frames + part.frames,
+            bytes: sum.bytes + part.bytes,
+            dropped: sum.dropped + part.dropped,
+            errors: sum.errors + part.errors,
+        })
+    }
+}
+
+/// What one queue pair has done since the process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PairTraffic {
+    /// To the guest.
+    pub received: Traffic,
+    /// From the guest.
+    pub sent: Traffic,
+}
+
+/// The queue pairs of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QueuePairs {
+    /// How many the guest may use.
+    pub most: usize,
+    /// How many it uses, 0 without a driver.
+    pub in_use: usize,
+    /// Why there is one alone, where more were to be had for the guest's vCPUs.
+    pub one_because: Option<&'static str>,
+    /// What each has done.
+    pub each: Vec<PairTraffic>,
+}
+
 /// What a network interface has done since the process started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NetworkStats {
@@ -50,8 +83,10 @@ pub struct NetworkStats {
     pub link_up: bool,
     /// How often the other side came back after it had gone.
     pub reconnects: u64,
-    /// To the guest.
+    /// Its queue pairs.
+    pub queue_pairs: QueuePairs,
+    /// To the guest: the sum of all pairs, and what made no sense before it came to one.
     pub received: Traffic,
-    /// From the guest.
+    /// From the guest: the sum of all pairs.
     pub sent: Traffic,
 }

@@ -20,6 +20,8 @@ const CHAINS_PER_INTERRUPT: usize = 32;
 
 /// The transmit queue.
 pub struct Transmit {
+    /// The pair that it belongs to.
+    pair: usize,
     /// Its buffers are those of the frame that is being sent.
     pub half: Half,
     /// Whether the frame at the head of the ring has been paid for: the backend was full when it should have gone.
@@ -27,9 +29,10 @@ pub struct Transmit {
 }
 
 impl Transmit {
-    /// Serves a queue.
-    pub fn new(queue: Queue, memory: GuestMemory) -> Self {
+    /// Serves the queue of a pair.
+    pub fn new(pair: usize, queue: Queue, memory: GuestMemory) -> Self {
         Self {
+            pair,
             half: Half::new(queue, memory),
             paid: false,
         }
@@ -116,7 +119,7 @@ impl Transmit {
             return Some(Turn::Limited);
         }
         self.paid = false;
-        match link.send(&mut self.half.pieces) {
+        match link.send(self.pair, &mut self.half.pieces) {
             Ok(()) => {
                 traffic.frames += 1;
                 traffic.bytes += bytes;

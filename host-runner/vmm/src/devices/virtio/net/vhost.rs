@@ -56,25 +56,31 @@ pub struct Served<'a> {
     pub kick: &'a EventFd,
 }
 
-/// A vhost-net instance.
+/// vhost-net, once for each queue pair: an instance has one receive queue, one transmit queue and a thread of the kernel that moves the
+/// frames of both, so that pairs go side by side.
 pub struct Vhost {
-    /// Before `log`, so that it is closed first: the kernel writes there while it is open.
-    net: Net<LaterMemory>,
+    /// Before `log`, so that they are closed first: the kernel writes there while one is open.
+    pairs: Vec<Net<LaterMemory>>,
     memory: LaterMemory,
     features: u64,
-    /// A bit for each page, from address 0 to the end of memory; the kernel sets bits.
+    /// A bit for each page, from address 0 to the end of memory. The kernel sets bits, one by one and atomically: all pairs share it.
     log: Option<Box<[AtomicU64]>>,
 }
 
 impl Vhost {
-    /// Opens `/dev/vhost-net`.
-    pub fn open() -> Result<Self, vhost::Error> {
+    /// Opens `/dev/vhost-net` for so many queue pairs.
+    pub fn open(pairs: usize) -> Result<Self, vhost::Error> {
         let memory = LaterMemory::default();
-        let net = Net::new(memory.clone())?;
-        net.set_owner()?;
-        let features = net.get_features()?;
+        let mut features = u64::MAX;
+        let mut opened = Vec::new();
+        for _ in 0..pairs {
+            let net = Net::new(memory.clone())?;
+            net.set_owner()?;
+            features &= net.get_features()?;
+            opened.push(net);
+        }
         Ok(Self {
-            net,
+            pairs: opened,
             memory,
             features,
             log: None,
@@ -86,30 +92,55 @@ impl Vhost {
         features & (self.features | !RING_FEATURES)
     }
 
-    /// Lets the kernel serve the queues, from where they are.
+    /// Lets the kernel serve the queues of a pair, from where they are. It notes what it writes into `memory` where that says so. After an
+    /// error it serves neither, and both are where they were, or where it has left them.
     pub fn start(
         &mut self,
-        memory: &GuestMemory,
+        pair: usize,
+        (memory, log): (&GuestMemory, bool),
         features: u64,
         queues: &mut [Served<'_>],
         tap: &File,
         interrupt: &Interrupt,
-        log: bool,
     ) -> Result<(), vhost::Error> {
         let memory = self.memory.0.get_or_init(|| memory.clone()).clone();
-        self.net.set_mem_table(&table(&memory))?;
+        self.prepare(pair, (&memory, log), features, queues, interrupt)?;
+        let net = self.pairs.get(pair).ok_or(vhost::Error::InvalidQueue)?;
+        let started = queues.iter().enumerate().try_for_each(|(index, served)| {
+            net.set_backend(index, Some(tap))?;
+            // What the guest made available before has had its kick, perhaps.
+            let _full_is_a_kick_too = served.kick.write(1);
+            Ok(())
+        });
+        if started.is_err() {
+            let _the_first_error_counts = self.stop(pair, &memory, queues);
+        }
+        started
+    }
+
+    /// Tells the kernel all of the queues but to begin.
+    fn prepare(
+        &mut self,
+        pair: usize,
+        (memory, log): (&GuestMemory, bool),
+        features: u64,
+        queues: &[Served<'_>],
+        interrupt: &Interrupt,
+    ) -> Result<(), vhost::Error> {
+        let net = self.pairs.get(pair).ok_or(vhost::Error::InvalidQueue)?;
+        net.set_mem_table(&table(memory))?;
         let mut wanted = features & self.features & RING_FEATURES;
         if log && self.features & 1 << LOG_ALL != 0 {
-            let log = self.log.get_or_insert_with(|| log_of(&memory));
-            self.net.set_log_base(log.as_ptr() as u64, None)?;
+            let log = self.log.get_or_insert_with(|| log_of(memory));
+            net.set_log_base(log.as_ptr() as u64, None)?;
             wanted |= 1 << LOG_ALL;
         }
-        self.net.set_features(wanted)?;
+        net.set_features(wanted)?;
         for (index, served) in queues.iter().enumerate() {
             let queue = &*served.queue;
-            self.net.set_vring_num(index, queue.size())?;
-            self.net.set_vring_base(index, queue.next_avail())?;
-            self.net.set_vring_addr(
+            net.set_vring_num(index, queue.size())?;
+            net.set_vring_base(index, queue.next_avail())?;
+            net.set_vring_addr(
                 index,
                 &VringConfigData {
                     queue_max_size: queue.max_size(),
@@ -121,13 +152,8 @@ impl Vhost {
                     log_addr: Some(queue.used_ring()),
                 },
             )?;
-            self.net.set_vring_call(index, interrupt.line())?;
-            self.net.set_vring_kick(index, served.kick)?;
-        }
-        for (index, served) in queues.iter().enumerate() {
-            self.net.set_backend(index, Some(tap))?;
-            // What the guest made available before has had its kick, perhaps.
-            let _full_is_a_kick_too = served.kick.write(1);
+            net.set_vring_call(index, interrupt.line())?;
+            net.set_vring_kick(index, served.kick)?;
         }
         Ok(())
     }
@@ -137,16 +163,21 @@ impl Vhost {
         self.features & 1 << LOG_ALL != 0
     }
 
-    /// Takes the queues back, with nothing in flight: the kernel finishes what it has begun before it lets go of the tap.
+    /// Takes the queues of a pair back, with nothing in flight: the kernel finishes what it has begun before it lets go of the tap.
     ///
-    /// Also after a [`start`](Self::start) that failed half-way, and for a queue whose ring made no sense to the kernel.
-    pub fn stop(&mut self, memory: &GuestMemory, queues: &mut [Served<'_>]) -> Result<(), vhost::Error> {
+    /// Also for a queue whose ring made no sense to the kernel.
+    pub fn stop(
+        &mut self,
+        pair: usize,
+        memory: &GuestMemory,
+        queues: &mut [Served<'_>],
+    ) -> Result<(), vhost::Error> {
+        let net = self.pairs.get(pair).ok_or(vhost::Error::InvalidQueue)?;
         let mut first_error = Ok(());
         for (index, served) in queues.iter_mut().enumerate() {
-            let stopped = self
-                .net
+            let stopped = net
                 .set_backend(index, None)
-                .and_then(|()| self.net.get_vring_base(index));
+                .and_then(|()| net.get_vring_base(index));
             match stopped {
                 // 16 bits in a split ring; a packed ring, which is not offered, has more.
                 Ok(base) => served.queue.set_next_avail((base & 0xffff) as u16),

@@ -1,4 +1,4 @@
-//! What wakes a network device beside its queues and its tap, behind one descriptor.
+//! What wakes a network device beside its queues and its limits, behind one descriptor.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -6,29 +6,35 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::PAIRS_MAX;
+
 const AGAIN: u64 = 0;
-const LINK: u64 = 1;
-const TIMER: u64 = 2;
+const TIMER: u64 = 1;
+/// The link of the first pair; those of the others follow.
+const LINK: u64 = 2;
+/// As many events as can have come at once.
+const EVENTS_MAX: usize = 2 + PAIRS_MAX;
 /// A link has frames, or ends.
 const READS: EventSet = EventSet::IN.union(EventSet::READ_HANG_UP);
 
 /// Why the device was woken.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each event is there or not, by itself"
-)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Woken {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
     /// A turn was over before the work was done.
-    pub again: bool,
-    /// The link has frames.
-    pub readable: bool,
-    /// The link takes frames again.
-    pub writable: bool,
-    /// The other side of the link has gone.
-    pub hung_up: bool,
+    Again,
     /// The timer has run out.
-    pub timer: bool,
+    Timer,
+    /// The link of a queue pair has something to say.
+    Link {
+        /// Which pair's.
+        pair: usize,
+        /// It has frames.
+        readable: bool,
+        /// It takes frames again.
+        writable: bool,
+        /// The other side has gone.
+        hung_up: bool,
+    },
 }
 
 /// The events of a device, each of which comes once (edge-triggered).
@@ -59,9 +65,9 @@ impl Wakes {
         let _written = self.again.write(1);
     }
 
-    /// Lets a link wake the device when it has frames, or ends.
-    pub fn watch(&self, link: RawFd) -> io::Result<()> {
-        self.control(ControlOperation::Add, link, READS, LINK)
+    /// Lets the link of a pair wake the device when it has frames, or ends.
+    pub fn watch(&self, pair: usize, link: RawFd) -> io::Result<()> {
+        self.control(ControlOperation::Add, link, READS, LINK + pair as u64)
     }
 
     /// Lets a timer wake the device.
@@ -70,34 +76,39 @@ impl Wakes {
     }
 
     /// Lets a watched link wake the device when it takes frames, too, or no longer.
-    pub fn when_writable(&self, link: RawFd, writes: bool) -> io::Result<()> {
+    pub fn when_writable(&self, pair: usize, link: RawFd, writes: bool) -> io::Result<()> {
         let events = if writes { READS | EventSet::OUT } else { READS };
-        self.control(ControlOperation::Modify, link, events, LINK)
+        self.control(ControlOperation::Modify, link, events, LINK + pair as u64)
     }
 
     /// Keeps a watched link from waking the device, until [`when_writable`](Self::when_writable) is called.
-    pub fn ignore(&self, link: RawFd) -> io::Result<()> {
-        self.control(ControlOperation::Modify, link, EventSet::empty(), LINK)
+    pub fn ignore(&self, pair: usize, link: RawFd) -> io::Result<()> {
+        self.control(
+            ControlOperation::Modify,
+            link,
+            EventSet::empty(),
+            LINK + pair as u64,
+        )
     }
 
     /// Takes the events that have come.
-    pub fn take(&self) -> Woken {
-        let mut events = [EpollEvent::default(); 4];
+    pub fn take(&self) -> impl Iterator<Item = Wake> + use<> {
+        let mut events = [EpollEvent::default(); EVENTS_MAX];
         let count = self.epoll.wait(0, &mut events).unwrap_or(0);
-        let mut woken = Woken::default();
-        for event in events.iter().take(count) {
-            match event.data() {
-                AGAIN => woken.again = true,
-                TIMER => woken.timer = true,
-                _ => {
-                    let set = event.event_set();
-                    woken.readable |= set.contains(EventSet::IN);
-                    woken.writable |= set.contains(EventSet::OUT);
-                    woken.hung_up |= set.intersects(EventSet::HANG_UP | EventSet::READ_HANG_UP);
+        events.into_iter().take(count).map(|event| match event.data() {
+            AGAIN => Wake::Again,
+            TIMER => Wake::Timer,
+            link => {
+                let set = event.event_set();
+                Wake::Link {
+                    // Below `PAIRS_MAX`.
+                    pair: usize::try_from(link - LINK).unwrap_or(usize::MAX),
+                    readable: set.contains(EventSet::IN),
+                    writable: set.contains(EventSet::OUT),
+                    hung_up: set.intersects(EventSet::HANG_UP | EventSet::READ_HANG_UP),
                 }
             }
-        }
-        woken
+        })
     }
 
     fn control(

@@ -4,7 +4,8 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::config::{NetworkBackend, NetworkConfig, RateLimits};
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::net::{HEADER, Network, RECEIVE, TRANSMIT};
+use crate::devices::virtio::net::fuzz::{RECEIVE, TRANSMIT};
+use crate::devices::virtio::net::{HEADER, Network};
 use crate::devices::virtio::testing::{Driver, Piece};
 
 /// The guest's hardware address.

@@ -72,7 +72,7 @@ fn passt_answers_and_is_found_again_after_a_restart() {
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut network = loop {
-            match Network::open(&config(NetworkBackend::Stream { path: socket.clone() })) {
+            match Network::open(&config(NetworkBackend::Stream { path: socket.clone() }), 1) {
                 Ok(network) => break network,
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
             }

@@ -44,7 +44,7 @@ impl Peer {
 
     /// As [`connect`](Self::connect), with another configuration.
     pub fn connect_with(&self, config: &NetworkConfig) -> (Network, UnixStream) {
-        let network = Network::open(config).unwrap();
+        let network = Network::open(config, 1).unwrap();
         (network, self.accept())
     }
 

@@ -7,9 +7,9 @@ use virtio_bindings::virtio_net::{VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_STATUS};
 use super::guest::{Guest, wake};
 use super::peer::{Peer, get, put};
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::net::{
-    FRAME_MIN, HEADER, Network, OpenNetworkError, RECEIVE, TRANSMIT, WAKES, features,
-};
+use crate::devices::virtio::net::device::WAKES;
+use crate::devices::virtio::net::fuzz::{RECEIVE, TRANSMIT};
+use crate::devices::virtio::net::{FRAME_MIN, HEADER, Network, OpenNetworkError, features};
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
 
@@ -49,7 +49,7 @@ fn no_offload_is_offered_for_the_wire_has_no_header() {
     let (network, _socket) = peer.connect();
     assert_eq!(
         network.features(),
-        features::offered(features::Offloads::default(), false)
+        features::offered(features::Offloads::default(), false, 1)
     );
     assert!(!features::takes_segments(network.features()));
 }
@@ -252,7 +252,7 @@ fn a_peer_that_goes_while_the_guest_has_no_room_is_noticed() {
 fn nobody_there_is_an_error_that_names_the_socket() {
     let mut peer = Peer::new();
     peer.stop();
-    let refused = Network::open(&peer.config()).err().unwrap();
+    let refused = Network::open(&peer.config(), 1).err().unwrap();
     assert!(
         refused
             .to_string()
@@ -262,7 +262,7 @@ fn nobody_there_is_an_error_that_names_the_socket() {
     config.backend = crate::config::NetworkBackend::Stream {
         path: "x".repeat(200).into(),
     };
-    let refused = Network::open(&config).err().unwrap();
+    let refused = Network::open(&config, 1).err().unwrap();
     assert!(
         matches!(refused, OpenNetworkError::SocketPath { .. }),
         "{refused}"
@@ -270,7 +270,7 @@ fn nobody_there_is_an_error_that_names_the_socket() {
     config.mac = "53:54:00:12:34:56".to_owned();
     config.backend = peer.config().backend;
     peer.start();
-    let refused = Network::open(&config).err().unwrap();
+    let refused = Network::open(&config, 1).err().unwrap();
     assert_eq!(
         refused.to_string(),
         "53:54:00:12:34:56 is no hardware address for network net0"

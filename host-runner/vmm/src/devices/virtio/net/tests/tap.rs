@@ -12,7 +12,9 @@ use super::guest::{GUEST, Guest, config, wake};
 use super::namespace::{TAP, ip, link, segment, socket, wait_until_attached, with_tap};
 use crate::config::{BucketConfig, NetworkBackend};
 use crate::devices::virtio::VirtioDevice as _;
-use crate::devices::virtio::net::{HEADER, Network, OpenNetworkError, Path, RECEIVE, TRANSMIT, WAKES};
+use crate::devices::virtio::net::device::WAKES;
+use crate::devices::virtio::net::fuzz::{RECEIVE, TRANSMIT};
+use crate::devices::virtio::net::{HEADER, Network, OpenNetworkError, Path};
 use crate::devices::virtio::testing::Piece;
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
@@ -21,11 +23,12 @@ fn backend(name: &str) -> NetworkBackend {
     NetworkBackend::Tap {
         name: name.to_owned(),
         vhost: false,
+        queue_pairs: None,
     }
 }
 
 fn open() -> Network {
-    let network = Network::open(&config(backend(TAP))).unwrap();
+    let network = Network::open(&config(backend(TAP)), 1).unwrap();
     wait_until_attached();
     network
 }
@@ -124,9 +127,14 @@ fn the_guest_learns_the_mtu_of_the_interface() {
 #[test]
 fn an_interface_that_cannot_serve_is_refused_with_what_would_help() {
     with_tap(|| {
-        let refusal = |name: &str| Network::open(&config(backend(name))).err().unwrap().to_string();
+        let refusal = |name: &str| {
+            Network::open(&config(backend(name)), 1)
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert!(refusal("tap7").contains("there is no interface tap7; make it with: ip tuntap add dev tap7"));
-        assert!(refusal("lo").contains("lo is no tap interface with one queue"));
+        assert!(refusal("lo").contains("lo is no tap interface; make it"));
         assert!(refusal("a/b").contains("cannot be the name"));
         assert!(refusal("a-name-of-sixteen").contains("cannot be the name"));
         let _first = open();
@@ -138,12 +146,12 @@ fn an_interface_that_cannot_serve_is_refused_with_what_would_help() {
 fn a_tap_that_another_process_has_opened_serves_as_well() {
     with_tap(|| {
         let opened = open();
-        let descriptor = opened.link.tap().unwrap().as_fd().try_clone_to_owned().unwrap();
-        let network = Network::with_tap(&config(backend("")), descriptor).unwrap();
+        let descriptor = opened.link.tap(0).unwrap().as_fd().try_clone_to_owned().unwrap();
+        let network = Network::with_tap(&config(backend("")), vec![descriptor]).unwrap();
         assert_eq!(network.stats().peer, TAP);
         assert_eq!(network.mtu, None, "its interface may be in another namespace");
         let null = std::fs::File::open("/dev/null").unwrap();
-        let refused = Network::with_tap(&config(backend("")), null.into())
+        let refused = Network::with_tap(&config(backend("")), vec![null.into()])
             .err()
             .unwrap();
         assert!(
@@ -232,8 +240,9 @@ fn without_vhost_net_this_process_moves_the_frames_and_says_why() {
         let asked = NetworkBackend::Tap {
             name: TAP.to_owned(),
             vhost: true,
+            queue_pairs: None,
         };
-        let network = Network::open(&config(asked.clone())).unwrap();
+        let network = Network::open(&config(asked.clone()), 1).unwrap();
         let path = network.stats().path;
         drop(network);
         if std::path::Path::new("/dev/vhost-net").exists() {
@@ -252,7 +261,7 @@ fn without_vhost_net_this_process_moves_the_frames_and_says_why() {
             per_second: 1,
             burst: 1,
         });
-        let path = Network::open(&limited).unwrap().stats().path;
+        let path = Network::open(&limited, 1).unwrap().stats().path;
         assert_eq!(
             path,
             Path::OwnBecause("the kernel's path knows no rate limit".to_owned())
