@@ -193,6 +193,56 @@ fn frames_go_by_the_kernel_and_by_the_monitor(facts: &Value) {
 }
 
 #[test]
+fn each_vcpu_has_a_queue_pair_of_its_own_before_and_after_a_snapshot() {
+    let session = Session::run("queues", &Lab::default());
+    let facts = &session.facts("pairs");
+    for way in ["kernel", "monitor"] {
+        let seen = &facts[way];
+        assert_eq!(
+            text(&seen["queues"]),
+            "rx-0 rx-1 rx-2 rx-3 tx-0 tx-1 tx-2 tx-3",
+            "{seen}"
+        );
+        for (when, pairs) in [("at_first", 4), ("of_two", 2), ("of_four", 4), ("restored", 4)] {
+            frames_go_by_so_many_pairs(&seen[when], pairs, &format!("{way}, {when}"));
+        }
+        assert_eq!(numbers(&seen["tap_queues_left"]), [0, 0], "no process, no queues");
+        assert_eq!(seen["stats"]["queue_pairs"]["most"], 4, "{seen}");
+        assert_eq!(seen["stats"]["queue_pairs"]["in_use"], 4, "{seen}");
+        assert_eq!(text(&seen["stalls"]), "0", "the guest's watchdogs");
+    }
+    assert_eq!(facts["kernel"]["stats"]["path"], "kernel", "{facts}");
+    assert_eq!(facts["monitor"]["stats"]["path"], "own", "{facts}");
+    // The monitor has moved, since the restore, what the guest's driver has counted.
+    let each = facts["monitor"]["stats"]["queue_pairs"]["each"]
+        .as_array()
+        .expect("a list");
+    assert!(
+        each.iter()
+            .all(|pair| number(&pair["sent"]["frames"]) >= 15 && number(&pair["received"]["frames"]) >= 15),
+        "{each:?}"
+    );
+    assert_eq!(text(&facts["one"]["queues"]), "rx-0 tx-0", "a tap of one queue");
+    assert!(
+        text(&facts["one"]["stats"]["queue_pairs"]["one_because"]).contains("multi_queue"),
+        "{facts}"
+    );
+}
+
+/// Each vCPU's echoes go by its own pair; where there are less pairs, each has those of two.
+fn frames_go_by_so_many_pairs(round: &Value, pairs: usize, when: &str) {
+    assert_eq!(numbers(&round["received"]), [20; 4], "{when}: all come back");
+    for direction in ["receive", "transmit"] {
+        let frames = numbers(&round[direction]);
+        let (used, unused) = frames.split_at(pairs);
+        assert!(used.iter().all(|frames| *frames >= 15), "{when}: {round}");
+        assert!(unused.iter().all(|frames| *frames == 0), "{when}: {round}");
+    }
+    let attached = i64::try_from(pairs).expect("a few");
+    assert_eq!(numbers(&round["tap_queues"]), [attached, 4 - attached], "{when}");
+}
+
+#[test]
 fn thirty_guests_run_at_once_and_a_hostile_one_harms_itself_alone() {
     let lab = Lab {
         memory_mib: 6144,

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! lab-guest hostile FIRST COUNT MEMORY    attacks COUNT virtio devices, whose registers begin at FIRST, with rings in MEMORY
+//! lab-guest queue-stats INTERFACE         prints what the queues of a network interface have done
+//! lab-guest queue-pairs INTERFACE COUNT   has its driver use so many pairs of queues
 //! lab-guest vsock-echo PORT               answers one connection from the host with what it says, in capitals
 //! lab-guest vsock-say PORT WORD           says a word to the host, and prints the answer
 //! ```
 
+mod ethtool;
 mod hostile;
 mod registers;
 mod ring;
@@ -31,6 +34,8 @@ fn perform(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["hostile", first, count, memory] => {
             hostile::attack(address(first)?, count.parse()?, address(memory)?)
         }
+        ["queue-stats", interface] => ethtool::print_stats(interface),
+        ["queue-pairs", interface, count] => ethtool::set_pairs(interface, count.parse()?),
         ["vsock-echo", port] => vsock::echo(port.parse()?),
         ["vsock-say", port, word] => vsock::say(port.parse()?, word),
         _ => Err("no such work".into()),

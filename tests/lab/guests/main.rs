@@ -16,6 +16,7 @@ mod many;
 mod memory;
 mod moves;
 mod network;
+mod queues;
 
 use std::error::Error;
 use std::path::Path;
@@ -27,7 +28,7 @@ use crate::guest::Files;
 type Facts = Result<Value, Box<dyn Error>>;
 type Scenario = (&'static str, fn(&Files) -> Facts);
 
-const SESSIONS: [(&str, &[Scenario]); 3] = [
+const SESSIONS: [(&str, &[Scenario]); 4] = [
     (
         "machine",
         &[
@@ -45,6 +46,7 @@ const SESSIONS: [(&str, &[Scenario]); 3] = [
             ("network", network::dhcp_ping_and_pages),
         ],
     ),
+    ("queues", &[("pairs", queues::pairs_by_kernel_and_by_monitor)]),
     (
         "crowd",
         &[("hostile", attacks::hostile_guest), ("thirty", many::thirty)],

@@ -15,7 +15,8 @@ pub struct Bridge {
     name: String,
 }
 
-fn ip(arguments: &str) -> Result<(), Box<dyn Error>> {
+/// Changes the lab host's network.
+pub fn ip(arguments: &str) -> Result<(), Box<dyn Error>> {
     run(Command::new("ip").args(arguments.split(' ')))?;
     Ok(())
 }
@@ -32,7 +33,16 @@ impl Bridge {
 
     /// A tap on it, which outlives who attaches to it.
     pub fn tap(&self, name: &str) -> Result<String, Box<dyn Error>> {
-        ip(&format!("tuntap add dev {name} mode tap vnet_hdr"))?;
+        self.tap_with(name, "vnet_hdr")
+    }
+
+    /// The same with several queues.
+    pub fn tap_of_several(&self, name: &str) -> Result<String, Box<dyn Error>> {
+        self.tap_with(name, "vnet_hdr multi_queue")
+    }
+
+    fn tap_with(&self, name: &str, flags: &str) -> Result<String, Box<dyn Error>> {
+        ip(&format!("tuntap add dev {name} mode tap {flags}"))?;
         ip(&format!("link set {name} master {} up", self.name))?;
         Ok(name.to_owned())
     }
