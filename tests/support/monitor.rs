@@ -93,7 +93,11 @@ impl Monitor {
             if read == 0 {
                 return Err(Trouble::Unexpected {
                     what: "a guest that comes up".to_owned(),
-                    found: String::from_utf8_lossy(&said).into_owned(),
+                    found: format!(
+                        "{}; the monitor's threads:\n{}",
+                        String::from_utf8_lossy(&said),
+                        self.threads()
+                    ),
                 });
             }
             said.extend_from_slice(part.get(..read).unwrap_or_default());
@@ -130,6 +134,30 @@ impl Monitor {
             total += Duration::from_nanos(nanoseconds.unwrap_or(0));
         }
         Ok(total)
+    }
+
+    /// What each of its threads is at, for whoever has to find out why nothing moves: its name, state and CPU time, and as root where it
+    /// is in the kernel.
+    pub fn threads(&self) -> String {
+        let mut told = String::new();
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id()))
+            .into_iter()
+            .flatten();
+        for task in tasks.flatten() {
+            // A file that is not there, or may not be read, says nothing.
+            let part = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let status = part("stat");
+            let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            told += &format!(
+                "{} {} cpu {} syscall {}\n{}",
+                part("comm").trim(),
+                state.unwrap_or('?'),
+                part("schedstat").trim(),
+                part("syscall").trim(),
+                part("stack")
+            );
+        }
+        told
     }
 
     /// Its proportional share of memory beyond the guest's own, in KiB: all mappings but the one that is as large as the guest's memory.

@@ -1,7 +1,7 @@
 //! How fast and how lean the microVM monitor is, against QEMU's microvm machine in the same run: each figure a line
 //! `bench NAME VALUE UNIT`.
 //!
-//! Run in release mode: `make bench SUITE=vmm`. It prepares a guest, and runs itself again inside the lab, where there is a real kvm-amd
+//! Run in release mode: `make bench SUITE=vmm`, or `bench-vmm launch|disks|network|growth…` for some parts of it. It prepares a guest, and runs itself again inside the lab, where there is a real kvm-amd
 //! under an emulated processor: times there are some ten times what they are on hardware, and only ratios say something. One figure is
 //! measured outside, on the machine's own processor: what the monitor itself does before its guest's first instruction.
 
@@ -23,13 +23,20 @@ const LAB_LIMIT_S: &str = "1800";
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
-        [] => outside(),
-        [word, folder] if word == "inside" => inside::run(Path::new(folder)),
-        _ => Err("bench-vmm takes no arguments".into()),
+        [] => outside(&inside::PARTS.map(str::to_owned)),
+        [word, folder, parts @ ..] if word == "inside" => inside::run(Path::new(folder), parts),
+        parts => outside(parts),
     }
 }
 
-fn outside() -> Result<(), Box<dyn Error>> {
+fn outside(parts: &[String]) -> Result<(), Box<dyn Error>> {
+    if let Some(other) = parts.iter().find(|part| !inside::PARTS.contains(&part.as_str())) {
+        return Err(format!(
+            "bench-vmm has no part {other}; there are: {}",
+            inside::PARTS.join(", ")
+        )
+        .into());
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let this = std::env::current_exe()?;
     let folder: PathBuf = this
@@ -39,7 +46,9 @@ fn outside() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
     guest::prepare(&folder)?;
-    own_share(&folder)?;
+    if parts.iter().any(|part| part == "launch") {
+        own_share(&folder)?;
+    }
     let status = Command::new(root.join("tests/lab/run-in-lab"))
         .args(["-t", LAB_LIMIT_S, "-m", LAB_MEMORY_MIB, "-o"])
         .arg(folder.join("out"))
@@ -47,6 +56,7 @@ fn outside() -> Result<(), Box<dyn Error>> {
         .arg(&this)
         .arg("inside")
         .arg(&folder)
+        .args(parts)
         .stdout(std::process::Stdio::null())
         .status()?;
     let said = std::fs::read_to_string(folder.join("out/bench"))?;

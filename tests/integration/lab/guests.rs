@@ -149,6 +149,7 @@ fn guests_have_the_network_and_go_on_from_their_snapshots() {
     let session = Session::run("moves", &Lab::default());
     a_chain_of_snapshots_goes_on_where_it_ends(&session.facts("chain"));
     frames_go_by_the_kernel_and_by_the_monitor(&session.facts("network"));
+    a_connection_outlives_the_end_that_was_killed(&session.facts("connection"));
 }
 
 fn a_chain_of_snapshots_goes_on_where_it_ends(facts: &Value) {
@@ -190,6 +191,24 @@ fn frames_go_by_the_kernel_and_by_the_monitor(facts: &Value) {
     assert_eq!(facts["kernel"]["stats"]["path"], "kernel", "{facts}");
     assert_eq!(facts["monitor"]["stats"]["path"], "own", "{facts}");
     assert_eq!(facts["leases"], 2);
+}
+
+fn a_connection_outlives_the_end_that_was_killed(facts: &Value) {
+    for (way, path) in [("kernel", "kernel"), ("monitor", "own")] {
+        let seen = &facts[way];
+        assert_eq!(
+            seen["missing"],
+            serde_json::json!([0, 0]),
+            "each end hears every line, in order: {seen}"
+        );
+        assert_eq!(
+            seen["port"][0], seen["port"][1],
+            "it is the same connection: {seen}"
+        );
+        assert!(!text(&seen["port"][0]).is_empty(), "{seen}");
+        assert_eq!(seen["path"], path, "{seen}");
+    }
+    assert_eq!(text(&facts["stalls"]), "0", "the peer's watchdogs: {facts}");
 }
 
 #[test]

@@ -136,9 +136,10 @@ impl Guest {
             let read = self.console.read(&mut part).unwrap_or(0);
             if read == 0 || begun.elapsed() > DEADLINE {
                 return Err(format!(
-                    "the console does not say {mark:?} but: {}; the monitor: {}",
+                    "the console does not say {mark:?} but: {}; the monitor: {}; its threads:\n{}",
                     self.said,
-                    self.log()
+                    self.log(),
+                    self.monitor.threads()
                 )
                 .into());
             }

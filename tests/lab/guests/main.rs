@@ -44,6 +44,7 @@ const SESSIONS: [(&str, &[Scenario]); 4] = [
         &[
             ("chain", moves::chain_of_snapshots),
             ("network", network::dhcp_ping_and_pages),
+            ("connection", moves::connection),
         ],
     ),
     ("queues", &[("pairs", queues::pairs_by_kernel_and_by_monitor)]),

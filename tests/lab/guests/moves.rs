@@ -1,8 +1,8 @@
-//! Snapshots: a chain of them.
+//! Snapshots: a chain of them, and a connection that outlives its end.
 
 use std::error::Error;
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use support::wait_until;
@@ -10,6 +10,7 @@ use support::wait_until;
 use crate::Facts;
 use crate::guest::{DEADLINE, Files, Guest};
 use crate::machines::COUNT;
+use crate::network::{self, Bridge};
 
 /// How long a guest that was saved is gone, so that its clock has something to catch up with.
 const GONE: Duration = Duration::from_secs(4);
@@ -99,4 +100,111 @@ fn refused(files: &Files, config: &Value) -> Result<String, Box<dyn Error>> {
     }
     let log = fs::read_to_string(place.file("log"))?;
     Ok(log.get(before..).unwrap_or_default().trim().to_owned())
+}
+
+/// What both ends of a connection run: it counts to the other end, and keeps what it hears.
+const TALK: &str =
+    "exec 3<&0; cat <&3 >/tmp/heard-$1 & i=0; while echo $i; do i=$((i + 1)); usleep 50000; done";
+/// How long each end may take to hear them.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How many lines each end is to hear after the restore.
+const MORE_LINES: u64 = 20;
+
+/// A TCP connection between two guests, one of which is held, saved, killed and restored while both talk; by vhost-net and without.
+pub fn connection(files: &Files) -> Facts {
+    let bridge = Bridge::new("pond1", "10.78.0.1/24")?;
+    let mut peer = files.start(
+        "connection-peer",
+        &network::config(&bridge.tap("pond1peer")?, 2, false),
+    )?;
+    peer.run("ip addr add 10.78.0.2/24 dev eth0; ip link set eth0 up")?;
+    peer.run(&format!("echo '{TALK}' >/bin/talk"))?;
+    let mut facts = json!({});
+    for (number, (name, vhost)) in (3..).zip([("kernel", true), ("monitor", false)]) {
+        let config = network::config(&bridge.tap(&format!("pond1{name}"))?, number, vhost);
+        let address = format!("10.78.0.{number}/24");
+        facts[name] = saved_while_it_talks(files, &config, (name, &address), &mut peer)?;
+    }
+    facts["stalls"] = peer
+        .run("dmesg | grep -ciE 'soft lockup|stall|hung' || true")?
+        .into();
+    Ok(facts)
+}
+
+fn saved_while_it_talks(
+    files: &Files,
+    config: &Value,
+    (name, address): (&str, &str),
+    peer: &mut Guest,
+) -> Facts {
+    let machine = format!("connection-{name}");
+    peer.run(&format!(
+        "nc -l -p 99 -e sh /bin/talk {name} >/tmp/said-{name} 2>&1 &"
+    ))?;
+    let mut guest = files.start(&machine, config)?;
+    guest.run(&format!("ip addr add {address} dev eth0; ip link set eth0 up"))?;
+    guest.run("ping -c 1 -w 60 10.78.0.2")?;
+    guest.run(&format!(
+        "echo '{TALK}' >/bin/talk; mkfifo /tmp/said; \
+         {{ sh /bin/talk {name} </tmp/said | nc 10.78.0.2 99 >/tmp/said; }} 2>/dev/null &"
+    ))?;
+    let lines = format!("wc -l </tmp/heard-{name}");
+    let before = both_hear([&mut guest, peer], &lines, [0, 0])?;
+    let port = guest.run(PORT)?;
+    // It is held to its end: what it acknowledged after the snapshot, nobody would send it again.
+    guest.post("/v1/pause")?;
+    guest.snapshot("talking", false)?;
+    guest.monitor.kill();
+    drop(guest);
+    std::thread::sleep(GONE);
+
+    let mut guest = files.restore(&machine, config, &["talking"])?;
+    let after = both_hear([&mut guest, peer], &lines, before.map(|lines| lines + MORE_LINES))?;
+    let missing = format!("awk '$1 != NR - 1 {{ bad++ }} END {{ print bad + 0 }}' /tmp/heard-{name}");
+    Ok(json!({
+        "lines": [before, after],
+        "missing": [guest.number(&missing)?, peer.number(&missing)?],
+        "port": [port, guest.run(PORT)?],
+        "path": guest.stats()?["networks"]["net"]["path"],
+        "log": guest.log(),
+    }))
+}
+
+/// The guest's end of its connection to port 99.
+const PORT: &str = "netstat -tn | awk '$5 ~ /:99$/ && $6 == \"ESTABLISHED\" {print $4}'";
+
+/// Waits until both ends of the connection, this guest and its peer, have heard more than so many lines. Where one does not, it says what
+/// is known of both.
+fn both_hear(ends: [&mut Guest; 2], lines: &str, than: [u64; 2]) -> Result<[u64; 2], Box<dyn Error>> {
+    let mut heard = [Ok(0), Ok(0)];
+    let [guest, peer] = ends;
+    let all = wait_until("both ends hear the other", PATIENCE, || {
+        heard = [guest.number(lines), peer.number(lines)];
+        match &heard {
+            [Ok(here), Ok(there)] if *here > than[0] && *there > than[1] => Some([*here, *there]),
+            _ => None,
+        }
+    });
+    all.map_err(|late| {
+        let accounts = [account(guest), account(peer)];
+        format!(
+            "{late}: {heard:?} lines heard, more than {than:?} wanted; {}",
+            accounts.join("; the peer: ")
+        )
+        .into()
+    })
+}
+
+/// What a guest and its monitor know of a connection that stands still.
+fn account(guest: &mut Guest) -> String {
+    let begun = Instant::now();
+    let slept = guest.run("cat /proc/uptime; sleep 1; cat /proc/uptime");
+    let took = begun.elapsed();
+    let state = guest
+        .run("ps; netstat -tn; ip neigh; cat /proc/net/dev /proc/interrupts /proc/net/snmp; dmesg | tail");
+    format!(
+        "a second took {took:?}: {slept:?}; {state:?}; the monitor: {:?}; its threads:\n{}",
+        guest.stats(),
+        guest.monitor.threads()
+    )
 }
