@@ -2,6 +2,7 @@
 
 mod choice;
 mod error;
+mod full_disk;
 pub mod limits;
 pub mod microvm;
 mod ports;

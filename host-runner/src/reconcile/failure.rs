@@ -1,6 +1,6 @@
 //! Why a guest that should run is gone, in words. Pure.
 
-use api::{ApiError, EngineKind, ErrorCode};
+use api::{ApiError, DetailValue, EngineKind, ErrorCode};
 
 use super::resets::{RESETS_MAX, SETTLED};
 use crate::engines::{name_of, word_of};
@@ -39,6 +39,16 @@ pub fn failure(engine: EngineKind, cause: &Cause, log: String) -> ApiError {
         .with("log", log)
 }
 
+/// An error's message, and what to do about it where that is known: nobody reads the details of a failure.
+pub fn with_remedy(error: &ApiError) -> String {
+    match error.details.get("remedy") {
+        Some(DetailValue::Text(remedy)) if !error.message.contains(remedy.as_str()) => {
+            format!("{}; {remedy}", error.message)
+        }
+        Some(_) | None => error.message.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +61,17 @@ mod tests {
         assert_eq!(error.details["log"], "one\ntwo".into());
         let silent = failure(EngineKind::Qemu, &cause, String::new());
         assert_eq!(silent.message, "QEMU ended unexpectedly (exit code 1)");
+    }
+
+    #[test]
+    fn a_remedy_is_told_once() {
+        let error = ApiError::new(ErrorCode::NoEngine, "passt is not installed").with("remedy", "install it");
+        assert_eq!(with_remedy(&error), "passt is not installed; install it");
+        let told = ApiError::new(ErrorCode::ImageCorrupt, "damaged; import it again")
+            .with("remedy", "import it again");
+        assert_eq!(with_remedy(&told), "damaged; import it again");
+        let none = ApiError::new(ErrorCode::Internal, "no");
+        assert_eq!(with_remedy(&none), "no");
     }
 
     #[test]

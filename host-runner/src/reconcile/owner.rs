@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, EngineChoice, EngineKind, ErrorCode, Failure, Progress, RunState, StopInstance};
+use api::{
+    ApiError, EngineChoice, EngineKind, ErrorCode, Failure, Progress, PublishedPort, RunState, StopInstance,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::failure::{Cause, failure};
+use super::failure::{Cause, failure, with_remedy};
 use super::resets::ResetStreak;
 use super::{
     Consoles, Decision, Guest as Sight, GuestStatus, LastLaunch, Seen, Step, StopSoFar, World, decide,
@@ -227,7 +229,9 @@ impl Owner {
         }
         let Some(guest) = &self.guest else { return };
         let folder = self.world.files.runtime_dir(self.id);
-        let replay = if status == GuestStatus::Held || guest.console_replays() {
+        // Whoever watches a guest that resets itself has seen what led to it, and sees it still.
+        let goes_on = status == GuestStatus::Held && self.resets.goes_on(record.intent.run);
+        let replay = if !goes_on && (status == GuestStatus::Held || guest.console_replays()) {
             Replay::start(&folder)
         } else {
             Replay::resume(&folder)
@@ -397,7 +401,8 @@ impl Owner {
         let mut tries = 0;
         loop {
             tries += 1;
-            let ports = choose_ports(&record.spec.ports).map_err(|error| error.to_api())?;
+            let before = if tries == 1 { ports_before(record) } else { &[] };
+            let ports = choose_ports(&record.spec.ports, before).map_err(|error| error.to_api())?;
             let order = LaunchOrder {
                 id: self.id,
                 name: record.spec.name.clone(),
@@ -516,7 +521,7 @@ impl Owner {
         };
         let failure = Failure {
             code: error.code,
-            message: error.message.clone(),
+            message: with_remedy(error),
             log,
             at: ledger::now(),
         };
@@ -552,6 +557,14 @@ impl Owner {
             .map_err(|error| error.to_api())?;
         Ok(Pass::Gone)
     }
+}
+
+/// The ports of the power-on that goes on: whoever uses them does not care whether a reboot of the guest's took its engine along.
+fn ports_before(record: &Record) -> &[PublishedPort] {
+    let launch = record.launch.as_ref();
+    launch
+        .filter(|launch| launch.run == record.intent.run)
+        .map_or(&[], |launch| &launch.ports)
 }
 
 /// Whether the machine chose this port, and may choose another.

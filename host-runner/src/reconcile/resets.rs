@@ -17,6 +17,8 @@ pub struct ResetStreak {
     /// The power-on that somebody asked for; another one begins anew.
     run: u32,
     count: u32,
+    /// Whether there was any.
+    any: bool,
     /// When the last one was, on the agent's own clock.
     at: Duration,
 }
@@ -40,8 +42,14 @@ impl ResetStreak {
         *self = Self {
             run,
             count: if early { before.saturating_add(1) } else { 0 },
+            any: true,
             at: now,
         };
+    }
+
+    /// Whether the guest of this power-on is one that has reset itself.
+    pub fn goes_on(self, run: u32) -> bool {
+        self.any && self.run == run
     }
 
     /// What follows, for the power-on that is meant.
@@ -104,7 +112,9 @@ mod tests {
             let now = Duration::from_secs(86_400 * day);
             streak.add(1, Some(SETTLED), now);
             assert_eq!(streak.next(1, now), AfterReset::PowerOn);
+            assert!(streak.goes_on(1) && !streak.goes_on(2));
         }
+        assert!(!ResetStreak::default().goes_on(0));
     }
 
     #[test]

@@ -58,6 +58,7 @@ export const ERROR_CODES = Object.keys(FACTS) as readonly ErrorCode[];
 /** Codes whose English message tells more than the code: it is shown beneath the translated cause. */
 const TELLS_MORE: readonly ErrorCode[] = [
   'engine_failed',
+  'no_engine',
   'placement_rule',
   'internal',
   'malformed_request',
@@ -73,9 +74,14 @@ export function errorWords(error: ApiError, words: Catalogue): ErrorWords {
   if (!complete) return { cause: error.message, remedy: words.find(`error.${error.code}.remedy`) };
   const values = error.details;
   const remedy = words.find(`error.${error.code}.remedy`, values);
-  const more = TELLS_MORE.includes(error.code) ? error.message : undefined;
+  const more = TELLS_MORE.includes(error.code) ? hostsWords(error) : undefined;
   return {
     cause: words.find(`error.${error.code}`, values) ?? error.message,
     remedy: [more, remedy].filter((part) => part !== undefined).join(' ') || undefined,
   };
+}
+
+/** What is missing for an engine is the host's to know, and so is what to do about it. */
+function hostsWords({ code, message, details }: ApiError): string {
+  return code === 'no_engine' && typeof details.remedy === 'string' ? `${message}; ${details.remedy}` : message;
 }

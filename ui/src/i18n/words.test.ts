@@ -146,6 +146,11 @@ describe('an error', () => {
   });
 
   it('that lacks a fact is told in its host’s words', () => {
+    const missing = { code: 'no_engine', message: 'passt is not installed', details: { remedy: 'install passt' } } as const;
+    expect(errorWords(missing, { find })).toEqual({
+      cause: en['error.no_engine'],
+      remedy: 'passt is not installed; install passt',
+    });
     expect(errorWords({ code: 'port_taken', message: 'port 80 is taken', details: {} }, { find }).cause).toBe(
       'port 80 is taken',
     );

@@ -29,6 +29,9 @@ pub struct Machine {
     pub id: String,
     /// What it does: `running`, or `paused`.
     pub state: String,
+    /// The disk that it is held for, where there is no room for what its guest writes.
+    #[serde(default)]
+    pub full_disk: Option<String>,
 }
 
 /// What the monitor says where it refuses.
@@ -194,10 +197,12 @@ mod tests {
     #[tokio::test]
     async fn the_machine_tells_its_id_and_its_process() {
         let (_dir, path, listener) = listener();
-        let body = r#"{"id":"x","vcpus":1,"memory_mib":64,"version":"1","state":"paused"}"#;
+        let body =
+            r#"{"id":"x","vcpus":1,"memory_mib":64,"version":"1","state":"paused","full_disk":"disk"}"#;
         let server = tokio::spawn(answer_once(listener, "200 OK", body));
         let (machine, pid) = machine(&path).await.unwrap();
         assert_eq!((machine.id.as_str(), machine.state.as_str()), ("x", "paused"));
+        assert_eq!(machine.full_disk.as_deref(), Some("disk"));
         assert_eq!(pid, std::process::id());
         assert!(server.await.unwrap().starts_with("GET /v1/machine HTTP/1.1"));
     }

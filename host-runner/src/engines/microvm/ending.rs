@@ -52,9 +52,10 @@ pub fn meaning(ending: Option<&Ending>, console: &str) -> GuestEnd {
 }
 
 /// The end in words, where the monitor left some; else `process`, how its process ended.
-pub fn in_words(ending: Option<&Ending>, process: String) -> String {
+pub fn in_words(ending: Option<&Ending>, console: &str, process: String) -> String {
     match ending {
         Some(Ending::Failed(reason)) => reason.clone(),
+        Some(Ending::Reset) if !console.contains(PANIC) => "the guest reset itself".to_owned(),
         Some(Ending::Reset | Ending::Panicked(_)) => "its kernel panicked".to_owned(),
         Some(Ending::Killed) => "it was told to end".to_owned(),
         Some(Ending::PoweredOff) => "the guest turned itself off".to_owned(),
@@ -78,7 +79,10 @@ mod tests {
         assert_eq!(written(""), None);
         assert_eq!(read(Path::new("/nonexistent/ending.json")), None);
         assert_eq!(meaning(None, ""), GuestEnd::Unknown);
-        assert_eq!(in_words(None, "killed by signal 9".into()), "killed by signal 9");
+        assert_eq!(
+            in_words(None, "", "killed by signal 9".into()),
+            "killed by signal 9"
+        );
     }
 
     #[test]
@@ -87,6 +91,10 @@ mod tests {
         assert_eq!(meaning(off.as_ref(), ""), GuestEnd::PoweredOff);
         let reset = written(r#"{"ending":"reset"}"#);
         assert_eq!(meaning(reset.as_ref(), "tiny-1 login: "), GuestEnd::Reset);
+        assert_eq!(
+            in_words(reset.as_ref(), "tiny-1 login: ", String::new()),
+            "the guest reset itself"
+        );
     }
 
     #[test]
@@ -94,16 +102,25 @@ mod tests {
         let reset = Some(Ending::Reset);
         let console = "[ 1.0] Kernel panic - not syncing: Attempted to kill init!";
         assert_eq!(meaning(reset.as_ref(), console), GuestEnd::Unknown);
-        assert_eq!(in_words(reset.as_ref(), String::new()), "its kernel panicked");
+        assert_eq!(
+            in_words(reset.as_ref(), console, String::new()),
+            "its kernel panicked"
+        );
         let panicked = written(r#"{"ending":"panicked","reason":["[ 1.0] Kernel panic - not syncing"]}"#);
         assert_eq!(meaning(panicked.as_ref(), ""), GuestEnd::Unknown);
-        assert_eq!(in_words(panicked.as_ref(), String::new()), "its kernel panicked");
+        assert_eq!(
+            in_words(panicked.as_ref(), "", String::new()),
+            "its kernel panicked"
+        );
     }
 
     #[test]
     fn a_machine_that_could_not_go_on_says_why() {
         let failed = written(r#"{"ending":"failed","reason":"vCPU 0: KVM stopped"}"#);
         assert_eq!(meaning(failed.as_ref(), ""), GuestEnd::Unknown);
-        assert_eq!(in_words(failed.as_ref(), String::new()), "vCPU 0: KVM stopped");
+        assert_eq!(
+            in_words(failed.as_ref(), "", String::new()),
+            "vCPU 0: KVM stopped"
+        );
     }
 }

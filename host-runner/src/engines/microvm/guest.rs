@@ -7,17 +7,20 @@ use std::time::Duration;
 use api::EngineKind;
 use async_trait::async_trait;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::control::{self, control};
+use super::control::{self, Machine, control};
 use super::document::{API_SOCKET, ENDING_FILE, SERIAL_SOCKET};
 use super::events::Events;
 use super::network::Network;
 use super::{PASST, STDERR_FILE, ending, write_private};
+use crate::console::replay;
+use crate::engines::full_disk::FullDisk;
 use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process};
 use crate::engines::{EngineError, Guest};
+use crate::instance_files::InstanceFiles;
 use crate::reconcile::GuestStatus;
 
 /// There once the vCPUs were set running: it tells a guest that waits for its first instruction from one that somebody paused.
@@ -36,13 +39,15 @@ pub(super) struct MicrovmGuest {
     network: Option<Network>,
     /// Tells when something happens to it.
     events: Option<Events>,
+    disk: FullDisk,
 }
 
 impl MicrovmGuest {
-    pub(super) fn new(id: Uuid, folder: PathBuf, process: Process, network: Option<Network>) -> Self {
+    pub(super) fn new(files: &InstanceFiles, id: Uuid, process: Process, network: Option<Network>) -> Self {
         Self {
             id,
-            folder,
+            folder: files.runtime_dir(id),
+            disk: FullDisk::new(files.disk(id)),
             process,
             network,
             events: None,
@@ -53,11 +58,42 @@ impl MicrovmGuest {
         self.folder.join(name)
     }
 
-    fn understand(&self, state: &str) -> GuestStatus {
-        match state {
+    async fn understand(&mut self, machine: &Machine) -> GuestStatus {
+        if machine.state != "running" && machine.full_disk.is_some() {
+            return self.go_on_with_room().await;
+        }
+        self.disk.is_over();
+        match machine.state.as_str() {
             "running" => GuestStatus::Running,
             _ if self.file(RESUMED_FILE).exists() => GuestStatus::Paused,
             _ => GuestStatus::Held,
+        }
+    }
+
+    /// A guest that a full disk holds goes on where it was once there is room. Where there is not enough it is held again.
+    async fn go_on_with_room(&mut self) -> GuestStatus {
+        if !self.disk.holds(self.id, Instant::now()) {
+            return GuestStatus::Paused;
+        }
+        match self.power_on().await {
+            Ok(()) => {
+                self.disk.is_over();
+                GuestStatus::Running
+            }
+            Err(error) => {
+                tracing::warn!(instance = %self.id, %error, "a guest that a full disk held does not go on");
+                GuestStatus::Paused
+            }
+        }
+    }
+
+    /// Waits until the network of a guest that is gone has ended, too: its ports are free then, for the guest's next start.
+    async fn network_ends(&self) {
+        let passt = self.network.as_ref().filter(|network| network.has_passt());
+        if let Some(passt) = passt
+            && timeout(ENDING_GRACE, passt.ended()).await.is_err()
+        {
+            tracing::warn!(instance = %self.id, "passt outlives its guest");
         }
     }
 
@@ -91,6 +127,7 @@ impl Guest for MicrovmGuest {
 
     async fn status(&mut self) -> Option<GuestStatus> {
         if self.process.has_ended() {
+            self.network_ends().await;
             return None;
         }
         process::cap_log(&self.file(STDERR_FILE));
@@ -100,14 +137,17 @@ impl Guest for MicrovmGuest {
                     self.events = Some(Events::listen(self.file(API_SOCKET)));
                 }
                 self.look_at_network().await;
-                Some(self.understand(&machine.state))
+                Some(self.understand(&machine).await)
             }
             Ok((machine, _)) => {
                 tracing::warn!(instance = %self.id, found = machine.id, "another machine answers on a guest's control socket");
                 Some(GuestStatus::Silent)
             }
             // A process that is ending closes its sockets first.
-            Err(_) if timeout(ENDING_GRACE, self.process.ended()).await.is_ok() => None,
+            Err(_) if timeout(ENDING_GRACE, self.process.ended()).await.is_ok() => {
+                self.network_ends().await;
+                None
+            }
             Err(error) => {
                 tracing::warn!(instance = %self.id, error = &error as &dyn std::error::Error, "a guest does not answer");
                 Some(GuestStatus::Silent)
@@ -115,10 +155,10 @@ impl Guest for MicrovmGuest {
         }
     }
 
-    /// The monitor answers a write that does not fit with an error of the disk: it never holds a guest of its own accord.
     fn trouble(&self) -> Option<EngineError> {
         let is_cut_off = self.network.as_ref().is_some_and(|network| !network.is_up());
-        is_cut_off.then_some(EngineError::CutOff)
+        let cut_off = || is_cut_off.then_some(EngineError::CutOff);
+        self.disk.trouble().or_else(cut_off)
     }
 
     async fn changed(&mut self) {
@@ -178,6 +218,7 @@ impl Guest for MicrovmGuest {
 
     fn ending(&mut self) -> String {
         let left = ending::read(&self.file(ENDING_FILE));
-        ending::in_words(left.as_ref(), self.process.ending())
+        let console = process::harmless(&replay::past(&self.folder));
+        ending::in_words(left.as_ref(), &console, self.process.ending())
     }
 }

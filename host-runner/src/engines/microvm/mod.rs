@@ -262,8 +262,8 @@ impl Engine for Microvm {
         };
         tracing::info!(instance = %id, pid = process.pid(), "found a live guest");
         Ok(Some(Box::new(MicrovmGuest::new(
+            &self.files,
             id,
-            self.files.runtime_dir(id),
             process,
             Network::adopt(&self.files.runtime_dir(id)),
         ))))
@@ -282,8 +282,8 @@ impl Engine for Microvm {
         tracing::info!(instance = %order.id, pid = process.pid(), passt = network.pid(), "the monitor started");
         match self.greet(order.id, &mut process).await {
             Ok(()) => Ok(Box::new(MicrovmGuest::new(
+                &self.files,
                 order.id,
-                self.files.runtime_dir(order.id),
                 process,
                 Some(Network::new(
                     &self.files.runtime_dir(order.id),

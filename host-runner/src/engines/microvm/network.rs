@@ -372,7 +372,7 @@ mod tests {
             guest: 80,
             host: None,
         }];
-        let ports = crate::engines::choose_ports(&wanted).unwrap();
+        let ports = crate::engines::choose_ports(&wanted, &[]).unwrap();
         let (mut guest, connection) = UnixStream::pair().unwrap();
         let process = join(
             Path::new(super::super::PASST),
@@ -417,7 +417,7 @@ mod tests {
             guest: 80,
             host: None,
         }];
-        let ports = crate::engines::choose_ports(&wanted).unwrap();
+        let ports = crate::engines::choose_ports(&wanted, &[]).unwrap();
         let (_monitor, connection) = UnixStream::pair().unwrap();
         let first = join(passt, folder.path(), connection, &ports, &group)
             .await

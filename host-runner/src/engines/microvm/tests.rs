@@ -9,6 +9,9 @@ use tokio::net::UnixListener;
 use super::*;
 use crate::reconcile::GuestStatus;
 
+/// The state of a machine that a full disk holds.
+const FULL: &str = "full";
+
 fn engine(dir: &Path) -> Microvm {
     let files = InstanceFiles::open(&dir.join("state"), &dir.join("run")).unwrap();
     Microvm::new(
@@ -33,7 +36,9 @@ fn served(microvm: &Microvm, says: Uuid, state: &'static str) -> Uuid {
             let length = stream.read(&mut asked).await.unwrap_or(0);
             let body = match asked.get(..length) {
                 Some(asked) if asked.starts_with(b"GET /v1/machine ") => {
-                    serde_json::json!({"id": name, "state": state})
+                    let full_disk = (state == FULL).then_some("disk");
+                    let state = if state == FULL { "paused" } else { state };
+                    serde_json::json!({"id": name, "state": state, "full_disk": full_disk})
                 }
                 _ => serde_json::json!({"state": "running"}),
             };
@@ -100,6 +105,21 @@ async fn a_guest_that_was_never_set_running_is_held_and_a_paused_one_is_not() {
     assert_eq!(guest.status().await, Some(GuestStatus::Held));
     guest.power_on().await.unwrap();
     assert_eq!(guest.status().await, Some(GuestStatus::Paused));
+}
+
+#[tokio::test]
+async fn a_guest_that_a_full_disk_holds_says_so_and_a_paused_one_has_no_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    let microvm = engine(dir.path());
+    for (state, trouble) in [(FULL, Some(api::ErrorCode::DiskFull)), ("paused", None)] {
+        let id = served(&microvm, Uuid::nil(), state);
+        let _lock = held_lock(&microvm, id);
+        let mut guest = microvm.find(id).await.unwrap().unwrap();
+        guest.power_on().await.unwrap();
+        assert_eq!(guest.status().await, Some(GuestStatus::Paused));
+        let found = guest.trouble().map(|trouble| trouble.to_api().code);
+        assert_eq!(found, trouble, "{state}");
+    }
 }
 
 #[tokio::test]

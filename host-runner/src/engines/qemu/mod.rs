@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use self::command_line::{Accelerator, CONSOLE_SOCKET, QMP_SOCKET};
 use self::qmp::{Condition, Qmp};
+use super::full_disk::FullDisk;
 use super::process::{self, Process, Program};
 use super::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, guest_user};
 use crate::instance_files::{InstanceFiles, private_dir};
@@ -35,10 +36,6 @@ const START_POLL: Duration = Duration::from_millis(20);
 const CONSOLE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a process may take to be gone after it has closed its control socket.
 const ENDING_GRACE: Duration = Duration::from_millis(500);
-/// How long a guest that met a full disk waits at least before it is told to go on.
-const GO_ON_AFTER: Duration = Duration::from_secs(3);
-/// The room on the disk with which a guest that met a full one goes on, in bytes.
-const ROOM_TO_GO_ON: u64 = 16 * 1024 * 1024;
 /// The longest path that a Unix socket can have, in bytes; the kernel's structure ends it with a zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -200,11 +197,6 @@ impl Engine for Qemu {
     }
 }
 
-/// What is free on the file system that holds a file, in bytes; nothing where that cannot be told.
-fn room(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map_or(0, |stats| stats.f_bavail.saturating_mul(stats.f_frsize))
-}
-
 async fn identify(qmp: &Qmp, socket: &Path, id: Uuid) -> Result<(), EngineError> {
     let found = qmp.uuid().await?;
     if Uuid::parse_str(&found).is_ok_and(|found| found == id) {
@@ -225,9 +217,7 @@ struct QemuGuest {
     qmp_path: PathBuf,
     console_path: PathBuf,
     stderr_path: PathBuf,
-    disk_path: PathBuf,
-    /// When the guest was found held by a full disk, or last told to go on after that.
-    held_by_disk: Option<Instant>,
+    disk: FullDisk,
 }
 
 impl QemuGuest {
@@ -240,26 +230,18 @@ impl QemuGuest {
             qmp_path: folder.join(QMP_SOCKET),
             console_path: folder.join(CONSOLE_SOCKET),
             stderr_path: folder.join(STDERR_FILE),
-            disk_path: files.disk(id),
-            held_by_disk: None,
+            disk: FullDisk::new(files.disk(id)),
         }
     }
 
-    /// A guest that a full disk holds goes on where it was once there is room: it has lost nothing.
+    /// A guest that a full disk holds goes on where it was once there is room.
     async fn go_on_with_room(&mut self) -> GuestStatus {
-        let Some(since) = self.held_by_disk else {
-            tracing::warn!(instance = %self.id, path = %self.disk_path.display(), "the disk is full; the guest is held");
-            self.held_by_disk = Some(Instant::now());
-            return GuestStatus::Paused;
-        };
-        if since.elapsed() < GO_ON_AFTER || room(&self.disk_path) < ROOM_TO_GO_ON {
+        if !self.disk.holds(self.id, Instant::now()) {
             return GuestStatus::Paused;
         }
-        self.held_by_disk = Some(Instant::now());
         match self.power_on().await {
             Ok(()) => {
-                tracing::info!(instance = %self.id, path = %self.disk_path.display(), "the disk has room again; the guest goes on");
-                self.held_by_disk = None;
+                self.disk.is_over();
                 GuestStatus::Running
             }
             Err(error) => {
@@ -324,7 +306,7 @@ impl Guest for QemuGuest {
             Ok(Condition::DiskFull) => Some(self.go_on_with_room().await),
             Ok(Condition::Broken(why)) => self.give_up(why).await,
             Ok(Condition::Sound(status)) => {
-                self.held_by_disk = None;
+                self.disk.is_over();
                 Some(status)
             }
             // A process that is ending closes its sockets first.
@@ -337,9 +319,7 @@ impl Guest for QemuGuest {
     }
 
     fn trouble(&self) -> Option<EngineError> {
-        self.held_by_disk.map(|_| EngineError::DiskFull {
-            path: self.disk_path.clone(),
-        })
+        self.disk.trouble()
     }
 
     async fn changed(&mut self) {

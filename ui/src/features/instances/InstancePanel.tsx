@@ -199,7 +199,7 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
       </Fact>
       <Fact
         name={words.t('instance.memory')}
-        // Of the whole process: a guest's memory, and what QEMU needs besides.
+        // Of the whole process: a guest's memory, and what its engine needs besides.
         note={usage ? words.t('instance.memory.process', { used: usage.memory_mib }) : undefined}
       >
         {formatMib(spec.memory_mib, words.locale)}

@@ -27,7 +27,6 @@ export const errors = {
   'error.too_many_vcpus': 'It needs {{needed}} vCPUs; the machine has {{threads}} threads.',
   'error.too_many_vcpus.remedy': 'Ask for fewer.',
   'error.no_engine': 'Nothing on that machine can run it.',
-  'error.no_engine.remedy': 'Install QEMU there: apt-get install qemu-system-x86',
   'error.placement_rule': 'A rule keeps it from that machine.',
   'error.engine_failed': 'The engine refused or died.',
   'error.engine_failed.remedy': 'Its log is in the instance’s panel.',

@@ -30,7 +30,6 @@ export const errors: InWords<typeof english> = {
   'error.too_many_vcpus': '需要 {{needed}} 个 vCPU，机器只有 {{threads}} 个线程。',
   'error.too_many_vcpus.remedy': '请减少数量。',
   'error.no_engine': '那台机器上没有可用的引擎。',
-  'error.no_engine.remedy': '在那里安装 QEMU：apt-get install qemu-system-x86',
   'error.placement_rule': '有规则不允许它在那台机器上。',
   'error.engine_failed': '引擎拒绝执行或已退出。',
   'error.engine_failed.remedy': '其日志在实例面板中。',
