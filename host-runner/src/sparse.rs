@@ -7,6 +7,8 @@ use rustix::io::Errno;
 
 /// How much is copied at once, in bytes.
 const PIECE: usize = 1 << 20;
+/// How many zeroes in one piece become a hole, in bytes: a block of most file systems.
+const BLOCK: usize = 4096;
 
 /// Which side of a copy failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,8 @@ pub enum CopyError {
     Write(#[source] io::Error),
 }
 
-/// Copies a file into an empty one: by sharing its blocks where the file system can, else the data without the holes between.
+/// Copies a file into an empty one: by sharing its blocks where the file system can, else the data without the holes between. Blocks of
+/// zeroes become holes: not every file system tells of the holes that it has, and a disk may be full of zeroes.
 /// `progress` hears the hundredths that are done, each once.
 pub fn copy(from: &mut File, to: &mut File, progress: &mut dyn FnMut(u8)) -> Result<(), CopyError> {
     if rustix::fs::ioctl_ficlone(&*to, &*from).is_ok() {
@@ -42,8 +45,7 @@ pub fn copy(from: &mut File, to: &mut File, progress: &mut dyn FnMut(u8)) -> Res
             if read == 0 {
                 return Err(CopyError::Read(io::ErrorKind::UnexpectedEof.into()));
             }
-            to.write_all(piece.get(..read).unwrap_or_default())
-                .map_err(CopyError::Write)?;
+            write_data(to, piece.get(..read).unwrap_or_default()).map_err(CopyError::Write)?;
             at += read as u64;
             let percent = u8::try_from(u128::from(at) * 100 / u128::from(length.max(1))).unwrap_or(100);
             if percent > shown {
@@ -51,6 +53,23 @@ pub fn copy(from: &mut File, to: &mut File, progress: &mut dyn FnMut(u8)) -> Res
                 progress(percent);
             }
         }
+    }
+    Ok(())
+}
+
+/// Writes the blocks that hold anything, and moves on by all of them.
+fn write_data(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    let is_zero = |block: &&[u8]| block.iter().all(|byte| *byte == 0);
+    let stretch = |bytes: &[u8], zero: bool| -> usize {
+        let blocks = bytes.chunks(BLOCK).take_while(|block| is_zero(block) == zero);
+        blocks.map(<[u8]>::len).sum()
+    };
+    while !bytes.is_empty() {
+        let (zeroes, rest) = bytes.split_at(stretch(bytes, true));
+        to.seek(SeekFrom::Current(i64::try_from(zeroes.len()).unwrap_or(i64::MAX)))?;
+        let (data, rest) = rest.split_at(stretch(rest, false));
+        to.write_all(data)?;
+        bytes = rest;
     }
     Ok(())
 }
@@ -97,6 +116,24 @@ mod tests {
             "the holes stay holes"
         );
         assert!(heard.is_sorted() && !heard.is_empty());
+    }
+
+    #[test]
+    fn zeroes_that_are_data_become_holes_and_data_beside_them_stays() {
+        let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let mut bytes = vec![0; 8 << 20];
+        for at in [0, BLOCK * 3 - 1, BLOCK * 700, (8 << 20) - 1] {
+            bytes[at] = 9;
+        }
+        from.write_all(&bytes).unwrap();
+        copy(&mut from, &mut to, &mut |_| ()).unwrap();
+        let mut copied = vec![1; bytes.len()];
+        to.read_exact_at(&mut copied, 0).unwrap();
+        assert!(copied == bytes);
+        assert!(
+            to.metadata().unwrap().blocks() * 512 < 1 << 20,
+            "zeroes take no room"
+        );
     }
 
     #[test]
