@@ -12,6 +12,9 @@
 //! | `GET /v1/events` | what happens from now on, an object a line, until either side ends; empty lines now and then |
 //! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room |
 //!
+//! A snapshot is where a guest can go on, on this machine or another. One that ran on after its snapshot has acknowledged what its peers do
+//! not send again: whoever moves a guest pauses it first, takes the snapshot, and ends it with `kill`; then its connections go on, too.
+//!
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
 //! what it sends, or by sending nothing: requests are bounded, connections are few, and each has a deadline.
 
