@@ -222,10 +222,17 @@ fn each_vcpu_has_a_queue_pair_of_its_own_before_and_after_a_snapshot() {
             "rx-0 rx-1 rx-2 rx-3 tx-0 tx-1 tx-2 tx-3",
             "{seen}"
         );
-        for (when, pairs) in [("at_first", 4), ("of_two", 2), ("of_four", 4), ("restored", 4)] {
+        for (when, pairs) in [
+            ("at_first", 4),
+            ("of_two", 2),
+            ("of_four", 4),
+            ("logged", 4),
+            ("restored", 4),
+        ] {
             frames_go_by_so_many_pairs(&seen[when], pairs, &format!("{way}, {when}"));
         }
         assert_eq!(numbers(&seen["tap_queues_left"]), [0, 0], "no process, no queues");
+        assert!(number(&seen["increment_mib"]) > 0, "{seen}");
         assert_eq!(seen["stats"]["queue_pairs"]["most"], 4, "{seen}");
         assert_eq!(seen["stats"]["queue_pairs"]["in_use"], 4, "{seen}");
         assert_eq!(text(&seen["stalls"]), "0", "the guest's watchdogs");
@@ -287,6 +294,11 @@ fn a_hostile_guest_harms_itself_alone(facts: &Value) {
             "{kind}: {attacked:?}"
         );
     }
+    let several = "attacked kind=1 queues=5";
+    assert!(
+        attacked.contains(&several),
+        "two pairs and the control queue: {attacked:?}"
+    );
     assert!(attacked.contains(&"works kind=2"), "after a reset: {attacked:?}");
     assert!(
         attacked.last().is_some_and(|said| said.starts_with("survived")),

@@ -22,7 +22,7 @@ const NOWHERE: [u64; 4] = [0xd000_0000, 0xffff_ffff_ffff_f000, u64::MAX - 7, 1 <
 
 type Attack = (&'static str, fn(&Device, u32));
 
-const ATTACKS: [Attack; 8] = [
+const ATTACKS: [Attack; 9] = [
     ("loop", descriptor_loop),
     ("indirect", indirect_loop),
     ("beyond", beyond_memory),
@@ -31,6 +31,7 @@ const ATTACKS: [Attack; 8] = [
     ("heads", heads_beyond),
     ("rings", rings_nowhere),
     ("chains", overlapping_chains),
+    ("pairs", numbers_of_pairs),
 ];
 
 /// Makes each attack on each queue of each device, then says what has become of the devices.
@@ -178,6 +179,19 @@ fn overlapping_chains(device: &Device, queue: u32) {
     };
     device.describe(2, over_the_rings);
     device.offer(queue, &[0, 0, 0, 2, 2, 1, 1, 0], 8);
+}
+
+/// What a network interface's control queue takes for a number of queue pairs: none, those whose queues are not set up, and far too many.
+/// The reset comes at once.
+fn numbers_of_pairs(device: &Device, queue: u32) {
+    for pairs in [0, 1, 2, 3, 0x8000, 0xffff] {
+        device.begin(queue, device.good_shape(8));
+        // Class 4 and command 0, before the number.
+        device.memory.write32(DATA_AT, 4 | pairs << 16);
+        device.describe(0, data(device, 4, NEXT, 1));
+        device.describe(1, data(device, 1, WRITE, 0));
+        device.offer(queue, &[0], 1);
+    }
 }
 
 /// Registers in any order, with any value, in any width.

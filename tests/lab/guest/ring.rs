@@ -21,10 +21,13 @@ const USED: usize = 0x0a0;
 
 /// "virt".
 const VIRT: u32 = 0x7472_6976;
+pub const NETWORK: u32 = 1;
 pub const BLOCK: u32 = 2;
 
-/// Indirect descriptors, and nothing else that a device may offer.
+/// Indirect descriptors, and little else that a device may offer.
 const INDIRECT: u32 = 1 << 28;
+/// What a network interface may offer to have its control queue served.
+const CONTROL: u32 = 1 << 17 | 1 << 22;
 const VERSION_1: u32 = 1;
 
 pub const NEXT: u16 = 1;
@@ -104,7 +107,11 @@ impl<'a> Device<'a> {
         }
         write(STATUS, 1);
         write(STATUS, 3);
-        for (select, features) in [(0, INDIRECT), (1, VERSION_1)] {
+        let low = match self.kind() {
+            NETWORK => INDIRECT | CONTROL,
+            _ => INDIRECT,
+        };
+        for (select, features) in [(0, low), (1, VERSION_1)] {
             write(DRIVER_FEATURES_SELECT, select);
             write(DRIVER_FEATURES, features);
         }

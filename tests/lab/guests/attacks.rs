@@ -20,7 +20,7 @@ pub fn hostile_guest(files: &Files) -> Facts {
         std::fs::File::create(place.file(disk))?.set_len(64 << 20)?;
     }
     let bridge = crate::network::Bridge::new("pond2", "10.79.0.1/24")?;
-    let mut config = crate::network::config(&bridge.tap("pond2a")?, 1, false);
+    let mut config = crate::network::config(&bridge.tap_of_several("pond2a")?, 1, false);
     let more = json!({
         "cpus": {"count": 2},
         "boot": files.boot(&format!("iomem=relaxed memmap=4M${MEMORY}")),

@@ -151,9 +151,9 @@ impl Guest {
     pub fn run(&mut self, command: &str) -> Result<String, Box<dyn Error>> {
         self.asked += 1;
         let end = self.asked;
-        // The mark is put together by the guest, so that it is not in the command.
-        writeln!(self.console, "( {command} ) </dev/null; echo \"=$?=\"{end}")?;
-        let said = self.until(&format!("={end}\n"))?;
+        // The mark is put together by the guest, so that it is not in the command; commands say other things with a `=` and a number.
+        writeln!(self.console, "( {command} ) </dev/null; echo \"=$?=#\"{end}")?;
+        let said = self.until(&format!("=#{end}\n"))?;
         let (said, status) = said.rsplit_once('=').ok_or("a command says how it ended")?;
         if status == "0" {
             Ok(said.trim().to_owned())
