@@ -54,8 +54,8 @@ impl Network {
             }
             self.limit(direction).wait(pair);
         }
-        if self.limit(direction).waiting() > 0 {
-            // Each had its turn; the timer was set for the last of them, and the first may not have to wait as long.
+        if self.limit(direction).waiting() > 1 {
+            // Each had its turn. The timer was set for the last of them; the first may not have to wait as long.
             self.wakes.again();
         }
     }
