@@ -139,25 +139,24 @@ impl Monitor {
     /// What each of its threads is at, for whoever has to find out why nothing moves: its name, state and CPU time, and as root where it
     /// is in the kernel.
     pub fn threads(&self) -> String {
-        let mut told = String::new();
         let tasks = fs::read_dir(format!("/proc/{}/task", self.id()))
             .into_iter()
             .flatten();
-        for task in tasks.flatten() {
+        let told = tasks.flatten().map(|task| {
             // A file that is not there, or may not be read, says nothing.
             let part = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
             let status = part("stat");
             let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
-            told += &format!(
+            format!(
                 "{} {} cpu {} syscall {}\n{}",
                 part("comm").trim(),
                 state.unwrap_or('?'),
                 part("schedstat").trim(),
                 part("syscall").trim(),
                 part("stack")
-            );
-        }
-        told
+            )
+        });
+        told.collect::<Vec<_>>().concat()
     }
 
     /// Its proportional share of memory beyond the guest's own, in KiB: all mappings but the one that is as large as the guest's memory.
