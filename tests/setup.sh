@@ -68,6 +68,8 @@ missing_packages() {
   has xdotool || echo xdotool
   has chromium || has chromium-browser || has google-chrome || echo chromium
   has cpio || echo cpio
+  # The Debian that the lab's guests boot from a disk of their own.
+  has debootstrap || echo debootstrap
   has qemu-img || echo qemu-utils
   has depmod || echo kmod
   has dnsmasq || echo dnsmasq-base

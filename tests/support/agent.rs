@@ -43,15 +43,22 @@ pub fn program(name: &str) -> Result<PathBuf, Trouble> {
 /// [`Trouble::Failed`] with the words of `build-tiny`.
 pub fn tiny_image_state() -> Result<PathBuf, Trouble> {
     let program = host_runner()?;
-    let target = program.ancestors().nth(2).map(Path::to_owned).unwrap_or_default();
-    let state = target.join("tests/tiny-image");
-    std::fs::create_dir_all(&state).map_err(Trouble::io("make the image's folder"))?;
+    let state = kept_folder("tiny-image")?;
     // Tests run side by side, in many processes: the first one builds, the others wait for it.
     let _lock = lock(&state.with_extension("lock"))?;
     run(Command::new(program)
         .args(["image", "build-tiny", "--state-dir"])
         .arg(&state))?;
     Ok(state)
+}
+
+/// A folder of this name below the target directory: what is made once and kept lies there.
+pub(crate) fn kept_folder(name: &str) -> Result<PathBuf, Trouble> {
+    let program = host_runner()?;
+    let target = program.ancestors().nth(2).map(Path::to_owned).unwrap_or_default();
+    let folder = target.join("tests").join(name);
+    std::fs::create_dir_all(&folder).map_err(Trouble::io(format!("make {}", folder.display())))?;
+    Ok(folder)
 }
 
 /// Waits until nobody else has the lock, and has it until the file is closed.

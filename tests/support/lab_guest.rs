@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::agent::{host_runner, lock, program, tiny_image_state};
+use crate::agent::{kept_folder, lock, program, tiny_image_state};
 use crate::initramfs::write_whole;
 use crate::{Initramfs, Trouble, run, vmlinux};
 
@@ -48,13 +48,7 @@ echo "nameserver $dns" >/tmp/resolv.conf
 /// # Errors
 /// [`Trouble::Missing`], [`Trouble::Failed`] with the words of the program that failed.
 pub fn lab_guest() -> Result<PathBuf, Trouble> {
-    let target = host_runner()?
-        .ancestors()
-        .nth(2)
-        .map(Path::to_owned)
-        .unwrap_or_default();
-    let folder = target.join("tests/lab-guest");
-    fs::create_dir_all(&folder).map_err(Trouble::io("make the guest's folder"))?;
+    let folder = kept_folder("lab-guest")?;
     let _lock = lock(&folder.join("lock"))?;
     let package = kernel_package()?;
     let release = package.strip_prefix("linux-image-").unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Everything here ends what it started when it is dropped.
 
 mod agent;
+mod debian;
 mod desktop;
 mod initramfs;
 mod lab_guest;
@@ -17,6 +18,7 @@ mod wait;
 mod window;
 
 pub use agent::{AgentOptions, AgentProcess, host_runner, program, tiny_image_state};
+pub use debian::{DEBIAN_COMMAND_LINE, DEBIAN_PASSWORD, debian, debian_image_state};
 pub use desktop::Desktop;
 pub use initramfs::{Initramfs, archive, vmlinux};
 pub use lab_guest::lab_guest;

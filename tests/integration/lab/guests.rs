@@ -2,9 +2,10 @@
 //! here is what must be true of it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
-use support::{lab_guest, program};
+use support::{debian, lab_guest, program};
 
 use super::{Lab, run_in_lab};
 
@@ -15,11 +16,14 @@ struct Session {
 
 impl Session {
     fn run(session: &str, lab: &Lab) -> Self {
+        Self::run_with(session, lab, &lab_guest().expect("the guest's files"))
+    }
+
+    fn run_with(session: &str, lab: &Lab, files: &Path) -> Self {
         let output = tempfile::tempdir().expect("a temporary folder");
-        let files = lab_guest().expect("the guest's files");
         run_in_lab(lab, output.path(), || {
             let program = program("lab-guests")?;
-            Ok([program.into(), session.into(), files.clone().into()].into())
+            Ok([program.into(), session.into(), files.into()].into())
         });
         Self { output }
     }
@@ -327,4 +331,43 @@ fn thirty_guests_answer(facts: &Value) {
         .collect();
     let expected: Vec<String> = (1..=30).map(|guest| format!("guest {guest}")).collect();
     assert_eq!(answers, expected);
+}
+
+#[test]
+fn debian_boots_from_its_own_disk_with_its_stock_kernel_as_it_is_and_as_an_elf_file() {
+    let lab = Lab {
+        limit_s: 500,
+        ..Lab::default()
+    };
+    let files = debian().expect("Debian's files");
+    let facts = Session::run_with("debian", &lab, &files).facts("debian");
+    // PVH's stub in the kernel calls itself 0xb; a loader that has no number of its own is 0xf.
+    for (boot, loader) in [("image", 0xff), ("elf", 0xb0)] {
+        let seen = &facts[boot];
+        assert_eq!(number(&seen["loader"]), loader, "{facts}");
+        let release = text(&seen["release"]);
+        assert!(release.ends_with("-cloud-amd64"), "{facts}");
+        let package = format!("linux-image-{release}: ");
+        assert!(text(&seen["packaged"]).starts_with(&package), "{facts}");
+        assert!(text(&seen["system"]).ends_with("systemd"), "{facts}");
+        let root: Vec<&str> = text(&seen["root"]).split_whitespace().collect();
+        assert_eq!(root[..2], ["/dev/vda", "ext4"], "{facts}");
+        assert_eq!(root[2].split(',').next(), Some("rw"), "{facts}");
+        assert_eq!(text(&seen["failed"]), "", "systemd has started what it should");
+        let end = &seen["end"]["end"];
+        assert_eq!(
+            (&end["ending"], &end["code"]),
+            (&"powered_off".into(), &0.into()),
+            "{facts}"
+        );
+    }
+    assert_eq!(facts["image"]["written"], facts["elf"]["read"], "{facts}");
+    assert_eq!(facts["elf"]["recovered"], "0", "it was unmounted: {facts}");
+    let open = facts["image"]["base_is_open"]
+        .as_array()
+        .expect("the base's descriptors");
+    let is_read_only = |flags: &Value| text(flags).ends_with('0');
+    assert!(!open.is_empty() && open.iter().all(is_read_only), "{facts}");
+    assert_eq!(facts["base_untouched"], true, "the overlay's base");
+    assert_eq!(facts["overlay_is_clean"], true, "qemu-img check");
 }

@@ -15,7 +15,7 @@ pub const DEADLINE: Duration = Duration::from_secs(240);
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 random.trust_cpu=on cryptomgr.notests no_timer_check";
 /// What the guest says when it takes commands.
-const READY: &str = "GUEST-READY\n";
+pub const READY: &str = "GUEST-READY\n";
 /// Memory that the guest's own kernel and programs need, in MiB.
 pub const MEMORY_MIB: u32 = 192;
 
@@ -35,6 +35,11 @@ impl Files {
         })
     }
 
+    /// One of them, or what lies beside them.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A guest's own folder.
     pub fn place(name: &str) -> Result<MachineFolder, Box<dyn Error>> {
         Ok(MachineFolder::new(Path::new("/run/guests").join(name))?)
@@ -43,8 +48,8 @@ impl Files {
     /// The `boot` of a configuration, with more words on the command line.
     pub fn boot(&self, more: &str) -> Value {
         json!({
-            "kernel": self.folder.join("vmlinux"),
-            "initrd": self.folder.join("initrd"),
+            "kernel": self.file("vmlinux"),
+            "initrd": self.file("initrd"),
             "command_line": format!("{COMMAND_LINE} {more}"),
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lab-guests prepare              outside of the lab: makes the guest's files, and prints their folder
+//! lab-guests prepare debian       the same for the session that runs Debian
 //! lab-guests SESSION FILES        the scenarios of one session
 //! lab-guests SESSION FILES NAME   one of them
 //! ```
@@ -9,6 +10,7 @@
 //! What each scenario saw goes to `$OUT/NAME.json`: facts, or `{"error": …}`. Whether the facts are good is for the tests to say.
 
 mod attacks;
+mod debian;
 mod disks;
 mod guest;
 mod machines;
@@ -28,7 +30,7 @@ use crate::guest::Files;
 type Facts = Result<Value, Box<dyn Error>>;
 type Scenario = (&'static str, fn(&Files) -> Facts);
 
-const SESSIONS: [(&str, &[Scenario]); 4] = [
+const SESSIONS: [(&str, &[Scenario]); 5] = [
     (
         "machine",
         &[
@@ -52,6 +54,7 @@ const SESSIONS: [(&str, &[Scenario]); 4] = [
         "crowd",
         &[("hostile", attacks::hostile_guest), ("thirty", many::thirty)],
     ),
+    ("debian", &[("debian", debian::boots_from_its_disk)]),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -59,6 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["prepare"] => println!("{}", support::lab_guest()?.display()),
+        ["prepare", "debian"] => println!("{}", support::debian()?.display()),
         [session, files] => perform(session, Path::new(files), None)?,
         [session, files, name] => perform(session, Path::new(files), Some(name))?,
         _ => return Err("lab-guests SESSION FILES".into()),
