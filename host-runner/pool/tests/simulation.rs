@@ -155,6 +155,67 @@ fn what_cannot_be_simulated_is_refused_by_name() {
     }
 }
 
+/// Of two failures at once, the first to end leaves the machine as broken as it was.
+#[test]
+fn a_machine_works_again_when_the_last_of_its_failures_has_ended() {
+    let mut scenario = office();
+    scenario.duration_s = 3_000;
+    scenario.machines[0].count = 1;
+    scenario.instances.truncate(1);
+    scenario.instances[0].count = 1;
+    let failure = |at_s, until_s| pool::simulation::Failure {
+        machine: "rack".into(),
+        at_s,
+        until_s: Some(until_s),
+    };
+    for failures in [
+        vec![failure(300, 1_500), failure(600, 900)],
+        vec![failure(300, 900), failure(600, 1_500)],
+        vec![failure(300, 900), failure(900, 1_500)],
+    ] {
+        let report = run(
+            &Scenario {
+                failures,
+                ..scenario.clone()
+            },
+            &BTreeMap::new(),
+        )
+        .unwrap();
+        assert!(
+            (report.totals.waiting_s - 1_200.0).abs() < 1e-9,
+            "{:?}",
+            report.totals
+        );
+    }
+}
+
+/// Fifteen times 0.1 is 1.5, whatever floats say.
+#[test]
+fn a_machine_takes_what_fits_in_whatever_unit_it_is_measured() {
+    let mut scenario = office();
+    scenario.failures.clear();
+    scenario.machines[0].count = 1;
+    scenario.machines[0].cores = 15;
+    scenario.machines[0].core_mips = 0.1;
+    scenario.machines[0].memory_mb = 0.3 * 5.0;
+    scenario.instances.truncate(1);
+    scenario.instances[0].count = 15;
+    scenario.instances[0].vcpus = 1;
+    scenario.instances[0].vcpu_mips = 0.1;
+    scenario.instances[0].memory_mb = 0.1;
+    for policy in PolicyName::ALL {
+        let report = run(
+            &Scenario {
+                policy,
+                ..scenario.clone()
+            },
+            &BTreeMap::new(),
+        )
+        .unwrap();
+        assert!(report.totals.waiting_s <= 0.0, "{policy}: {:?}", report.totals);
+    }
+}
+
 #[test]
 fn power_is_linear_between_the_points() {
     let curve = PowerCurve::new(vec![86.0, 89.4, 92.6]).unwrap();

@@ -136,7 +136,7 @@ impl<'a> Engine<'a> {
                 Event::Depart(instance) => self.world.depart(instance),
                 Event::Arrive(instance) => {
                     self.world.arrive(instance);
-                    self.place(instance);
+                    let _ = self.place(instance);
                 }
                 Event::Look => self.look(),
                 Event::Decide => self.decide(),
@@ -146,11 +146,30 @@ impl<'a> Engine<'a> {
         self.meter.settle(&self.world);
     }
 
-    fn place(&mut self, instance: usize) {
-        if let Some(machine) = self.policy.place(&self.world, instance)
+    /// Where the policy knows no machine, the instance waits; false.
+    fn place(&mut self, instance: usize) -> bool {
+        let machine = self.policy.place(&self.world, instance);
+        if let Some(machine) = machine
             && self.world.admits_first(machine, instance)
         {
             self.world.place(instance, machine);
+        }
+        machine.is_some()
+    }
+
+    /// Tries those that wait. Whoever is no smaller than one that found no place finds none either, as nothing has become free since: in
+    /// a full pool, thousands that wait cost no more than a few.
+    fn place_waiting(&mut self) {
+        let mut too_large: Vec<[f64; 3]> = Vec::new();
+        for instance in self.waiting() {
+            let Some((spec, _)) = self.world.instance(instance) else {
+                continue;
+            };
+            let size = [spec.mips(), spec.vcpu_mips, spec.memory_mb];
+            let is_no_smaller = |other: &[f64; 3]| size.iter().zip(other).all(|(own, other)| own >= other);
+            if !too_large.iter().any(is_no_smaller) && !self.place(instance) {
+                too_large.push(size);
+            }
         }
     }
 
@@ -163,9 +182,7 @@ impl<'a> Engine<'a> {
     fn decide(&mut self) {
         self.world.sample(self.loads, self.now);
         self.world.remember();
-        for instance in self.waiting() {
-            self.place(instance);
-        }
+        self.place_waiting();
         self.world.sample(self.loads, self.now);
         for (instance, machine) in self.policy.decide(&self.world, self.now) {
             if let Some(migration) = self.world.begin_migration(instance, machine, self.now) {

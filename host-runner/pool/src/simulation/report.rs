@@ -11,7 +11,7 @@ use super::world::World;
 pub struct Report {
     /// Machines of the pool.
     pub machines: usize,
-    /// Instances that were there at any time.
+    /// Instances that there are, those among them that arrive only after the run has ended.
     pub instances: usize,
     /// The figures of the whole run.
     pub totals: Totals,

@@ -16,7 +16,8 @@ use super::world::{InstanceSpec, MachineSpec, MemoryMode, World};
 pub const MACHINES_MAX: usize = 10_000;
 /// Instances that a scenario may have.
 pub const INSTANCES_MAX: usize = 20_000;
-/// The most work that a scenario may be: events × (machines + instances). It takes seconds.
+/// The most work that a scenario may be: events × (machines + instances). It takes seconds; a policy of `CloudSim`'s, which looks at every
+/// machine for every instance, may take many times as long in a large pool.
 pub const WORK_MAX: u64 = 2_000_000_000;
 /// Samples of generated loads that a scenario may have in all: they are made before it runs, and take 8 bytes each.
 pub const SAMPLES_ALL_MAX: u64 = 100_000_000;
@@ -47,7 +48,8 @@ pub struct Scenario {
     pub seed: u64,
     /// How long the run is, in seconds of virtual time.
     pub duration_s: u64,
-    /// The time from one decision to the next, in seconds, at least 1.
+    /// The time from one decision to the next, in seconds, at least 1. Loads are looked at whenever something happens, and not in between:
+    /// a trace with more samples than decisions is seen as coarsely as these come.
     pub interval_s: u64,
     /// Who decides.
     #[serde(default)]
@@ -336,6 +338,7 @@ fn load(
 }
 
 fn failures(scenario: &Scenario, machines: &[MachineSpec]) -> Result<Vec<(u64, Event)>, ScenarioError> {
+    let numbers: BTreeMap<&str, usize> = machines.iter().map(|spec| &*spec.name).zip(0..).collect();
     let mut events = Vec::new();
     for Failure {
         machine,
@@ -343,7 +346,7 @@ fn failures(scenario: &Scenario, machines: &[MachineSpec]) -> Result<Vec<(u64, E
         until_s,
     } in &scenario.failures
     {
-        let Some(index) = machines.iter().position(|spec| spec.name == *machine) else {
+        let Some(index) = numbers.get(&**machine).copied() else {
             return Err(ScenarioError::NoMachine {
                 machine: machine.clone(),
             });

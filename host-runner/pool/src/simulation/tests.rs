@@ -247,3 +247,40 @@ fn of_two_moves_of_one_instance_at_once_the_last_counts() {
         "two at the start, the source later"
     );
 }
+
+/// Knows no machine, and counts how often it is asked.
+struct Full(u32);
+
+impl Policy for Full {
+    fn place(&mut self, _: &World, _: usize) -> Option<usize> {
+        self.0 += 1;
+        None
+    }
+
+    fn decide(&mut self, _: &World, _: Millis) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn of_those_that_wait_for_the_same_room_one_is_tried() {
+    let mut larger = instance();
+    larger.memory_mb *= 2.0;
+    let mut instances = vec![instance(); 50];
+    instances.extend(vec![larger; 50]);
+    let loads = vec![always(0.5); instances.len()];
+    let mut policy = Full(0);
+    let world = World::new(vec![machine()], instances, MemoryMode::Memory);
+    let mut engine = Engine::new(world, &loads, &mut policy, Rules::plain(STEP));
+    for index in 0..loads.len() {
+        engine.schedule(Millis::ZERO, Event::Arrive(index));
+    }
+    let report = engine.run(Millis::from_seconds(1_001));
+    assert!(
+        close(report.totals.waiting_s, 100.0 * 1_001.0),
+        "{:?}",
+        report.totals
+    );
+    // Each when it arrives, and one at each of ten decisions.
+    assert_eq!(policy.0, 100 + 10);
+}

@@ -15,6 +15,13 @@ const SOURCE_SHARE: f64 = 0.9;
 const TARGET_SHARE: f64 = 0.1;
 /// Below this, what a machine gave and what was asked are the same: sums of floats in another order differ.
 const SHORT_MIN: f64 = 1e-6;
+/// By this share of a sum, sums of floats differ from what people work out: fifteen times 0.1 is more than 1.5.
+const ROUNDING: f64 = 1e-9;
+
+/// Whether so much fits, when what is promised is in whole tenths of somebody's unit, and floats are not.
+fn fits(needed: f64, offered: f64) -> bool {
+    needed <= offered * (1.0 + ROUNDING)
+}
 
 /// A machine as it was bought.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +87,8 @@ pub struct Host {
     pub incoming: Vec<usize>,
     /// Whether it has failed.
     pub failed: bool,
+    /// How many of its failures have not ended.
+    outages: u32,
     /// The CPU that it gives, in MIPS.
     pub used: f64,
     /// Whether it gives less than it is asked for.
@@ -190,14 +199,14 @@ impl World {
         let Some((spec, host)) = self.machine(machine) else {
             return 0.0;
         };
-        let promised: f64 = host
-            .residents
-            .iter()
-            .chain(&host.incoming)
-            .filter_map(|&index| self.instances.get(index))
+        spec.memory_mb - self.memory_promised_mb(host)
+    }
+
+    fn memory_promised_mb(&self, host: &Host) -> f64 {
+        let held = host.residents.iter().chain(&host.incoming);
+        held.filter_map(|&index| self.instances.get(index))
             .map(|instance| instance.memory_mb)
-            .sum();
-        spec.memory_mb - promised
+            .sum()
     }
 
     /// Whether `machine` could start `instance`, knowing only nominal sizes: the CPU that all there may ask for at most, a
@@ -215,8 +224,8 @@ impl World {
             .sum();
         !host.failed
             && spec.core_mips >= wanted.vcpu_mips
-            && promised + wanted.mips() <= spec.mips()
-            && self.memory_free_mb(machine) >= wanted.memory_mb
+            && fits(promised + wanted.mips(), spec.mips())
+            && fits(self.memory_promised_mb(host) + wanted.memory_mb, spec.memory_mb)
     }
 
     /// Sets what every instance asks for at `now`, and shares out the CPU.
@@ -274,11 +283,12 @@ impl World {
     /// One that set off this very moment is sent there instead.
     pub(super) fn begin_migration(&mut self, instance: usize, to: usize, now: Millis) -> Option<Migration> {
         let memory_mb = self.instances.get(instance)?.memory_mb;
-        if self.memory == MemoryMode::Memory && self.memory_free_mb(to) < memory_mb {
+        let (spec, host) = self.machine(to)?;
+        let has_room = fits(self.memory_promised_mb(host) + memory_mb, spec.memory_mb);
+        if self.memory == MemoryMode::Memory && !has_room {
             return None;
         }
-        let length = Millis::rounded_from_seconds(memory_mb / self.machines.get(to)?.migration_mb_s);
-        let host = self.hosts.get(to)?;
+        let length = Millis::rounded_from_seconds(memory_mb / spec.migration_mb_s);
         let guest = self.guests.get(instance)?;
         let underway = guest.migration.is_some() && guest.moved_at != Some(now);
         if host.failed || underway || guest.machine.is_none_or(|from| from == to) {
@@ -317,6 +327,7 @@ impl World {
             return;
         };
         host.failed = true;
+        host.outages = host.outages.saturating_add(1);
         let stranded = std::mem::take(&mut host.residents);
         let turned_back = std::mem::take(&mut host.incoming);
         for guest in turned_back {
@@ -328,10 +339,11 @@ impl World {
         }
     }
 
-    /// The machine works again, empty.
+    /// One of the machine's failures ends; after the last of them it works again, empty.
     pub(super) fn recover(&mut self, machine: usize) {
         if let Some(host) = self.hosts.get_mut(machine) {
-            host.failed = false;
+            host.outages = host.outages.saturating_sub(1);
+            host.failed = host.outages > 0;
         }
     }
 
@@ -380,7 +392,7 @@ fn share(spec: &MachineSpec, host: &mut Host, instances: &[InstanceSpec], guests
     let factor = if due > spec.mips() { spec.mips() / due } else { 1.0 };
     host.used = due * factor;
     // An instance on its way counts in full although the target gives a tenth: the reference counts it so.
-    host.short = host.used + SHORT_MIN < asked;
+    host.short = host.used + SHORT_MIN.max(asked * f64::EPSILON * 64.0) < asked;
     for &index in &host.residents {
         if let Some(guest) = guests.get_mut(index) {
             let cost = if guest.migration.is_some() {

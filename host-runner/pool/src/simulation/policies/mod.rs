@@ -20,7 +20,7 @@ pub use stay::Stay;
 
 /// A policy of a simulated pool. It sees what has been until now, and never what comes.
 pub trait Policy {
-    /// The machine on which `instance` starts; `None` lets it wait. Only nominal sizes are known of it.
+    /// The machine on which `instance` starts; `None` lets it wait, as no machine admits one of its size. Only nominal sizes are known of it.
     fn place(&mut self, world: &World, instance: usize) -> Option<usize>;
 
     /// What moves now: instances, each with the machine that it goes to. What cannot be is left out by the engine; where an
