@@ -132,14 +132,18 @@ pub enum Refusal {
     },
 }
 
-/// Continues a sentence that begins with the machine's name.
 impl Refusal {
     /// A machine would be busier than it may be: threads that are expected to be in use, that may be, and that it offers.
     pub(crate) fn too_busy(expected: f64, limit: f64, offered: f64) -> Self {
+        /// 0.85 of 7 threads, divided by 7 again, is a rounding more than 85 %.
+        const ROUNDING: f64 = 1e-6;
         let offered = offered.max(f64::MIN_POSITIVE);
+        let limit_percent = percent((limit / offered * 100.0 + ROUNDING).floor());
+        let expected_percent = percent((expected / offered * 100.0 - ROUNDING).ceil());
         Self::TooBusy {
-            expected_percent: percent((expected / offered).max(0.0)),
-            limit_percent: percent(limit / offered),
+            // Whatever is rounded away, what is too much is more than what may be.
+            expected_percent: expected_percent.max(limit_percent.saturating_add(1)),
+            limit_percent,
         }
     }
 }
@@ -149,10 +153,11 @@ impl Refusal {
     clippy::cast_sign_loss,
     reason = "a float's cast saturates, and no load is negative"
 )]
-fn percent(share: f64) -> u32 {
-    (share * 100.0).ceil() as u32
+fn percent(rounded: f64) -> u32 {
+    rounded as u32
 }
 
+/// Follows the machine's name and a colon.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -220,5 +225,38 @@ impl fmt::Display for Refusal {
                 )
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_busy_is_told_as_more_than_the_limit_which_is_the_one_that_was_set() {
+        for threads in 1..=512_u32 {
+            let offered = f64::from(threads);
+            for limit_percent in [5, 60, 80, 85, 90, 95, 100, 150] {
+                let limit = f64::from(limit_percent) / 100.0 * offered;
+                for over in [1e-8, 1e-3, 0.004 * offered, offered] {
+                    let Refusal::TooBusy {
+                        expected_percent,
+                        limit_percent: told,
+                    } = Refusal::too_busy(limit + over, limit, offered)
+                    else {
+                        panic!("another reason")
+                    };
+                    assert_eq!(told, limit_percent, "{threads} threads");
+                    assert!(expected_percent > told, "{threads} threads, {over} over");
+                }
+            }
+        }
+        assert_eq!(
+            Refusal::too_busy(1.0, 0.0, 0.0),
+            Refusal::TooBusy {
+                expected_percent: u32::MAX,
+                limit_percent: 0
+            }
+        );
     }
 }

@@ -22,13 +22,26 @@ pub enum InventoryError {
     #[error("the inventory is not a document of the expected form")]
     Malformed(#[source] serde_json::Error),
     /// It contradicts itself or exceeds a limit.
-    #[error("the inventory has {} fault{}: {}", .0.len(), if .0.len() == 1 { "" } else { "s" }, Listed(.0))]
+    #[error("the inventory has {}: {}", Counted(.0.len()), Listed(.0))]
     Faults(Vec<InventoryFault>),
 }
 
 impl InventoryError {
     /// How many faults are told at once.
     pub const FAULTS_MAX: usize = 20;
+}
+
+/// Where as many are told as may be, nobody has counted further.
+struct Counted(usize);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 fault"),
+            InventoryError::FAULTS_MAX.. => write!(f, "{} faults or more", InventoryError::FAULTS_MAX),
+            count => write!(f, "{count} faults"),
+        }
+    }
 }
 
 struct Listed<'a>(&'a [InventoryFault]);

@@ -91,6 +91,9 @@ impl<'a> Scoring<'a> {
             for (load, added) in point.load.iter_mut().zip(added) {
                 *load = (*load - added).max(0.0);
             }
+            if question.seat.instances.len() == 1 {
+                point.marks = point.marks.without(Marks::OCCUPIED);
+            }
         }
         self.outlook_of(question.machine, &point)
     }

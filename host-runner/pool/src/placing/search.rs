@@ -1,5 +1,6 @@
-use rand::SeedableRng;
-use rand::seq::index::sample;
+use std::collections::HashMap;
+
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::filters::passes;
@@ -10,6 +11,9 @@ use crate::state::{AskedTarget, Index, MachineIndex, Marks, Node, Pool, Presence
 
 /// How much more than full a box may look: its loads are rounded in another way than a machine's filters.
 const CPU_TOLERANCE: f64 = 1e-6;
+
+/// Up to so many machines are kept on a list in order; more are sorted once.
+const LISTED_MAX: usize = 256;
 
 /// A machine that can take the instance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +40,9 @@ pub(super) fn shortlist(scoring: &Scoring<'_>, policy: &Policy, most: usize) -> 
         most: most.max(1),
         list: Vec::new(),
     };
+    if most > LISTED_MAX && policy.candidates_max.is_none() {
+        return search.all_that_pass();
+    }
     if let Some(few) = the_only_ones(scoring) {
         search.consider_all(few.into_iter());
     } else if let Some(bound) = policy.candidates_max {
@@ -110,6 +117,25 @@ impl Search<'_> {
         }
     }
 
+    fn all_that_pass(self) -> Vec<Candidate> {
+        let Self { scoring, most, .. } = self;
+        let questions = scoring
+            .subject
+            .pool
+            .machines()
+            .map(|(machine, _)| scoring.subject.on(machine));
+        let mut list: Vec<Candidate> = questions
+            .filter(passes)
+            .map(|question| Candidate {
+                machine: question.machine,
+                score: scoring.score(&scoring.outlook(&question)),
+            })
+            .collect();
+        list.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.machine.cmp(&b.machine)));
+        list.truncate(most);
+        list
+    }
+
     fn consider_all(&mut self, machines: impl Iterator<Item = MachineIndex>) {
         for machine in machines {
             self.consider(machine);
@@ -119,16 +145,15 @@ impl Search<'_> {
     /// Draws machines without putting any back until `bound` of them can take the instance: each has the same chance to be among them.
     fn consider_drawn(&mut self, seed: u32, bound: u32) {
         let pool = self.scoring.subject.pool;
-        let count = pool.machines().len();
-        let drawn = sample(&mut draws(pool, self.scoring, seed), count, count);
-        let machines = drawn.into_iter().filter_map(|place| u32::try_from(place).ok());
         let mut left = bound;
-        for machine in machines.map(MachineIndex) {
+        for machine in Draws::new(pool, self.scoring, seed) {
             if left == 0 {
                 return;
             }
-            if passes(&self.scoring.subject.on(machine)) {
-                self.consider(machine);
+            let question = self.scoring.subject.on(machine);
+            if passes(&question) {
+                let score = self.scoring.score(&self.scoring.outlook(&question));
+                self.put(Candidate { machine, score });
                 left -= 1;
             }
         }
@@ -204,19 +229,54 @@ impl Search<'_> {
     }
 }
 
-/// Chance for one question: it differs from instance to instance, and as the pool fills, and is the same for the same pool.
-fn draws(pool: &Pool, scoring: &Scoring<'_>, seed: u32) -> ChaCha8Rng {
-    let mut material = [0_u8; 32];
-    let instance = scoring.subject.instance.map_or(u32::MAX, |instance| instance.0);
-    let promised: u64 = u64::from(pool.placed());
-    let words = [
-        u64::from(seed),
-        u64::from(instance),
-        promised,
-        u64::from(pool.version()),
-    ];
-    for (bytes, word) in material.chunks_exact_mut(8).zip(words) {
-        bytes.copy_from_slice(&word.to_le_bytes());
+/// All machines in an order by chance. It differs from instance to instance, and as the pool fills, and is the same for the same pool.
+///
+/// Whoever needs few draws few: only the places that were drawn are remembered, as in a shuffle that stops early.
+struct Draws {
+    chance: ChaCha8Rng,
+    /// Whom a draw has put in another place.
+    moved: HashMap<u32, u32>,
+    next: u32,
+    count: u32,
+}
+
+impl Draws {
+    fn new(pool: &Pool, scoring: &Scoring<'_>, seed: u32) -> Self {
+        let mut material = [0_u8; 32];
+        let instance = scoring.subject.instance.map_or(u32::MAX, |instance| instance.0);
+        let promised: u64 = u64::from(pool.placed());
+        let words = [
+            u64::from(seed),
+            u64::from(instance),
+            promised,
+            u64::from(pool.version()),
+        ];
+        for (bytes, word) in material.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        Self {
+            chance: ChaCha8Rng::from_seed(material),
+            moved: HashMap::new(),
+            next: 0,
+            count: u32::try_from(pool.machines().len()).unwrap_or(u32::MAX),
+        }
     }
-    ChaCha8Rng::from_seed(material)
+}
+
+impl Iterator for Draws {
+    type Item = MachineIndex;
+
+    fn next(&mut self) -> Option<MachineIndex> {
+        if self.next >= self.count {
+            return None;
+        }
+        let place = self.chance.random_range(self.next..self.count);
+        let drawn = self.moved.get(&place).copied().unwrap_or(place);
+        let first = self.moved.remove(&self.next).unwrap_or(self.next);
+        if place > self.next {
+            self.moved.insert(place, first);
+        }
+        self.next += 1;
+        Some(MachineIndex(drawn))
+    }
 }

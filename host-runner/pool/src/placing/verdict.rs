@@ -229,7 +229,7 @@ pub struct RefusedBy {
 
 /// No machine can take the instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS, thiserror::Error)]
-#[error("none of {machines} machines can take it{}", told(nearest_name.as_deref(), refusals))]
+#[error("none of {} can take it{}", self.asked(), told(nearest_name.as_deref(), refusals))]
 pub struct NoPlace {
     /// How many machines there are.
     pub machines: u32,
@@ -241,6 +241,30 @@ pub struct NoPlace {
     pub nearest_name: Option<String>,
     /// Why that one refuses.
     pub refusals: Vec<Refusal>,
+}
+
+impl NoPlace {
+    /// Whether every machine has refused it; false where a search ended at its bound.
+    pub fn has_asked_all(&self) -> bool {
+        self.refused() >= self.machines
+    }
+
+    fn refused(&self) -> u32 {
+        self.refused_by.iter().map(|by| by.machines).sum()
+    }
+
+    fn asked(&self) -> String {
+        if self.has_asked_all() {
+            let plural = if self.machines == 1 { "" } else { "s" };
+            format!("{} machine{plural}", self.machines)
+        } else {
+            format!(
+                "{} machines that were asked, of {},",
+                self.refused(),
+                self.machines
+            )
+        }
+    }
 }
 
 fn told(name: Option<&str>, refusals: &[Refusal]) -> String {

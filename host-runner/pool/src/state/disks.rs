@@ -1,5 +1,9 @@
+use std::cmp::Reverse;
+
+use uuid::Uuid;
+
 use super::names::{Name, Storages};
-use super::{AskedDisk, MachineSeat};
+use super::{AskedDisk, InstanceIndex, MachineSeat, Pool};
 
 /// Why an instance's disks find no room on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,12 @@ pub enum DiskMisfit {
 pub type GivenBack<'a> = &'a mut dyn Iterator<Item = (u32, u64)>;
 
 impl MachineSeat {
+    fn promise_disk(&mut self, place: Option<u32>, change: impl FnOnce(u64) -> u64) {
+        if let Some(storage) = place.and_then(|place| self.storages.get_mut(place as usize)) {
+            storage.promised_mib = change(storage.promised_mib);
+        }
+    }
+
     /// Whether disks find room, each in its storage.
     ///
     /// # Errors
@@ -52,8 +62,8 @@ impl MachineSeat {
     }
 
     /// Where disks go, as places among the storages: the storage that a disk names, else the one with most room after the disks
-    /// before it, the first of equals. Disks that name one are laid out before those that may be anywhere. `None` where there is no
-    /// such storage.
+    /// before it, the first of equals. Disks that name one are laid out before those that may be anywhere, and of these the largest
+    /// first. `None` where there is no such storage.
     pub fn disk_places(&self, disks: &[AskedDisk]) -> Box<[Option<u32>]> {
         if let [disk] = disks {
             return Box::new([self.storage_for(disk)]);
@@ -71,17 +81,57 @@ impl MachineSeat {
     }
 }
 
+impl Pool {
+    /// Lays the disks that may be anywhere out anew, beside those that name a storage, the largest first. An inventory does not say where
+    /// they are, and the order of its instances must not decide it.
+    pub(super) fn lay_out_disks(&mut self) {
+        for seat in self.machines.iter_mut().filter(|seat| seat.storages.len() > 1) {
+            let mut anywhere: Vec<(Reverse<u64>, Uuid, usize, InstanceIndex)> = Vec::new();
+            let mut given_back: Vec<(Option<u32>, u64)> = Vec::new();
+            for index in &seat.instances {
+                let Some(held) = self.instances.get(index.0 as usize) else {
+                    continue;
+                };
+                for (number, (disk, place)) in held.asked.disks.iter().zip(&held.disk_places).enumerate() {
+                    if disk.storage.is_none() {
+                        anywhere.push((Reverse(disk.size_mib), held.id, number, *index));
+                        given_back.push((*place, disk.size_mib));
+                    }
+                }
+            }
+            for (place, size_mib) in given_back {
+                seat.promise_disk(place, |promised| promised.saturating_sub(size_mib));
+            }
+            anywhere.sort_unstable();
+            for (Reverse(size_mib), _, number, index) in anywhere {
+                let place = seat.storage_for(&AskedDisk {
+                    size_mib,
+                    storage: None,
+                });
+                seat.promise_disk(place, |promised| promised.saturating_add(size_mib));
+                let held = self.instances.get_mut(index.0 as usize);
+                if let Some(slot) = held.and_then(|held| held.disk_places.get_mut(number)) {
+                    *slot = place;
+                }
+            }
+        }
+    }
+}
+
+/// In the order in which they are laid out: those that name a storage, then the others, the largest first, as it has least choice. So
+/// nothing depends on the order in which an instance lists them.
 fn named_first(disks: &[AskedDisk]) -> impl Iterator<Item = (usize, &AskedDisk)> {
     let named = disks
         .iter()
         .enumerate()
         .filter(|(_, disk)| disk.storage.is_some());
-    named.chain(
-        disks
-            .iter()
-            .enumerate()
-            .filter(|(_, disk)| disk.storage.is_none()),
-    )
+    let mut anywhere: Vec<(usize, &AskedDisk)> = disks
+        .iter()
+        .enumerate()
+        .filter(|(_, disk)| disk.storage.is_none())
+        .collect();
+    anywhere.sort_by_key(|(_, disk)| Reverse(disk.size_mib));
+    named.chain(anywhere)
 }
 
 /// What each storage has left while disks are laid out one after the other.
@@ -118,7 +168,7 @@ impl Layout {
                 .zip(&seat.storages)
                 .find_map(|(place, storage)| (storage.name == name).then_some(place)),
             None => places
-                .min_by_key(|(_, free)| std::cmp::Reverse(**free))
+                .min_by_key(|(_, free)| Reverse(**free))
                 .map(|(place, _)| place),
         }
     }

@@ -109,6 +109,7 @@ impl Pool {
         for instance in &inventory.instances {
             pool.take_in_instance(instance);
         }
+        pool.lay_out_disks();
         for machine in &inventory.machines {
             pool.account_for_the_rest(machine);
         }
@@ -331,8 +332,13 @@ impl Pool {
     /// Brings the index up to date with every change since. Searches are fast after it, and look at every machine without it.
     pub fn refresh_index(&mut self) {
         let index = match &mut self.index {
-            Some(index) if self.changed.len() <= index.machines_count() => index,
-            // Nothing is kept of an index that is all but wholly out of date.
+            Some(index)
+                if self.changed.len() <= index.machines_count()
+                    && index.machines_count() == self.machines.len() =>
+            {
+                index
+            }
+            // Nothing is kept of an index that is all but wholly out of date, or knows nothing of a machine that was added.
             index => index.insert(Index::new(self.machines.iter().map(Point::of))),
         };
         // Who tries things out changes the same few machines again and again.

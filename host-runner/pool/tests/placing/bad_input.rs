@@ -139,6 +139,25 @@ fn usage_that_is_no_number_negative_or_from_the_future_is_no_usage() {
 }
 
 #[test]
+fn faults_are_counted_as_far_as_they_are_told() {
+    let told = |faults: u128| {
+        let mut inventory = Inventory::empty();
+        inventory.machines = (0..faults)
+            .map(|number| pool::inventory::Machine::new(Uuid::from_u128(number), "m", 0, gib(1)))
+            .collect();
+        let said = inventory
+            .check()
+            .expect_err("no machine has no threads")
+            .to_string();
+        said.split(':').next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(told(1), "the inventory has 1 fault");
+    assert_eq!(told(19), "the inventory has 19 faults");
+    assert_eq!(told(20), "the inventory has 20 faults or more");
+    assert_eq!(told(50), "the inventory has 20 faults or more");
+}
+
+#[test]
 fn a_demand_that_is_no_number_spoils_no_sum() {
     let mut inventory = Inventory::empty();
     inventory.machines = (0..2).map(machine).collect();

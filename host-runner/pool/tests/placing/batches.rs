@@ -212,6 +212,62 @@ fn together_with_one_whose_machine_a_rule_forbids_ends_with_the_reason() {
 }
 
 #[test]
+fn those_that_no_machine_holds_together_are_told_who_is_too_much_and_why() {
+    let needs = vec![with(12, AffinityKind::Together, 1), Needs::new(1, gib(6))];
+    let mut pool = pool_with(3, needs);
+    let all = everyone(&pool);
+    let failure = *place_batch(&mut pool, &all, &Policy::default()).expect_err("16 GiB each");
+    assert_eq!(pool.placed(), 0);
+    let BatchFailure::NoPlace { unplaced, proven, .. } = failure else {
+        panic!("{failure}")
+    };
+    assert!(proven);
+    let [one] = unplaced.as_slice() else {
+        panic!("{unplaced:?}")
+    };
+    assert_eq!(one.name, "i1", "the larger one has its place");
+    assert_eq!(
+        one.why.refused_by.iter().map(|by| by.machines).sum::<u32>(),
+        3,
+        "each machine has a reason: {}",
+        one.why
+    );
+    assert!(
+        one.why.to_string().contains("needs 6 GiB of memory, 4 GiB free"),
+        "{}",
+        one.why
+    );
+}
+
+/// Who looks at few machines, drawn by chance, has not tried every way.
+#[test]
+fn a_bound_on_candidates_hides_no_machine_from_those_that_must_be_together() {
+    let mut inventory = Inventory::empty();
+    inventory.machines = (0..40).map(machine).collect();
+    for (number, machine) in inventory.machines.iter_mut().enumerate() {
+        machine.memory_mib = gib(if number == 31 { 16 } else { 9 });
+    }
+    inventory.instances = vec![
+        instance(0, with(8, AffinityKind::Together, 1)),
+        instance(1, Needs::new(1, gib(8))),
+    ];
+    for seed in 0..20 {
+        let policy = Policy {
+            seed,
+            candidates_max: std::num::NonZeroU32::new(1),
+            ..Policy::default()
+        };
+        let mut pool = pool_of(&inventory);
+        let all = everyone(&pool);
+        let placed = place_batch(&mut pool, &all, &policy).expect("one machine holds both");
+        assert!(
+            placed.iter().all(|(_, machine)| *machine == MachineIndex(31)),
+            "{placed:?}"
+        );
+    }
+}
+
+#[test]
 fn the_largest_impossible_batch_ends() {
     // A thousand that keep apart on ten machines: nothing to find, and many ways to look for it.
     let mut pool = pool_with(10, vec![apart_from_group("web"); 1_000]);
@@ -245,6 +301,15 @@ proptest! {
                 let after: Vec<_> = pool.instances().map(|(_, one)| one.machine).collect();
                 prop_assert_eq!(before, after, "{}", failure);
                 prop_assert!(!failure.to_string().is_empty());
+                if let BatchFailure::NoPlace { unplaced, .. } = *failure {
+                    prop_assert!(!unplaced.is_empty());
+                    for one in unplaced {
+                        // No machine would have taken it, and the nearest says why.
+                        let refused: u32 = one.why.refused_by.iter().map(|by| by.machines).sum();
+                        prop_assert_eq!(refused, one.why.machines, "{}: {}", one.name, one.why);
+                        prop_assert!(!one.why.refusals.is_empty(), "{}: {}", one.name, one.why);
+                    }
+                }
             }
         }
     }

@@ -2,12 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use pool::inventory::{Activity, Inventory, Needs};
+use pool::Pool;
+use pool::inventory::{Activity, DiskNeed, Inventory, Needs};
 use pool::placing::{
     Policy, PolicyName, Subject, TermName, Weights, WeightsError, best_first, choose, choose_machine,
     explain, verdicts,
 };
-use pool::state::MachineIndex;
+use pool::state::{Demand, MachineIndex};
 use proptest::prelude::*;
 
 use crate::made_up::{
@@ -42,6 +43,22 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     ]
 }
 
+fn the_index_finds_the_best(pool: &Pool, policy: &Policy) -> Result<(), TestCaseError> {
+    for place in 0..pool.instances().len().min(20) {
+        let subject = Subject::of(pool, instance_index(place));
+        let preview = verdicts(&subject, policy);
+        let chosen = choose(&subject, policy);
+        let found = chosen.as_ref().ok().map(|chosen| pool.machine(chosen.machine).id);
+        prop_assert_eq!(found, preview.best);
+        if let Ok(chosen) = chosen {
+            let runner_up = best_first(&preview.verdicts).get(1).map(|verdict| verdict.score);
+            let compared = chosen.explanation.compared_with.map(|other| other.score);
+            prop_assert_eq!(compared, runner_up);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -57,18 +74,22 @@ proptest! {
             make(&mut pool, change);
         }
         pool.refresh_index();
-        for place in 0..inventory.instances.len().min(20) {
-            let subject = Subject::of(&pool, instance_index(place));
-            let preview = verdicts(&subject, &policy);
-            let chosen = choose(&subject, &policy);
-            let found = chosen.as_ref().ok().map(|chosen| pool.machine(chosen.machine).id);
-            prop_assert_eq!(found, preview.best);
-            if let Ok(chosen) = chosen {
-                let runner_up = best_first(&preview.verdicts).get(1).map(|verdict| verdict.score);
-                let compared = chosen.explanation.compared_with.map(|other| other.score);
-                prop_assert_eq!(compared, runner_up);
-            }
+        the_index_finds_the_best(&pool, &policy)?;
+    }
+
+    /// Where CPU is overcommitted, the mean load may be more than full.
+    #[test]
+    fn the_index_finds_it_in_an_overloaded_pool_too(
+        inventory in any_inventory(120, 60),
+        demands in prop::collection::vec(0.0..400.0_f64, 60),
+        policy in any_policy(),
+    ) {
+        let mut pool = pool_of(&inventory);
+        for (place, mean) in demands.into_iter().enumerate().take(inventory.instances.len()) {
+            pool.set_demand(instance_index(place), Demand { mean, variance: 0.0, measured: true });
         }
+        pool.refresh_index();
+        the_index_finds_the_best(&pool, &policy)?;
     }
 
     #[test]
@@ -99,10 +120,14 @@ proptest! {
         let mut larger = inventory.clone();
         larger.machines.push(machine(inventory.machines.len()));
         let (before, after) = (pool_of(&inventory), pool_of(&larger));
+        let mut grown = before.clone();
+        grown.refresh_index();
+        grown.add_machine(&machine(inventory.machines.len()));
+        grown.refresh_index();
         for place in 0..inventory.instances.len() {
-            let fitted = choose_machine(&Subject::of(&before, instance_index(place)), &policy);
-            let fits = choose_machine(&Subject::of(&after, instance_index(place)), &policy);
-            prop_assert!(fitted.is_none() || fits.is_some());
+            let in_pool = |pool: &Pool| choose_machine(&Subject::of(pool, instance_index(place)), &policy);
+            prop_assert!(in_pool(&before).is_none() || in_pool(&after).is_some());
+            prop_assert_eq!(in_pool(&grown).is_some(), in_pool(&after).is_some());
         }
     }
 
@@ -222,6 +247,125 @@ fn a_hint_decides_between_equals_and_binds_nobody() {
     let pool = pool_of(&inventory);
     let chosen = choose_machine(&Subject::new(&pool, &asked), &Policy::default());
     assert_eq!(chosen, Some(MachineIndex(0)));
+}
+
+/// Half of the machines have room of one kind or the other, a quarter is overloaded, and a quarter far more so: the mean is more than full.
+/// All that is below it by more than counts is equally good, and better than what is overloaded.
+#[test]
+fn an_overloaded_machine_is_never_taken_for_a_calm_one() {
+    const THREADS: f64 = 16.0;
+    let mut inventory = Inventory::empty();
+    let mut loads = Vec::new();
+    for number in 0..64 {
+        let mut holder = machine(number);
+        (holder.threads, holder.memory_mib) = (16, gib(64));
+        holder.storages[0].capacity_mib = gib(1_000);
+        inventory.machines.push(holder);
+        let (cpu, memory, disk) = match number {
+            0..32 if number % 2 == 0 => (0.0, 40, 100),
+            0..32 => (0.6, 2, 600),
+            32..48 => (3.2, 20, 300),
+            _ => (17.3, 20, 300),
+        };
+        let mut held = instance(number, Needs::new(1, gib(memory)));
+        held.needs.disks = vec![disk_of(disk)];
+        held.machine = Some(machine_id(number));
+        inventory.instances.push(held);
+        loads.push(cpu * THREADS);
+    }
+    let mut pool = pool_of(&inventory);
+    for (number, mean) in loads.into_iter().enumerate() {
+        let demand = Demand {
+            mean,
+            variance: 0.0,
+            measured: true,
+        };
+        pool.set_demand(instance_index(number), demand);
+    }
+    pool.refresh_index();
+    let mut needs = Needs::new(2, gib(4));
+    needs.disks = vec![disk_of(62)];
+    let asked = pool.ask(&needs);
+    let policy = Policy {
+        weights: Weights::new([(TermName::Evenness, 1.0)]).expect("a weight"),
+        ..Policy::default()
+    };
+    let chosen = choose_machine(&Subject::new(&pool, &asked), &policy);
+    assert_eq!(chosen, Some(MachineIndex(0)));
+}
+
+fn disk_of(size_gib: u32) -> DiskNeed {
+    DiskNeed {
+        size_mib: gib(size_gib),
+        storage: None,
+    }
+}
+
+#[test]
+fn a_machine_that_was_added_is_found() {
+    let mut pool = pool_of(&three_alike());
+    pool.refresh_index();
+    let mut larger = machine(3);
+    larger.memory_mib = gib(64);
+    let added = pool.add_machine(&larger);
+    pool.refresh_index();
+    let asked = pool.ask(&Needs::new(1, gib(32)));
+    let chosen = choose_machine(&Subject::new(&pool, &asked), &Policy::default());
+    assert_eq!(chosen, Some(added));
+}
+
+/// A machine that holds nothing but the instance itself would be empty if it went elsewhere.
+#[test]
+fn an_instance_keeps_no_machine_occupied_for_itself() {
+    let mut inventory = three_alike();
+    for number in [0, 1] {
+        let mut held = instance(number, Needs::new(2, gib(4)));
+        held.machine = Some(machine_id(number));
+        inventory.instances.push(held);
+    }
+    let pool = pool_of(&inventory);
+    let subject = Subject::of(&pool, instance_index(0));
+    let save = Policy::from(PolicyName::SavePower);
+    let empties = |machine: usize| {
+        let said = explain(&subject, &save, machine_index(machine), None);
+        let term = said.terms.iter().find(|term| term.name == TermName::Empties);
+        term.expect("it counts").value
+    };
+    let stays_occupied = [0, 1, 2].map(|machine| empties(machine) > 0.5);
+    assert_eq!(stays_occupied, [false, true, false]);
+    assert_eq!(choose_machine(&subject, &save), Some(MachineIndex(1)));
+}
+
+#[test]
+fn a_bound_on_candidates_is_fair_where_few_fit() {
+    let mut inventory = three_alike();
+    inventory.machines.extend((3..40).map(machine));
+    for small in inventory
+        .machines
+        .iter_mut()
+        .filter(|machine| !machine.name.ends_with('7'))
+    {
+        small.memory_mib = gib(1);
+    }
+    let mut pool = pool_of(&inventory);
+    let asked = pool.ask(&Needs::new(1, gib(8)));
+    let mut chosen = [0_u32; 40];
+    for seed in 0..1_600 {
+        let policy = Policy {
+            seed,
+            candidates_max: NonZeroU32::new(1),
+            ..Policy::default()
+        };
+        let machine = choose_machine(&Subject::new(&pool, &asked), &policy).expect("four have room");
+        chosen[machine.0 as usize] += 1;
+    }
+    // 400 each; the standard deviation of a binomial draw is 17.
+    let fitting = [7, 17, 27, 37].map(|number: usize| chosen[number]);
+    assert!(
+        fitting.iter().all(|times| (320..=480).contains(times)),
+        "{fitting:?}"
+    );
+    assert_eq!(fitting.iter().sum::<u32>(), 1_600);
 }
 
 #[test]

@@ -213,6 +213,40 @@ fn the_rule_takes_the_next_best_machine_that_keeps_every_failure_recoverable() {
     assert_eq!(n_plus_one(&placed, &policy), Recovery::Recoverable);
 }
 
+/// Wherever it goes, it is lost with its machine: no machine keeps every failure recoverable.
+#[test]
+fn of_many_machines_not_all_are_asked_about_failures_and_that_is_said() {
+    let refuse = Policy {
+        recovery: RecoveryRule::Refuse,
+        ..Policy::default()
+    };
+    let said = |machines: usize| {
+        let (mut inventory, _) = pool_holding(&vec![&[] as &[u32]; machines]);
+        inventory.machines[0].engines.clear();
+        let mut fixed = Needs::new(1, gib(1));
+        fixed.mobility = Mobility::Fixed;
+        inventory.instances.push(instance(0, fixed));
+        let pool = pool_of(&inventory);
+        let mut kept = Recoverability::new(&pool, &refuse);
+        *kept
+            .choose(&pool, instance_index(0), &refuse)
+            .expect_err("it would be stranded")
+    };
+    let few = said(4);
+    assert!(
+        few.has_asked_all() && few.to_string().starts_with("none of 4 machines can take it"),
+        "{few}"
+    );
+    let many = said(20);
+    assert!(!many.has_asked_all(), "{many}");
+    assert!(
+        many.to_string().starts_with(
+            "none of 17 machines that were asked, of 20, can take it; the nearest, m1: must keep room"
+        ),
+        "{many}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -240,7 +274,7 @@ proptest! {
                     kept.unseat(instance_index(instance % instances));
                     make(&mut pool, change);
                 }
-                Change::State(..) | Change::Demand(..) => {}
+                Change::State(..) | Change::Demand(..) | Change::Machine => {}
             }
         }
         // Kept certificates may be better than those that a search finds anew, as each of them was once found; never worse.

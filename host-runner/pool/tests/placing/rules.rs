@@ -1,13 +1,14 @@
 //! The filters against an admission that was written without them: plain sums over the inventory, machine by machine.
 
 use pool::inventory::{
-    Activity, AffinityKind, AffinityTarget, DiskNeed, Instance, Inventory, Machine, MachineState, Storage,
+    Activity, AffinityKind, AffinityTarget, DiskNeed, Instance, Inventory, Machine, MachineState, Needs,
+    Storage,
 };
 use pool::placing::{Subject, passes, unmet};
 use pool::{ImageState, Mib};
 use proptest::prelude::*;
 
-use crate::made_up::{any_inventory, instance_index, machine_index, pool_of};
+use crate::made_up::{any_inventory, gib, instance, instance_index, machine, machine_index, pool_of};
 
 /// What the machine's other instances hold.
 fn others<'a>(
@@ -231,5 +232,63 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// Storages of 30 and of 25 GiB: the smaller disk must not take the larger one's only place.
+#[test]
+fn disks_find_their_places_in_whichever_order_they_are_listed() {
+    let mut inventory = Inventory::empty();
+    let mut holder = machine(0);
+    holder.storages = [("fast", 30), ("local", 25)]
+        .map(|(name, capacity)| Storage {
+            name: name.into(),
+            capacity_mib: gib(capacity),
+        })
+        .into();
+    inventory.machines = vec![holder];
+    for sizes in [[10, 30], [30, 10]] {
+        let mut needs = Needs::new(1, gib(1));
+        needs.disks = sizes
+            .map(|size| DiskNeed {
+                size_mib: gib(size),
+                storage: None,
+            })
+            .into();
+        inventory.instances = vec![instance(0, needs)];
+        let pool = pool_of(&inventory);
+        let refusals = unmet(&Subject::of(&pool, instance_index(0)).on(machine_index(0)));
+        assert!(refusals.is_empty(), "{refusals:?}");
+    }
+}
+
+/// The one whose storage is named is where it must be, whoever comes first.
+#[test]
+fn a_disk_that_may_be_anywhere_takes_no_room_that_another_one_must_have() {
+    let mut inventory = Inventory::empty();
+    let mut holder = machine(0);
+    holder.storages = [("fast", 30), ("local", 25)]
+        .map(|(name, capacity)| Storage {
+            name: name.into(),
+            capacity_mib: gib(capacity),
+        })
+        .into();
+    inventory.machines = vec![holder];
+    let with_disk = |number: usize, size: u32, storage: Option<&str>| {
+        let mut needs = Needs::new(1, gib(1));
+        needs.disks = vec![DiskNeed {
+            size_mib: gib(size),
+            storage: storage.map(str::to_owned),
+        }];
+        Instance {
+            machine: Some(inventory.machines[0].id),
+            ..instance(number, needs)
+        }
+    };
+    let instances = vec![with_disk(0, 20, None), with_disk(1, 25, Some("fast"))];
+    inventory.instances = instances;
+    let pool = pool_of(&inventory);
+    for storage in &pool.machine(machine_index(0)).storages {
+        assert!(storage.promised_mib <= storage.capacity_mib, "{storage:?}");
     }
 }

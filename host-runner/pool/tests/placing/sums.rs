@@ -4,8 +4,11 @@ use pool::Pool;
 use pool::inventory::{Activity, MachineState};
 use pool::state::{Demand, Imbalance, InstanceIndex, Point};
 use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
-use crate::made_up::{any_inventory, instance_index, machine_index, pool_of};
+use crate::made_up::{any_inventory, instance_index, machine, machine_index, pool_of};
 
 /// A change of the pool.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +17,7 @@ pub enum Change {
     Unseat(usize),
     State(usize, MachineState),
     Demand(usize, f64),
+    Machine,
 }
 
 pub fn any_change() -> impl Strategy<Value = Change> {
@@ -28,6 +32,7 @@ pub fn any_change() -> impl Strategy<Value = Change> {
         2 => any::<usize>().prop_map(Change::Unseat),
         1 => (any::<usize>(), prop::sample::select(states)).prop_map(|(machine, state)| Change::State(machine, state)),
         1 => (any::<usize>(), 0.0..4.0_f64).prop_map(|(instance, mean)| Change::Demand(instance, mean)),
+        1 => Just(Change::Machine),
     ]
 }
 
@@ -51,6 +56,9 @@ pub fn make(pool: &mut Pool, change: Change) {
                 measured: true,
             },
         ),
+        Change::Machine => {
+            pool.add_machine(&machine(machines));
+        }
     }
 }
 
@@ -93,6 +101,18 @@ proptest! {
         }
         prop_assert_eq!(pool.placed() as usize, placed);
         prop_assert!((pool.imbalance().value() - imbalance.value()).abs() < 1e-6);
+    }
+
+    /// An inventory does not say in which storage a disk is that names none; the order of its instances does not, either.
+    #[test]
+    fn the_order_of_an_inventory_says_nothing_about_its_pool(inventory in any_inventory(4, 12), seed in any::<u64>()) {
+        let mut other = inventory.clone();
+        other.instances.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        let (one, other) = (pool_of(&inventory), pool_of(&other));
+        for ((_, one), (_, other)) in one.machines().zip(other.machines()) {
+            prop_assert_eq!(&one.storages, &other.storages);
+            prop_assert_eq!(one.memory_promised_mib, other.memory_promised_mib);
+        }
     }
 
     #[test]

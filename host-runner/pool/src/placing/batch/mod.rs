@@ -38,7 +38,7 @@ pub enum BatchFailure {
         contradiction: Contradiction,
     },
     /// Not all of them find a place.
-    #[error("{} of {asked} instances find no place: {}", unplaced.len(), told(unplaced))]
+    #[error("{} of {asked} instances {} no place: {}", unplaced.len(), finds(unplaced), told(unplaced))]
     NoPlace {
         /// How many were asked for.
         asked: u32,
@@ -47,6 +47,10 @@ pub enum BatchFailure {
         /// True where every way to place them was tried; false where the search ended at its bound, and a way may have been missed.
         proven: bool,
     },
+}
+
+fn finds(unplaced: &[Unplaced]) -> &'static str {
+    if unplaced.len() == 1 { "finds" } else { "find" }
 }
 
 fn told(unplaced: &[Unplaced]) -> String {

@@ -35,6 +35,8 @@ pub(super) struct Search<'a> {
     clusters: Vec<Cluster>,
     /// Whether the CPU that is foretold must suffice.
     within_cpu: bool,
+    /// The policy without its bound on candidates: who drew a few machines by chance cannot say that no other would do.
+    of_all: Policy,
 }
 
 /// One cluster's machines in a search that can go back.
@@ -59,6 +61,10 @@ impl<'a> Search<'a> {
             policy,
             clusters,
             within_cpu,
+            of_all: Policy {
+                candidates_max: None,
+                ..policy.clone()
+            },
         }
     }
 
@@ -177,7 +183,7 @@ impl<'a> Search<'a> {
         let mut found = Vec::new();
         for among in [MACHINES_FIRST.max(most), usize::MAX] {
             self.pool.refresh_index();
-            let machines = best_machines(&self.subject(leader), self.policy, among);
+            let machines = best_machines(&self.subject(leader), &self.of_all, among);
             let all = machines.len() < among;
             found = machines;
             if !alone {
@@ -216,16 +222,64 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// After a failure: places whatever fits, in order, and returns who finds no place.
+    /// After a failure: places whatever fits, in order, and returns who finds no place. Of those that must be together, as many as one
+    /// machine holds are placed: the others find none beside them.
     pub fn place_what_fits(&mut self) -> Vec<InstanceIndex> {
         let mut left = Vec::new();
-        for at in 0..self.clusters.len() {
-            if !self.place_at_best(at) {
-                left.extend(self.clusters.get(at).into_iter().flatten());
+        let mut waiting: Vec<usize> = (0..self.clusters.len()).collect();
+        loop {
+            let before = waiting.len();
+            // Again as long as that goes on: whoever must be with others finds a place only once these have theirs.
+            waiting.retain(|at| !self.place_at_best(*at));
+            if waiting.len() < before {
+                continue;
             }
+            let is_whole = |at: &usize| self.clusters.get(*at).is_none_or(|cluster| cluster.len() == 1);
+            let Some(parted) = waiting.iter().position(|at| !is_whole(at)) else {
+                break;
+            };
+            let at = waiting.remove(parted);
+            left.extend(self.place_most_of(at));
         }
+        left.extend(waiting.iter().filter_map(|at| self.clusters.get(*at)).flatten());
         left.sort_unstable();
         left
+    }
+
+    /// Puts as many of a cluster as possible on one of the best machines for its largest that has any, and returns the others.
+    fn place_most_of(&mut self, at: usize) -> Vec<InstanceIndex> {
+        let cluster = self.clusters.get(at).cloned().unwrap_or_default();
+        self.pool.refresh_index();
+        let machines = cluster
+            .iter()
+            .map(|leader| best_machines(&self.subject(*leader), &self.of_all, MACHINES_FIRST))
+            .find(|machines| !machines.is_empty())
+            .unwrap_or_default();
+        let mut best: Option<(usize, MachineIndex)> = None;
+        for machine in machines {
+            let held = self.seat_some(&cluster, machine);
+            self.unseat(at);
+            if held > best.map_or(0, |(most, _)| most) {
+                best = Some((held, machine));
+            }
+        }
+        if let Some((_, machine)) = best {
+            self.seat_some(&cluster, machine);
+        }
+        let is_left = |instance: &InstanceIndex| self.pool.instance(*instance).machine.is_none();
+        cluster.into_iter().filter(is_left).collect()
+    }
+
+    /// Puts each of a cluster on a machine that fits beside those before it, and says how many do.
+    fn seat_some(&mut self, cluster: &[InstanceIndex], machine: MachineIndex) -> usize {
+        let mut held = 0;
+        for instance in cluster {
+            if passes(&self.subject(*instance).on(machine)) {
+                self.pool.seat(*instance, machine);
+                held += 1;
+            }
+        }
+        held
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use super::filters::FilterName;
 use super::policy::{Policy, RecoveryRule};
 use super::question::Subject;
-use super::verdict::{Choice, NoPlace, RefusedBy, best_machines, choose, explain};
+use super::verdict::{Choice, NoPlace, RefusedBy, best_machines, choose, explain, no_place};
 use crate::Refusal;
 use crate::plans::{Recovery, Stranded};
 use crate::state::{InstanceIndex, MachineIndex, Pool};
@@ -335,12 +335,15 @@ impl Recoverability {
             }
         }
         let nearest = pool.machine(best);
+        let without_room = no_place(&subject.waking(policy.may_wake));
+        let mut refused_by = without_room.refused_by;
+        refused_by.push(RefusedBy {
+            filter: FilterName::Recovery,
+            machines: u32::try_from(passed_over.len()).unwrap_or(u32::MAX),
+        });
         Err(Box::new(NoPlace {
-            machines: u32::try_from(pool.machines().len()).unwrap_or(u32::MAX),
-            refused_by: vec![RefusedBy {
-                filter: FilterName::Recovery,
-                machines: u32::try_from(passed_over.len()).unwrap_or(u32::MAX),
-            }],
+            machines: without_room.machines,
+            refused_by,
             nearest: Some(nearest.id),
             nearest_name: Some((*nearest.name).to_owned()),
             refusals: passed_over

@@ -36,9 +36,11 @@ fn most(scoring: &Scoring<'_>, outlooks: &Outlooks) -> f64 {
     )
 }
 
-/// The least share of each dimension in what is added, halved. Where loads stay within 1, nothing is cut off at 0.
-fn slope(_: &Scoring<'_>, outlooks: &Outlooks) -> Slope {
-    if outlooks.after_most.iter().any(|load| *load > 1.0) {
+/// The least share of each dimension in what is added, halved. Where loads stay within 1, nothing is cut off at 0; where the pool's mean
+/// does, too, what is cut off at 1 lies above every machine's value.
+fn slope(scoring: &Scoring<'_>, outlooks: &Outlooks) -> Slope {
+    let mut loads = outlooks.after_most.iter().chain(&scoring.mean);
+    if loads.any(|load| *load > 1.0) {
         return Slope::None;
     }
     let (least, most) = (weigh(outlooks.added_least), weigh(outlooks.added_most));

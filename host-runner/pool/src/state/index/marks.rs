@@ -75,6 +75,12 @@ impl Marks {
         Self(self.0 | other.0)
     }
 
+    /// These without the other's.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of the other's are there.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
