@@ -52,11 +52,82 @@ fn a_place_can_be_looked_for_by_the_solver_too() {
     let arguments = [
         "place", "--vcpus", "2", "--memory", "4GiB", "--count", "2", "--solver", "optimal",
     ];
-    let plan_json = json(&arguments, 0);
-    let made = plan_json["steps"][0]["moves"].as_array().unwrap();
+    let by_solver = json(&arguments, 0);
+    assert_eq!(by_solver["found_by"]["solver"], "optimal");
+    assert_eq!(by_solver["found_by"]["proven_optimal"], true);
+    // The same report as that of the search.
+    let [ours, theirs] = [by_solver, json(&arguments[..arguments.len() - 2], 0)].map(|report| {
+        assert_eq!(report["kind"], "place");
+        assert_eq!(report["placed"].as_array().unwrap().len(), 2, "{report}");
+        assert!(
+            report["placed"][0]["explanation"]["terms"]
+                .as_array()
+                .unwrap()
+                .len()
+                > 2,
+            "{report}"
+        );
+        let keys: Vec<String> = report.as_object().unwrap().keys().cloned().collect();
+        (keys, report["after"]["instances_placed"].clone())
+    });
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn the_solver_places_all_or_nothing_moves_nobody_else_and_proves_that_there_is_no_way() {
+    let arguments = [
+        "place",
+        "--vcpus",
+        "1",
+        "--memory",
+        "1GiB",
+        "--group",
+        "api",
+        "--apart",
+        "--name",
+        "api",
+        "--count",
+        "5",
+        "--machine",
+        "draco",
+        "--solver",
+        "optimal",
+    ];
+    let report = json(&arguments, 3);
+    assert!(report["placed"].as_array().unwrap().is_empty());
+    assert_eq!(report["before"], report["after"]);
+    assert_eq!(report["failure"]["failure"], "no_place", "{report}");
+    assert_eq!(report["failure"]["proven"], true, "{report}");
+    assert_eq!(report["explained"][0]["name"], "draco");
+    let told = text(&plan(&arguments));
     assert!(
-        made.iter().filter(|made| made["from"].is_null()).count() == 2,
-        "{plan_json}"
+        told.contains("1 of 5 instances finds no place")
+            && told.contains("Found by the solver, which leaves out no way"),
+        "{told}"
     );
-    assert_eq!(plan_json["found_by"]["solver"], "optimal");
+}
+
+#[test]
+fn the_solver_minds_the_rule_for_recovery_and_names_contradictions() {
+    let refused = json(
+        &[
+            "place",
+            "--vcpus",
+            "4",
+            "--memory",
+            "16GiB",
+            "--count",
+            "3",
+            "--recovery",
+            "refuse",
+            "--solver",
+            "optimal",
+        ],
+        3,
+    );
+    assert!(
+        ["breaks_recovery", "no_place"].contains(&refused["failure"]["failure"].as_str().unwrap()),
+        "{refused}"
+    );
+    assert_eq!(refused["before"], refused["after"]);
 }

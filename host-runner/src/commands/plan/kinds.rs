@@ -20,7 +20,7 @@ pub(super) fn pool_of(inventory: &Inventory) -> Result<Pool, PlanCommandError> {
     Ok(Pool::new(inventory, inventory.taken_at_s)?)
 }
 
-fn how(asking: &Asking) -> How {
+pub(super) fn how(asking: &Asking) -> How {
     How {
         solver: match asking.solver {
             SolverChoice::Heuristic => Solver::Heuristic,
@@ -105,7 +105,7 @@ pub(super) fn consolidate(asked: &ConsolidatePlan) -> Result<Answer, PlanCommand
 }
 
 /// Under `pack` sleeping machines stay asleep.
-pub(super) fn recover_options(asking: &Asking) -> RecoverOptions {
+fn recover_options(asking: &Asking) -> RecoverOptions {
     RecoverOptions {
         how: how(asking),
         wake: asking.policy != Some(PolicyChoice::Pack),

@@ -1,6 +1,7 @@
 //! `plan place`: where new instances would go, and why there.
 
 mod request;
+mod solver;
 mod text;
 
 use std::process::ExitCode;
@@ -10,14 +11,14 @@ use pool::placing::{
     BatchFailure, Explanation, Policy, PolicyName, Recoverability, RecoveryRule, Subject, Unplaced,
     best_machines, explain, n_plus_one, place_batch,
 };
-use pool::plans::{self, Edit, PoolState, Recovery, WhatIfOptions, pool_state};
+use pool::plans::{PoolState, Recovery, SolverUsed, pool_state};
 use pool::state::{InstanceIndex, MachineIndex};
 use pool::{Pool, Refusal};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::source::{self, Names};
-use super::{PlanCommandError, edits, exit_code, inventory, kinds};
+use super::{PlanCommandError, exit_code, inventory, kinds};
 use crate::cli::{Asking, PlacePlan, PolicyChoice, RecoveryChoice, SolverChoice};
 use crate::commands::CommandError;
 use crate::commands::words::presentable;
@@ -72,14 +73,14 @@ struct PlaceReport {
     explained: Vec<Explanation>,
     before: PoolState,
     after: PoolState,
+    /// By the search that follows the policy, or by the solver, which knows no scores: it places as many as can be placed, and wakes as few
+    /// machines as it must.
+    found_by: SolverUsed,
     took_ms: f64,
 }
 
 /// Answers the question.
 pub(super) fn run(asked: &PlacePlan) -> Result<ExitCode, CommandError> {
-    if asked.asking.solver == SolverChoice::Optimal {
-        return super::tell(&asked.asking, by_solver(asked)?);
-    }
     let (report, names) = report(asked)?;
     if asked.asking.json {
         crate::commands::print(&serde_json::to_string_pretty(&report)?)?;
@@ -87,25 +88,6 @@ pub(super) fn run(asked: &PlacePlan) -> Result<ExitCode, CommandError> {
         crate::commands::print(&presentable(&text::told(&report, &names)))?;
     }
     Ok(exit_code(report.failure.is_none()))
-}
-
-/// The solver knows plans, not policies: the question is what the pool would be with the instances added.
-fn by_solver(asked: &PlacePlan) -> Result<super::Answer, PlanCommandError> {
-    let inventory = inventory(&asked.asking)?;
-    let needs = request::needs(asked, &inventory)?;
-    let edits: Vec<Edit> = (request::wanted(asked, &needs).into_iter())
-        .map(|instance| Edit::AddInstance {
-            instance: Box::new(instance),
-        })
-        .collect();
-    let options = WhatIfOptions {
-        recover: kinds::recover_options(&asked.asking),
-        balance: None,
-    };
-    let pool = kinds::pool_of(&inventory)?;
-    let mut answer = super::answer(&inventory, || plans::what_if(&pool, &edits, &options))?;
-    edits::name(&edits, &mut answer.names);
-    Ok(answer)
 }
 
 fn report(asked: &PlacePlan) -> Result<(PlaceReport, Names), PlanCommandError> {
@@ -121,7 +103,10 @@ fn report(asked: &PlacePlan) -> Result<(PlaceReport, Names), PlanCommandError> {
     let untouched = pool.clone();
     let wanted: Vec<InstanceIndex> = (pool.instances().skip(first)).map(|(index, _)| index).collect();
     let started = Instant::now();
-    let found = place(&mut pool, &wanted, &policy);
+    let (found, found_by) = match asked.asking.solver {
+        SolverChoice::Heuristic => (place(&mut pool, &wanted, &policy), SolverUsed::HEURISTIC),
+        SolverChoice::Optimal => solver::place(&mut pool, &wanted, &policy, kinds::how(&asked.asking))?,
+    };
     let took_ms = started.elapsed().as_secs_f64() * 1_000.0;
     let before = pool_state(&untouched);
     let (placed, passed_over, failure, after) = match found {
@@ -146,6 +131,7 @@ fn report(asked: &PlacePlan) -> Result<(PlaceReport, Names), PlanCommandError> {
         explained: explained.unwrap_or_default(),
         before,
         after,
+        found_by,
         took_ms,
     };
     Ok((report, Names::of(&inventory)))
@@ -186,12 +172,12 @@ fn place(
                 let seat = pool.instance(*only);
                 Box::new(PlaceFailure::Batch(BatchFailure::NoPlace {
                     asked: 1,
+                    proven: why.has_asked_all(),
                     unplaced: vec![Unplaced {
                         instance: seat.id,
                         name: seat.name.to_string(),
                         why: *why,
                     }],
-                    proven: true,
                 }))
             })?;
             pool.seat(*only, kept.choice.machine);
@@ -208,19 +194,25 @@ fn place(
         (RecoveryRule::Refuse, _) => {
             let before = n_plus_one(pool, policy);
             place_batch(pool, wanted, policy).map_err(|failure| Box::new(PlaceFailure::Batch(*failure)))?;
-            let recovery = n_plus_one(pool, policy);
-            if failures(&recovery) > failures(&before) {
-                return Err(Box::new(PlaceFailure::Recovery(BreaksRecovery {
-                    failure: "breaks_recovery",
-                    recovery,
-                })));
-            }
+            keeps_recovery(&before, pool, policy)?;
         }
         (RecoveryRule::Ignore | RecoveryRule::Warn, _) => {
             place_batch(pool, wanted, policy).map_err(|failure| Box::new(PlaceFailure::Batch(*failure)))?;
         }
     }
     Ok(Vec::new())
+}
+
+/// Whether no more failures than before are unrecoverable.
+fn keeps_recovery(before: &Recovery, pool: &Pool, policy: &Policy) -> Result<(), Box<PlaceFailure>> {
+    let recovery = n_plus_one(pool, policy);
+    if failures(&recovery) <= failures(before) {
+        return Ok(());
+    }
+    Err(Box::new(PlaceFailure::Recovery(BreaksRecovery {
+        failure: "breaks_recovery",
+        recovery,
+    })))
 }
 
 /// How many machines' failures could not be recovered.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use pool::placing::{Explanation, TermName, TermResult};
+use pool::plans::Solver;
 
 use super::super::source::Names;
 use super::super::{reasons, text};
@@ -25,13 +26,21 @@ pub(super) fn told(report: &PlaceReport, names: &Names) -> String {
     }
     words.push('\n');
     words.push_str(&text::states(&report.before, &report.after, names));
-    let _ = writeln!(
-        words,
-        "\nFound under the policy {} in {}",
-        report.policy,
-        text::took(report.took_ms)
-    );
+    let _ = writeln!(words, "\n{} in {}", found_by(report), text::took(report.took_ms));
     words
+}
+
+fn found_by(report: &PlaceReport) -> String {
+    let used = report.found_by;
+    match (used.solver, used.proven_optimal, used.stopped_by_limit) {
+        (Solver::Heuristic, ..) => format!("Found under the policy {}", report.policy),
+        (Solver::Optimal, true, _) => format!(
+            "Found by the solver, which leaves out no way; the scores are those of the policy {},",
+            report.policy
+        ),
+        (Solver::Optimal, false, true) => "As far as the solver came within its time limit,".to_owned(),
+        (Solver::Optimal, false, false) => "Found by the solver".to_owned(),
+    }
 }
 
 fn failed(failure: &PlaceFailure, names: &Names) -> String {
@@ -72,6 +81,13 @@ fn preference(explanation: &Explanation) -> String {
     let Some(other) = &explanation.compared_with else {
         return "the only machine that can take it".to_owned();
     };
+    if explanation.score < other.score {
+        return format!(
+            "though {} ({}) would be better for it alone",
+            other.name,
+            score(other.score)
+        );
+    }
     let advantage = |term: &&TermResult| term.difference.unwrap_or(0.0);
     let most = (explanation.terms.iter()).max_by(|a, b| advantage(a).total_cmp(&advantage(b)));
     match most.filter(|term| advantage(term) > 0.0) {
@@ -90,10 +106,7 @@ fn preference(explanation: &Explanation) -> String {
 }
 
 fn explained(words: &mut String, explanation: &Explanation) {
-    let refusals: Vec<String> = (explanation.filters.iter())
-        .filter_map(|filter| filter.refusal.as_ref())
-        .map(ToString::to_string)
-        .collect();
+    let refusals: Vec<String> = (explanation.refusals().iter()).map(ToString::to_string).collect();
     if refusals.is_empty() {
         let _ = writeln!(
             words,
