@@ -7,7 +7,7 @@ use super::error::PlanError;
 #[cfg(feature = "optimal")]
 use super::evening::even_out_towards;
 use super::evening::{best_gain, even_out, is_overloaded, needed_gain, wanders};
-use super::figures::{judge, left_out, nearest};
+use super::figures::{left_out, nearest};
 use super::options::BalanceOptions;
 use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed};
 use super::rules::{Rules, broken_wish, cooling_s, mobility};
@@ -30,13 +30,18 @@ const FULLEST_MAX: usize = 3;
 /// An option is out of its range, or the solver that was asked for cannot be had.
 pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError> {
     options.check()?;
+    Ok(evened(pool, options)?.plan)
+}
+
+/// The plan, and the pool after it.
+pub(super) fn evened(pool: &Pool, options: &BalanceOptions) -> Result<Finished, PlanError> {
     let rules = Rules::new(options.cpu);
     if !has_reason(pool, options) {
         let draft = Draft {
             left_out: vec![balanced_enough(pool, options.begin)],
             ..Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC)
         };
-        return Ok(draft.finish(&|moment| reason(moment, options)).plan);
+        return Ok(draft.finish(&|moment| reason(moment, options)));
     }
     let mut finished = match options.how.solver {
         Solver::Heuristic => {
@@ -61,7 +66,7 @@ pub fn balance(pool: &Pool, options: &BalanceOptions) -> Result<Plan, PlanError>
     };
     let stays = what_stays(&finished, options);
     finished.plan.left_out.extend(stays);
-    Ok(finished.plan)
+    Ok(finished)
 }
 
 /// Begins where there is reason to.
@@ -118,30 +123,8 @@ fn best_finish(draft: Draft<'_>, options: &BalanceOptions) -> Finished {
     draft.finish(&|moment| reason(moment, options))
 }
 
-/// The pool evened out without making any failure worse.
-pub(super) fn even_and_kept(pool: &Pool, options: &BalanceOptions) -> Pool {
-    let careful = even_if_worth_it(pool, options, Daring::Careful);
-    if !options.keep_recovery {
-        return careful;
-    }
-    let Some(exposure) = judge(pool).exposure() else {
-        return careful;
-    };
-    let relieved = even_if_worth_it(pool, options, Daring::Relief(exposure));
-    let allowed = judge(&relieved).exposure().map(|then| then.or(exposure));
-    if !judge(&careful).is_worse_than(allowed) {
-        return careful;
-    }
-    let guarded = even_if_worth_it(pool, options, Daring::Guarded(exposure));
-    if judge(&guarded).is_worse_than(allowed) {
-        relieved
-    } else {
-        guarded
-    }
-}
-
 /// The pool evened out, or as it is where there is no reason to begin.
-pub(super) fn even_if_worth_it(pool: &Pool, options: &BalanceOptions, daring: Daring) -> Pool {
+fn even_if_worth_it(pool: &Pool, options: &BalanceOptions, daring: Daring) -> Pool {
     if has_reason(pool, options) {
         even_out(pool, options, daring)
     } else {
@@ -169,7 +152,8 @@ fn misplaced(pool: &Pool) -> impl Iterator<Item = InstanceIndex> + '_ {
         .map(|(index, _)| index)
 }
 
-fn reason(moment: &Moment<'_>, options: &BalanceOptions) -> MoveReason {
+/// Why a balance makes a move.
+pub(super) fn reason(moment: &Moment<'_>, options: &BalanceOptions) -> MoveReason {
     if let Some(rule) = broken_wish(moment.pool, moment.hop.instance) {
         return MoveReason::BreaksRule { rule };
     }

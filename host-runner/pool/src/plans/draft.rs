@@ -357,10 +357,50 @@ impl<'a> Draft<'a> {
     }
 }
 
+impl Plan {
+    /// Names more that is left out: each once, and nobody who moves.
+    pub(super) fn leave_out(&mut self, more: Vec<LeftOut>) {
+        self.left_out.extend(more);
+        let moved = moved(&self.steps);
+        let mut told = BTreeSet::new();
+        self.left_out.retain(|left| {
+            let is_new = |instance| !moved.contains(&instance) && told.insert(instance);
+            left.instance.is_none_or(is_new)
+        });
+    }
+}
+
 impl Finished {
     /// How many moves the plan has.
     pub(super) fn moves(&self) -> usize {
         self.plan.steps.iter().map(|step| step.moves.len()).sum()
+    }
+
+    /// This plan and, from where it ends, the next one, as one plan for the pool as it is. Whoever moves in the next one is not left out.
+    pub(super) fn then(self, now: &Pool, next: Self) -> Self {
+        let (mut plan, next_plan) = (self.plan, next.plan);
+        plan.found_by = match (plan.steps.is_empty(), next_plan.steps.is_empty()) {
+            (_, true) => plan.found_by,
+            (true, false) => next_plan.found_by,
+            (false, false) => plan.found_by.and(next_plan.found_by),
+        };
+        plan.power.extend(next_plan.power);
+        plan.steps.extend(next_plan.steps);
+        plan.stranded.extend(next_plan.stranded);
+        plan.leave_out(next_plan.left_out);
+        plan.after = next_plan.after;
+        let about = match plan.kind {
+            PlanKind::Drain { machine } | PlanKind::Recover { machine } => Some(machine),
+            PlanKind::Balance | PlanKind::Consolidate | PlanKind::WhatIf => None,
+        };
+        plan.depends_on = depends_on(now, &plan, about);
+        plan.fingerprint = plan.depends_on.fingerprint();
+        Self {
+            plan,
+            blocked: [self.blocked, next.blocked].concat(),
+            end: next.end,
+            held_back: next.held_back,
+        }
     }
 
     /// Remembers what would have moved, of those that have not.

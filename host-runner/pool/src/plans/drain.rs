@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::draft::{Draft, Finished};
 use super::error::PlanError;
-use super::figures::{left_out, stranded};
+use super::figures::{left_out, stranded, stranded_or_blocked};
 use super::homes::{Found, Search, find_homes};
 use super::options::DrainOptions;
 use super::plan::{MoveReason, Plan, PlanKind, Solver, SolverUsed, Stranded};
@@ -62,11 +62,7 @@ impl Task<'_> {
             .into_iter()
             .partition(|instance| mobility(self.now.instance(*instance)).is_ok());
         let (found, found_by) = self.find(&movable)?;
-        let mut no_place: Vec<Stranded> = stuck
-            .iter()
-            .chain(&found.homeless)
-            .map(|instance| stranded(&found.pool, *instance, &self.rules))
-            .collect();
+        let mut no_place = self.without_place(&stuck, &found);
         if no_place.is_empty() {
             let finished = self.move_out(found, &movable, found_by);
             no_place = self.not_out(&finished);
@@ -75,6 +71,18 @@ impl Task<'_> {
             }
         }
         Ok(self.stay(no_place, &stuck, found_by))
+    }
+
+    /// What may not leave, and what finds no place where everything else has its own.
+    fn without_place(&self, stuck: &[InstanceIndex], found: &Found) -> Vec<Stranded> {
+        let mut pool = found.pool.clone();
+        for instance in &found.homeless {
+            // There it is yet: whoever must be with it cannot be elsewhere.
+            pool.seat(*instance, self.drained);
+        }
+        let all = stuck.iter().chain(&found.homeless);
+        all.map(|instance| stranded(&pool, *instance, &self.rules))
+            .collect()
     }
 
     fn find(&self, movable: &[InstanceIndex]) -> Result<(Found, SolverUsed), PlanError> {
@@ -118,7 +126,7 @@ impl Task<'_> {
     fn not_out(&self, finished: &Finished) -> Vec<Stranded> {
         let left = &finished.end.machine(self.drained).instances;
         left.iter()
-            .map(|instance| stranded(&finished.end, *instance, &self.rules))
+            .map(|instance| stranded_or_blocked(&finished.end, *instance, &finished.blocked, &self.rules))
             .collect()
     }
 

@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
+use super::order::Blocked;
 use super::plan::{LeftOut, LeftOutReason, PoolState, Recovery, Stranded};
-use super::rules::Rules;
+use super::rules::{Rules, mobility};
 use crate::inventory::MachineState;
 use crate::placing::{self, Exposure, Policy, lacking};
 use crate::state::{InstanceIndex, MachineIndex};
@@ -101,13 +102,37 @@ fn count<T>(items: impl Iterator<Item = T>) -> u32 {
 
 /// An instance that finds no place, with the machine that lacks least.
 pub(super) fn stranded(pool: &Pool, instance: InstanceIndex, rules: &Rules) -> Stranded {
-    let (nearest, refusals) = nearest(pool, instance, rules);
+    let (nearest, mut refusals) = nearest(pool, instance, rules);
     let held = pool.instance(instance);
+    if let (Some(own), Err(LeftOutReason::Fixed)) = (held.machine, mobility(held)) {
+        // No machine refuses it for that: it is its own wish.
+        let machine = pool.machine(own).name.to_string();
+        refusals.insert(0, Refusal::PinnedElsewhere { machine });
+    }
     Stranded {
         instance: held.id,
         name: held.name.to_string(),
         nearest,
         refusals,
+    }
+}
+
+/// An instance that has a place, and no way there that breaks nothing; else, as it has none, with the machine that lacks least.
+pub(super) fn stranded_or_blocked(
+    pool: &Pool,
+    instance: InstanceIndex,
+    blocked: &[Blocked],
+    rules: &Rules,
+) -> Stranded {
+    let Some(blocked) = blocked.iter().find(|blocked| blocked.instance == instance) else {
+        return stranded(pool, instance, rules);
+    };
+    let held = pool.instance(instance);
+    Stranded {
+        instance: held.id,
+        name: held.name.to_string(),
+        nearest: Some(pool.machine(blocked.to).id),
+        refusals: blocked.refusals.clone(),
     }
 }
 
@@ -121,22 +146,19 @@ pub(super) fn left_out(pool: &Pool, instance: InstanceIndex, reason: LeftOutReas
     }
 }
 
-/// The machine other than its own that has the fewest reasons to refuse, and among those the one that lacks least.
+/// The machine other than its own that lacks least, the first of equals, as in [`placing::no_place`]; and why it refuses.
 pub(super) fn nearest(pool: &Pool, instance: InstanceIndex, rules: &Rules) -> (Option<Uuid>, Vec<Refusal>) {
     let own = pool.instance(instance).machine;
-    let mut best: Option<(usize, f64, MachineIndex, Vec<Refusal>)> = None;
+    let mut best: Option<(f64, MachineIndex, Vec<Refusal>)> = None;
     for (machine, _) in pool.machines().filter(|(machine, _)| own != Some(*machine)) {
         let refusals = rules.refusals(pool, instance, machine);
-        let lacking = refusals.iter().map(lacking).sum::<f64>();
-        let is_nearer = best.as_ref().is_none_or(|(count, least, _, _)| {
-            refusals.len().cmp(count).then(lacking.total_cmp(least)).is_lt()
-        });
-        if is_nearer {
-            best = Some((refusals.len(), lacking, machine, refusals));
+        let lack = refusals.iter().map(lacking).sum::<f64>();
+        if best.as_ref().is_none_or(|(least, _, _)| lack < *least) {
+            best = Some((lack, machine, refusals));
         }
     }
     match best {
-        Some((_, _, machine, refusals)) => (Some(pool.machine(machine).id), refusals),
+        Some((_, machine, refusals)) => (Some(pool.machine(machine).id), refusals),
         None => (None, Vec::new()),
     }
 }

@@ -271,12 +271,31 @@ impl<'a> Attempt<'a> {
         if self.search.wake && !homeless.is_empty() {
             (homeless, woken) = self.wake_for(homeless);
         }
+        self.settle_late(&mut homeless);
         let found = Found {
             pool: self.trail.into_pool(),
             woken,
             homeless,
         };
         (found, self.looks)
+    }
+
+    /// What was moved for others may have made room for those before them, too.
+    fn settle_late(&mut self, homeless: &mut Vec<InstanceIndex>) {
+        loop {
+            let before = homeless.len();
+            homeless.retain(|instance| {
+                let is_bound = is_bound(self.trail.pool(), *instance);
+                let found = if is_bound { None } else { self.choose(*instance) };
+                if let Some(machine) = found {
+                    self.trail.seat(*instance, machine);
+                }
+                found.is_none()
+            });
+            if homeless.len() == before {
+                return;
+            }
+        }
     }
 
     /// One machine for all of them, without moving others.

@@ -219,7 +219,7 @@ impl Default for RecoverOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "edit", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Edit {
-    /// A machine is taken away; its instances need places.
+    /// A machine is taken away; its instances need places. No later edit may name it.
     RemoveMachine {
         /// The machine.
         machine: Uuid,
@@ -229,7 +229,7 @@ pub enum Edit {
         /// The machine.
         machine: Box<Machine>,
     },
-    /// Everything uses more or less CPU.
+    /// Everything uses more or less CPU: each instance up to its vCPUs, and what else is at work on a machine up to its threads.
     ScaleLoad {
         /// By this factor, 0..=1,000.
         factor: f64,

@@ -59,6 +59,20 @@ impl SolverUsed {
         proven_optimal: false,
         stopped_by_limit: false,
     };
+
+    /// How two plans were found that are carried out one after the other.
+    #[must_use]
+    pub(super) fn and(self, next: Self) -> Self {
+        Self {
+            solver: if self.solver == next.solver {
+                self.solver
+            } else {
+                Solver::Optimal
+            },
+            proven_optimal: self.proven_optimal && next.proven_optimal,
+            stopped_by_limit: self.stopped_by_limit || next.stopped_by_limit,
+        }
+    }
 }
 
 /// Why an instance is moved.
@@ -241,9 +255,9 @@ pub struct Stranded {
     pub instance: Uuid,
     /// Its name.
     pub name: String,
-    /// The machine that lacks least; absent where there is no other.
+    /// The machine that lacks least, or the one that it would have gone to if there were a way; absent where there is no other.
     pub nearest: Option<Uuid>,
-    /// Why that one refuses.
+    /// Why that one refuses; never empty where there is one.
     pub refusals: Vec<Refusal>,
 }
 

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use uuid::Uuid;
 
-use super::draft::{Draft, Finished};
+use super::draft::{Draft, Finished, Moment};
 use super::error::PlanError;
-use super::figures::{left_out, stranded};
+use super::figures::{left_out, stranded_or_blocked};
 use super::homes::{Found, Search, find_homes};
 use super::options::RecoverOptions;
 use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed, Stranded};
@@ -39,18 +39,50 @@ pub fn recover(pool: &Pool, machine: Uuid, options: &RecoverOptions) -> Result<P
     }
     let mut held = seat.instances.clone();
     held.sort_unstable();
-    let restart = Restart::of(pool, &held);
-    let (found, found_by) = restart.find(pool, options)?;
-    let draft = Draft {
-        goal: found.pool.clone(),
-        ..Draft::nothing(
-            pool,
-            PlanKind::Recover { machine },
-            Rules::new(options.cpu),
-            found_by,
-        )
+    let place = |start: &Pool, held: &[InstanceIndex]| {
+        let restart = Restart::of(start, held);
+        let (found, found_by) = restart.find(start, options)?;
+        let rules = Rules::new(options.cpu);
+        let draft = Draft {
+            start: start.clone(),
+            goal: found.pool.clone(),
+            ..Draft::nothing(pool, PlanKind::Recover { machine }, rules, found_by)
+        };
+        let purpose = restart.purpose(start, &found, MoveReason::Recover);
+        Ok(restart.finish(draft.about(gone), &found, &|moment| purpose.reason(moment)))
     };
-    Ok(restart.finish(draft.about(gone), &found, MoveReason::Recover))
+    let finished = place(pool, &held)?;
+    Ok(and_again(pool, finished, &place)?.plan)
+}
+
+/// Finds places for these, from where a plan ends.
+pub(super) type Place<'a> = dyn Fn(&Pool, &[InstanceIndex]) -> Result<Finished, PlanError> + 'a;
+
+/// How often what found no place is tried again.
+const AGAIN_MAX: u32 = 16;
+
+/// Moves that could not be made, or a balance, may have left room for what found no place before: places for that, too.
+pub(super) fn and_again(
+    now: &Pool,
+    mut finished: Finished,
+    place: &Place<'_>,
+) -> Result<Finished, PlanError> {
+    for _ in 0..AGAIN_MAX {
+        let has_room = |stranded: &Stranded| stranded.nearest.is_some() && stranded.refusals.is_empty();
+        let stranded = std::mem::take(&mut finished.plan.stranded);
+        let (late, stays): (Vec<_>, Vec<_>) = stranded.into_iter().partition(has_room);
+        finished.plan.stranded = stays;
+        let late: Vec<InstanceIndex> = late
+            .iter()
+            .filter_map(|stranded| finished.end.instance_of_id(stranded.instance))
+            .collect();
+        if late.is_empty() {
+            break;
+        }
+        let end = finished.end.clone();
+        finished = finished.then(now, place(&end, &late)?);
+    }
+    Ok(finished)
 }
 
 /// What is to be started elsewhere, and what cannot be.
@@ -110,23 +142,32 @@ impl Restart {
         }
     }
 
-    /// The plan. The draft's start and goal say from where to where; of its moves, those that `found` has not are for balance.
-    pub(super) fn finish(self, draft: Draft<'_>, found: &Found, reason: MoveReason) -> Plan {
+    /// Why each move is made that leads to what was found; what is wanted moves for this reason.
+    pub(super) fn purpose(&self, start: &Pool, found: &Found, reason: MoveReason) -> Purpose {
+        Purpose::of(start, &found.pool, &self.wanted, reason)
+    }
+
+    /// The plan. The draft's start and goal say from where to where.
+    pub(super) fn finish(
+        &self,
+        draft: Draft<'_>,
+        found: &Found,
+        why: &dyn Fn(&Moment<'_>) -> MoveReason,
+    ) -> Finished {
         let rules = draft.rules;
         let mut start = draft.start.clone();
         for machine in &found.woken {
             start.set_machine_state(*machine, MachineState::Ready);
         }
-        let purpose = Purpose::of(&start, &found.pool, &self.wanted, reason);
         let draft = Draft {
             start,
             wake: found.woken.clone(),
             left_out: self.left_out.clone(),
             ..draft
         };
-        let mut finished = draft.finish(&|moment| purpose.reason(moment));
+        let mut finished = draft.finish(why);
         finished.plan.stranded = self.without_place(&finished, found, &rules);
-        finished.plan
+        finished
     }
 
     /// Highest priority first. What has a place but no way there counts, too: it is not in the end where it should be.
@@ -148,7 +189,7 @@ impl Restart {
         homeless.dedup();
         homeless
             .iter()
-            .map(|instance| stranded(end, *instance, rules))
+            .map(|instance| stranded_or_blocked(end, *instance, &finished.blocked, rules))
             .collect()
     }
 }

@@ -1,23 +1,28 @@
 //! What an edit of the pool would bring: what had to move, what would find no place, and the pool before and after.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
-use super::balance::even_and_kept;
-use super::draft::Draft;
+use super::balance::{evened, reason};
+use super::draft::{Draft, Finished, Moment, moved};
 use super::error::{PlanError, within};
-use super::options::{Edit, WhatIfOptions};
-use super::plan::{MoveReason, Plan, PlanKind};
-use super::recover::Restart;
+use super::figures::stranded;
+use super::homes::Found;
+use super::options::{BalanceOptions, Edit, WhatIfOptions};
+use super::plan::{Move, MoveReason, Plan, PlanKind, SolverUsed};
+use super::recover::{Restart, and_again};
 use super::rules::Rules;
 use crate::Pool;
 use crate::inventory::{Instance, Inventory, InventoryError, Machine, MachineState};
-use crate::state::{Demand, InstanceIndex, MachineIndex};
+use crate::state::{InstanceIndex, MachineIndex};
 
 /// How many edits one question may have.
 pub const EDITS_MAX: u32 = 1_000;
 
 /// What the edits, one after the other, would bring: [`Plan::before`] is the pool as it is, [`Plan::after`] the edited one with everything in
-/// the place that it finds. The steps say what had to move for that, [`Plan::stranded`] what would find no place.
+/// the place that it finds, and evened out where that is asked for. The steps say what had to move for that and what a balance would move
+/// then, [`Plan::stranded`] what would find no place, and [`Plan::left_out`] what stays and why, as in the plans of these kinds.
 ///
 /// Such a plan is an answer, and not to be carried out: the pool is not the edited one.
 ///
@@ -30,40 +35,141 @@ pub fn what_if(pool: &Pool, edits: &[Edit], options: &WhatIfOptions) -> Result<P
     within("edits", f64::from(count), 0.0, f64::from(EDITS_MAX))?;
     let mut edited = Edited {
         pool: pool.clone(),
-        vacated: Vec::new(),
-        removed: Vec::new(),
+        vacated: BTreeSet::new(),
+        taken_away: BTreeSet::new(),
+        removed: BTreeSet::new(),
     };
     for edit in edits {
         edited.apply(edit)?;
     }
     let homeless = edited.homeless();
-    let start = edited.pool;
-    let restart = Restart::of(&start, &homeless);
-    let (found, found_by) = restart.find(&start, &options.recover)?;
-    let goal = match &options.balance {
-        Some(balance) => even_and_kept(&found.pool, balance),
-        None => found.pool.clone(),
+    let question = Question {
+        asked_of: pool,
+        options,
     };
-    let draft = Draft {
-        start,
-        goal,
-        ..Draft::nothing(pool, PlanKind::WhatIf, Rules::new(options.recover.cpu), found_by)
-    };
-    Ok(restart.finish(draft, &found, MoveReason::Placed))
+    let placed = question.place(&edited.pool, &homeless)?;
+    Ok(match &options.balance {
+        Some(balance) => question.evened(placed, balance)?.plan,
+        None => question.again(placed.finished)?.plan,
+    })
+}
+
+/// What is asked once the edits are made.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    /// The pool as it is.
+    asked_of: &'a Pool,
+    options: &'a WhatIfOptions,
+}
+
+/// Places for what had none.
+struct Placed {
+    start: Pool,
+    restart: Restart,
+    found: Found,
+    finished: Finished,
+}
+
+impl<'a> Question<'a> {
+    fn place(self, start: &Pool, wanted: &[InstanceIndex]) -> Result<Placed, PlanError> {
+        let restart = Restart::of(start, wanted);
+        let (found, found_by) = restart.find(start, &self.options.recover)?;
+        let draft = Draft {
+            goal: found.pool.clone(),
+            ..self.draft(start, found_by)
+        };
+        let purpose = restart.purpose(start, &found, MoveReason::Placed);
+        let finished = restart.finish(draft, &found, &|moment| purpose.reason(moment));
+        Ok(Placed {
+            start: start.clone(),
+            restart,
+            found,
+            finished,
+        })
+    }
+
+    fn draft(self, start: &Pool, found_by: SolverUsed) -> Draft<'a> {
+        let rules = Rules::new(self.options.recover.cpu);
+        Draft {
+            start: start.clone(),
+            ..Draft::nothing(self.asked_of, PlanKind::WhatIf, rules, found_by)
+        }
+    }
+
+    /// What a balance does from there, after it; and places for what finds one only then.
+    fn evened(self, placed: Placed, balance: &BalanceOptions) -> Result<Finished, PlanError> {
+        let then = evened(&placed.finished.end, balance)?;
+        let mut both = match self.in_one_go(&placed, &then, balance) {
+            Some(direct) => direct,
+            None => placed.finished.then(self.asked_of, then),
+        };
+        // What found no place before: the pool is another now.
+        let rules = Rules::new(self.options.recover.cpu);
+        for told in &mut both.plan.stranded {
+            if let Some(instance) = both.end.instance_of_id(told.instance) {
+                *told = stranded(&both.end, instance, &rules);
+            }
+        }
+        self.again(both)
+    }
+
+    fn again(self, finished: Finished) -> Result<Finished, PlanError> {
+        let place = |start: &Pool, wanted: &[InstanceIndex]| Ok(self.place(start, wanted)?.finished);
+        and_again(self.asked_of, finished, &place)
+    }
+
+    /// Both without the way over a place that is left again at once, where that can be had.
+    fn in_one_go(self, placed: &Placed, then: &Finished, balance: &BalanceOptions) -> Option<Finished> {
+        let moved_once = moved(&placed.finished.plan.steps);
+        let moved_again = moved(&then.plan.steps);
+        if moved_once.is_disjoint(&moved_again) {
+            return None;
+        }
+        let purpose = placed
+            .restart
+            .purpose(&placed.start, &placed.found, MoveReason::Placed);
+        let why = |moment: &Moment<'_>| match purpose.reason(moment) {
+            MoveReason::Balance { .. } => reason(moment, balance),
+            needed => needed,
+        };
+        let found_by = placed.finished.plan.found_by.and(then.plan.found_by);
+        let draft = Draft {
+            goal: then.end.clone(),
+            // The stricter of both: what goes to its last place at once may not overload it on the way.
+            rules: Rules::new(balance.cpu),
+            ..self.draft(&placed.start, found_by)
+        };
+        let mut direct = placed.restart.finish(draft, &placed.found, &why);
+        direct.plan.leave_out(then.plan.left_out.clone());
+        let pays = |made: &Move| match made.reason {
+            MoveReason::Balance { gain } | MoveReason::Exchange { gain, .. } => gain > 0.0,
+            _ => true,
+        };
+        let is_better = direct.blocked.is_empty()
+            && direct.moves() < placed.finished.moves() + then.moves()
+            && direct.plan.steps.iter().flat_map(|step| &step.moves).all(pays);
+        is_better.then_some(direct)
+    }
 }
 
 struct Edited {
     pool: Pool,
     /// What is on these needs places.
-    vacated: Vec<MachineIndex>,
+    vacated: BTreeSet<MachineIndex>,
+    /// These are in the pool's list yet, out of reach, and no edit knows them any more.
+    taken_away: BTreeSet<Uuid>,
     /// These are in the pool's list yet, without a place, and look for none.
-    removed: Vec<InstanceIndex>,
+    removed: BTreeSet<InstanceIndex>,
 }
 
 impl Edited {
     fn apply(&mut self, edit: &Edit) -> Result<(), PlanError> {
         match edit {
-            Edit::RemoveMachine { machine } => self.set_state(*machine, MachineState::Unreachable),
+            Edit::RemoveMachine { machine } => {
+                self.set_state(*machine, MachineState::Unreachable)?;
+                self.taken_away.insert(*machine);
+                Ok(())
+            }
             Edit::SetState { machine, state } => self.set_state(*machine, *state),
             Edit::AddMachine { machine } => self.add_machine(machine),
             Edit::ScaleLoad { factor } => self.scale_load(*factor),
@@ -73,8 +179,10 @@ impl Edited {
                     .pool
                     .instance_of_id(*instance)
                     .ok_or(PlanError::UnknownInstance { instance: *instance })?;
+                if !self.removed.insert(index) {
+                    return Err(PlanError::UnknownInstance { instance: *instance });
+                }
                 self.pool.unseat(index);
-                self.removed.push(index);
                 Ok(())
             }
         }
@@ -96,15 +204,17 @@ impl Edited {
     fn machine(&self, machine: Uuid) -> Result<MachineIndex, PlanError> {
         self.pool
             .machine_of_id(machine)
+            .filter(|_| !self.taken_away.contains(&machine))
             .ok_or(PlanError::UnknownMachine { machine })
     }
 
     fn set_state(&mut self, machine: Uuid, state: MachineState) -> Result<(), PlanError> {
         let index = self.machine(machine)?;
         self.pool.set_machine_state(index, state);
-        self.vacated.retain(|vacated| *vacated != index);
-        if state != MachineState::Ready {
-            self.vacated.push(index);
+        if state == MachineState::Ready {
+            self.vacated.remove(&index);
+        } else {
+            self.vacated.insert(index);
         }
         Ok(())
     }
@@ -149,22 +259,7 @@ impl Edited {
 
     fn scale_load(&mut self, factor: f64) -> Result<(), PlanError> {
         within("factor", factor, 0.0, 1_000.0)?;
-        let scaled: Vec<(InstanceIndex, Demand)> = self
-            .pool
-            .instances()
-            .map(|(index, seat)| {
-                let most = f64::from(seat.asked.vcpus);
-                let demand = Demand {
-                    mean: (seat.demand.mean * factor).min(most),
-                    variance: seat.demand.variance * factor * factor,
-                    ..seat.demand
-                };
-                (index, demand)
-            })
-            .collect();
-        for (index, demand) in scaled {
-            self.pool.set_demand(index, demand);
-        }
+        self.pool.scale_demand(factor);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
+use super::{InstanceIndex, MachineIndex, Pool};
 use crate::forecast::{Effort, History, Method, Sampling, predict_load_with};
-use crate::inventory::UsageSeries;
+use crate::inventory::{Activity, UsageSeries};
 
 /// The CPU that something is expected to use in the coming hour, in threads.
 ///
@@ -94,9 +95,53 @@ impl Demand {
         self.variance = (self.variance - other.variance).max(0.0);
     }
 
+    /// So many times as much, up to what there is to use.
+    fn scaled(self, factor: f64, most: f64) -> Self {
+        let mean = (self.mean * factor).min(most.max(self.mean));
+        // What lies between 0 and `most` varies no more about its mean than this (Bhatia and Davis).
+        let variance_most = (mean * (most - mean)).max(self.variance);
+        Self {
+            mean,
+            variance: (self.variance * factor * factor).min(variance_most),
+            ..self
+        }
+        .sound()
+    }
+
     /// What is enough with a margin of `z` standard deviations.
     pub fn with_margin(self, z: f64) -> f64 {
         self.mean + z * self.variance.sqrt()
+    }
+}
+
+impl Pool {
+    /// Everything is expected to use so many times the CPU: each instance up to its vCPUs, and what else is at work on a machine up to its
+    /// threads.
+    pub fn scale_demand(&mut self, factor: f64) {
+        let rests: Vec<(MachineIndex, Demand, f64)> = self
+            .machines()
+            .map(|(index, seat)| {
+                let mut rest = seat.demand;
+                let held = seat.instances.iter().map(|held| self.instance(*held));
+                for held in held.filter(|held| held.activity == Activity::Running) {
+                    rest.remove(held.demand);
+                }
+                (index, rest, f64::from(seat.threads))
+            })
+            .collect();
+        let scaled: Vec<(InstanceIndex, Demand)> = self
+            .instances()
+            .map(|(index, seat)| (index, seat.demand.scaled(factor, f64::from(seat.asked.vcpus))))
+            .collect();
+        for (instance, demand) in scaled {
+            self.set_demand(instance, demand);
+        }
+        for (machine, rest, threads) in rests {
+            self.change_machine(machine, |seat| {
+                seat.demand.remove(rest);
+                seat.demand.add(rest.scaled(factor, threads));
+            });
+        }
     }
 }
 

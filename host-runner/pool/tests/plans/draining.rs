@@ -1,10 +1,10 @@
 //! Draining a machine.
 
-use pool::Refusal;
 use pool::inventory::{AffinityKind, Inventory, MachineState, Mobility};
 use pool::plans::{
     CpuLimit, DrainOptions, LeftOutReason, MoveReason, Plan, PlanError, PowerChange, Recovery, drain,
 };
+use pool::{Mib, Refusal};
 use uuid::Uuid;
 
 use crate::support::{
@@ -83,6 +83,16 @@ fn what_is_fixed_or_pinned_strands_the_drain_and_says_so() {
     assert_eq!(moves(&plan), 0);
     let stranded: Vec<Uuid> = plan.stranded.iter().map(|stranded| stranded.instance).collect();
     assert_eq!(stranded, [instance_id(0), instance_id(1)]);
+    for stranded in &plan.stranded {
+        let machine = "machine-0".to_owned();
+        assert_eq!(
+            (stranded.nearest, stranded.refusals.as_slice()),
+            (
+                Some(machine_id(1)),
+                [Refusal::PinnedElsewhere { machine }].as_slice()
+            )
+        );
+    }
     let why: Vec<_> = plan
         .left_out
         .iter()
@@ -145,6 +155,29 @@ fn those_that_belong_together_leave_together() {
     assert!(plan.stranded.is_empty(), "{:?}", plan.stranded);
     assert_eq!(plan.steps.len(), 1);
     assert!(plan.steps[0].moves.iter().all(|made| made.to == machine_id(2)));
+}
+
+/// Each of them would find a place alone, and neither may go alone.
+#[test]
+fn those_that_belong_together_and_find_no_place_together_are_told_so() {
+    let mut inventory = inventory(
+        vec![machine(0, 8, 64), machine(1, 8, 16), machine(2, 8, 16)],
+        vec![instance(0, 0, 2, 10, 0.5), instance(1, 0, 2, 10, 0.5)],
+    );
+    inventory.instances[0].needs.affinities = vec![affinity_to(AffinityKind::Together, 1)];
+    let plan = drained(&inventory, &DrainOptions::default());
+    let [stranded] = plan.stranded.as_slice() else {
+        panic!("{:?}", plan.stranded);
+    };
+    assert_eq!(moves(&plan), 0);
+    assert_eq!(
+        stranded.refusals,
+        [Refusal::InsufficientMemory {
+            needed_mib: Mib(10_240),
+            free_mib: Mib(6_144)
+        }],
+        "beside the other, which has its place"
+    );
 }
 
 #[test]

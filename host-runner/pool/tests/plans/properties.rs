@@ -2,15 +2,15 @@
 
 use pool::inventory::{Inventory, MachineState};
 use pool::plans::{
-    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, MoveReason, Plan, RecoverOptions, balance,
-    consolidate, drain, recover,
+    BalanceOptions, ConsolidateOptions, CpuLimit, DrainOptions, Edit, MoveReason, Plan, RecoverOptions,
+    WhatIfOptions, balance, consolidate, drain, recover, what_if,
 };
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::support::{
-    Ledger, applied, failures, machine_id, moves, pool,
+    Ledger, applied, cases, failures, machine_id, moves, pool,
     random::{Made, inventories, inventories_with_disks},
 };
 
@@ -29,7 +29,7 @@ fn carry_out_in_some_orders(inventory: &Inventory, plan: &Plan, cpu: CpuLimit, s
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(96), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_drain_leaves_nothing_behind_or_moves_nothing(Made(inventory) in inventories_with_disks(), seed in any::<u64>()) {
@@ -39,6 +39,9 @@ proptest! {
         carry_out_in_some_orders(&inventory, &plan, DrainOptions::default().cpu, seed);
         let after = applied(&inventory, &plan);
         let left = after.instances.iter().filter(|instance| instance.machine == Some(machine)).count();
+        for stranded in &plan.stranded {
+            prop_assert!(stranded.nearest.is_none() || !stranded.refusals.is_empty(), "{stranded:?} has a place");
+        }
         if plan.stranded.is_empty() {
             prop_assert_eq!(left, 0);
         } else {
@@ -95,17 +98,23 @@ proptest! {
         for stranded in &plan.stranded {
             let instance = after.instances.iter().find(|instance| instance.id == stranded.instance).unwrap();
             prop_assert_eq!(instance.machine, Some(gone));
+            prop_assert!(stranded.nearest.is_none() || !stranded.refusals.is_empty(), "{stranded:?} has a place");
         }
     }
 
     #[test]
-    fn the_same_pool_and_seed_give_the_same_plan(Made(inventory) in inventories()) {
-        let once = balance(&pool(&inventory), &BalanceOptions::default()).unwrap();
-        let twice = balance(&pool(&inventory), &BalanceOptions::default()).unwrap();
-        prop_assert_eq!(once, twice);
-        let once = drain(&pool(&inventory), machine_id(1), &DrainOptions::default()).unwrap();
-        let twice = drain(&pool(&inventory), machine_id(1), &DrainOptions::default()).unwrap();
-        prop_assert_eq!(once, twice);
+    fn the_same_pool_and_seed_give_the_same_plan(Made(inventory) in inventories_with_disks()) {
+        let plans = || {
+            let pool = pool(&inventory);
+            let gone = Edit::RemoveMachine { machine: machine_id(0) };
+            [
+                balance(&pool, &BalanceOptions::default()),
+                drain(&pool, machine_id(1), &DrainOptions::default()),
+                consolidate(&pool, &ConsolidateOptions::default()),
+                what_if(&pool, &[gone], &WhatIfOptions::default()),
+            ]
+        };
+        prop_assert_eq!(plans(), plans());
     }
 
     #[test]

@@ -12,6 +12,12 @@ use uuid::Uuid;
 
 pub const NOW_S: i64 = 1_800_000_000;
 
+/// How many cases a property is tried on: `PROPTEST_CASES`, where somebody has the time.
+pub fn cases(usually: u32) -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.and_then(|cases| cases.parse().ok()).unwrap_or(usually)
+}
+
 pub fn machine_id(number: usize) -> Uuid {
     Uuid::from_u128(0x1000_0000 + number as u128)
 }
@@ -312,7 +318,7 @@ pub mod random {
         group: Option<u8>,
         kind: u8,
         on: usize,
-        disk: Option<(u32, &'static str)>,
+        disk: Option<(u32, Option<&'static str>)>,
     }
 
     fn wanted(with_disks: bool) -> impl Strategy<Value = Wanted> {
@@ -336,10 +342,12 @@ pub mod random {
             })
     }
 
-    /// A size in GiB, and the storage. None is left to the machine: where such a disk is, no inventory says, so a pool that is read anew may
-    /// have it elsewhere.
-    fn disk() -> impl Strategy<Value = (u32, &'static str)> {
-        (1..=60_u32, prop_oneof![Just("fast"), Just("large")])
+    /// A size in GiB, and the storage; some are left to the machine.
+    fn disk() -> impl Strategy<Value = (u32, Option<&'static str>)> {
+        (
+            1..=60_u32,
+            prop_oneof![Just(Some("fast")), Just(Some("large")), Just(None)],
+        )
     }
 
     /// An inventory that is printed as its document, so that a failing one can be kept.
@@ -416,7 +424,7 @@ pub mod random {
             .disks
             .extend(wanted.disk.map(|(size_gib, storage)| DiskNeed {
                 size_mib: Mib(size_gib * 1024),
-                storage: Some(storage.into()),
+                storage: storage.map(str::to_owned),
             }));
         if let Some(group) = wanted.group {
             let group = format!("group-{group}");

@@ -90,14 +90,16 @@ pub(super) fn of_stranded(stranded: &Stranded, names: &Names) -> String {
 
 fn of_nearest(nearest: Option<Uuid>, refusals: &[Refusal], names: &Names) -> String {
     match nearest {
-        None => "; there is no other machine".to_owned(),
-        Some(machine) if refusals.is_empty() => {
-            // It would pass every filter: what speaks against it is the plan's own limit for CPU.
-            format!(
-                "; the nearest, {}, would use too much of its CPU",
-                names.of_id(machine)
-            )
-        }
+        // What may not move at all asks no machine.
+        None => match refusals {
+            [Refusal::PinnedElsewhere { machine }, ..] => format!("; it is tied to {machine}"),
+            _ => "; there is no other machine".to_owned(),
+        },
+        // It would pass every rule by itself, and has not the room once others of its machine have gone there.
+        Some(machine) if refusals.is_empty() => format!(
+            "; the nearest, {}, has room for it alone, and not for all that would have to go there",
+            names.of_id(machine)
+        ),
         Some(machine) => format!("; the nearest, {}: {}", names.of_id(machine), refused(refusals)),
     }
 }

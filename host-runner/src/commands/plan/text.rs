@@ -69,7 +69,8 @@ fn outcome(plan: &Plan) -> String {
         ),
     };
     if moves > 0 && stranded > 0 {
-        let _ = write!(words, "; {} find no place", counted(stranded, "instance"));
+        let verb = if stranded == 1 { "finds" } else { "find" };
+        let _ = write!(words, "; {} {verb} no place", counted(stranded, "instance"));
     }
     words
 }
