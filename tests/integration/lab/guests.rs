@@ -149,10 +149,9 @@ fn guest_and_host_talk_over_vsock_under_the_filters(facts: &Value) {
 }
 
 #[test]
-fn guests_have_the_network_and_go_on_from_their_snapshots() {
+fn guests_go_on_from_their_snapshots_and_keep_their_connections() {
     let session = Session::run("moves", &Lab::default());
     a_chain_of_snapshots_goes_on_where_it_ends(&session.facts("chain"));
-    frames_go_by_the_kernel_and_by_the_monitor(&session.facts("network"));
     a_connection_outlives_the_end_that_was_killed(&session.facts("connection"));
 }
 
@@ -182,6 +181,13 @@ fn a_chain_of_snapshots_goes_on_where_it_ends(facts: &Value) {
         text(&facts["refused"]).contains("does not add to the snapshot before it"),
         "{facts}"
     );
+}
+
+#[test]
+fn guests_have_the_network_and_a_queue_pair_for_each_vcpu() {
+    let session = Session::run("network", &Lab::default());
+    frames_go_by_the_kernel_and_by_the_monitor(&session.facts("network"));
+    each_vcpu_has_a_queue_pair_of_its_own_before_and_after_a_snapshot(&session.facts("pairs"));
 }
 
 fn frames_go_by_the_kernel_and_by_the_monitor(facts: &Value) {
@@ -215,10 +221,7 @@ fn a_connection_outlives_the_end_that_was_killed(facts: &Value) {
     assert_eq!(text(&facts["stalls"]), "0", "the peer's watchdogs: {facts}");
 }
 
-#[test]
-fn each_vcpu_has_a_queue_pair_of_its_own_before_and_after_a_snapshot() {
-    let session = Session::run("queues", &Lab::default());
-    let facts = &session.facts("pairs");
+fn each_vcpu_has_a_queue_pair_of_its_own_before_and_after_a_snapshot(facts: &Value) {
     for way in ["kernel", "monitor"] {
         let seen = &facts[way];
         assert_eq!(

@@ -45,11 +45,16 @@ const SESSIONS: [(&str, &[Scenario]); 5] = [
         "moves",
         &[
             ("chain", moves::chain_of_snapshots),
-            ("network", network::dhcp_ping_and_pages),
             ("connection", moves::connection),
         ],
     ),
-    ("queues", &[("pairs", queues::pairs_by_kernel_and_by_monitor)]),
+    (
+        "network",
+        &[
+            ("network", network::dhcp_ping_and_pages),
+            ("pairs", queues::pairs_by_kernel_and_by_monitor),
+        ],
+    ),
     (
         "crowd",
         &[("hostile", attacks::hostile_guest), ("thirty", many::thirty)],

@@ -1,6 +1,6 @@
 //! Snapshots: a machine in files, to go on elsewhere.
 //!
-//! A snapshot is a folder with two files. `state` is all but the memory, in a frame that [`file`] describes. `memory` is the pages that
+//! A snapshot is a folder with two files. `state` is all but the memory, in a frame that [`file`](mod@file) describes. `memory` is the pages that
 //! the state lists, one after the other. A full snapshot lists the pages that hold anything; an increment lists those that were written
 //! since the snapshot before it, whose number it carries: a chain in another order, or with a link missing, is refused. Pages that hold
 //! zeroes by now, as those do that the guest gave back to the host, are listed in an increment and have nothing in `memory`.
