@@ -2,6 +2,7 @@
 
 mod engines;
 mod guests;
+mod images;
 
 use std::ffi::OsString;
 use std::path::Path;
