@@ -367,8 +367,8 @@ fn grow(machine: &Machine, id: &str, size_mib: u32) -> Result<(), Refusal> {
 
 /// What the kernel says before it resets itself because it cannot go on.
 const PANIC: &str = "Kernel panic - not syncing";
-/// How many lines of the console tell of a panic.
-const PANIC_LINES: usize = 60;
+/// How many lines of the console tell of a panic: a deep stack takes more than a hundred of them after the first.
+const PANIC_LINES: usize = 200;
 
 /// A reset is a panic's where the console ends with one. A guest that only pretends hurts itself alone.
 fn after_reset(machine: &Machine) -> Ending {
