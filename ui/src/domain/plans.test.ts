@@ -137,7 +137,13 @@ it('what finds no place is told by the machine that lacks least', () => {
     { key: 'refusal.insufficient_memory', values: { machine: 'castor', needed: 8192, free: 2048 } },
   ]);
   expect(noPlace(null, [], nameOf)).toEqual([{ key: 'plan.left.alone' }]);
-  expect(noPlace(idOf(4), [], nameOf)).toEqual([{ key: 'plan.left.cpu', values: { machine: 'castor' } }]);
+  expect(noPlace(idOf(4), [], nameOf)).toEqual([{ key: 'plan.left.room_alone', values: { machine: 'castor' } }]);
+});
+
+it('what may not move is told by its tie, and asks no machine', () => {
+  expect(noPlace(null, [{ reason: 'pinned_elsewhere', machine: 'atlas' }], nameOf)).toEqual([
+    { key: 'refusal.pinned_elsewhere', values: { pinned: 'atlas' } },
+  ]);
 });
 
 it('a failure that cannot be borne names the machine and counts what is stranded', () => {

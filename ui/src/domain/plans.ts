@@ -179,9 +179,13 @@ export function noPlace(
   refusals: Extract<LeftOutReason, { reason: 'no_place' }>['refusals'],
   nameOf: NameOf,
 ): readonly Message[] {
-  if (nearest === null) return [{ key: 'plan.left.alone' }];
-  // A plan holds more back than placement does: what no rule refuses, CPU does.
-  if (refusals.length === 0) return [{ key: 'plan.left.cpu', values: { machine: nameOf(nearest) } }];
+  if (nearest === null) {
+    // What may not move at all asks no machine.
+    const tied = refusals.find((refusal) => refusal.reason === 'pinned_elsewhere');
+    return [tied === undefined ? { key: 'plan.left.alone' } : refusalText(tied, tied.machine)];
+  }
+  // It would pass every rule by itself, and has not the room once others of its machine have gone there.
+  if (refusals.length === 0) return [{ key: 'plan.left.room_alone', values: { machine: nameOf(nearest) } }];
   return refusals.map((refusal) => refusalText(refusal, nameOf(nearest)));
 }
 

@@ -87,7 +87,7 @@ export const plans = {
   'plan.left.moves_spent_one': 'The plan has its 1 move, and may have no more.',
   'plan.left.moves_spent_other': 'The plan has its {{count}} moves, and may have no more.',
   'plan.left.alone': 'There is no other machine.',
-  'plan.left.cpu': '{{machine}} comes nearest, and its CPU would be too busy with it.',
+  'plan.left.room_alone': '{{machine}} comes nearest: it has room for it alone, and not for all that would have to go there.',
   'plan.left.too_busy': '{{machine}} is busy, and nothing that runs there can be moved off it.',
   'plan.left.awake.recovery': '{{machine}} stays awake: without it a failure could not be borne.',
   'plan.left.awake.min_one': '{{machine}} stays awake: 1 machine must.',

@@ -90,7 +90,7 @@ export const plans: InWords<typeof english> = {
   'plan.left.moves_spent_one': '计划已有 1 次移动，不能再多。',
   'plan.left.moves_spent_other': '计划已有 {{count}} 次移动，不能再多。',
   'plan.left.alone': '没有其他机器。',
-  'plan.left.cpu': '{{machine}} 最接近，但加上它 CPU 会过忙。',
+  'plan.left.room_alone': '{{machine}} 最接近：单独放得下它，但放不下所有要移过去的实例。',
   'plan.left.too_busy': '{{machine}} 很忙，而其上没有可以移走的实例。',
   'plan.left.awake.recovery': '{{machine}} 保持开机：没有它就无法承受故障。',
   'plan.left.awake.min_one': '{{machine}} 保持开机：至少要有 1 台。',
