@@ -197,12 +197,12 @@ pub struct ImportImage {
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
 
-    /// The kernel: a bzImage such as /boot/vmlinuz-…, or an ELF vmlinux
-    #[arg(long, value_name = "FILE")]
+    /// The kernel: a bzImage such as /boot/vmlinuz-…, or an ELF vmlinux. Without one the disk boots by itself, on QEMU alone
+    #[arg(long, value_name = "FILE", required_unless_present = "disk")]
     pub kernel: Option<PathBuf>,
 
     /// The initial RAM file system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "kernel")]
     pub initrd: Option<PathBuf>,
 
     /// The disk that each instance's own one begins with
@@ -214,7 +214,12 @@ pub struct ImportImage {
     pub format: DiskFormat,
 
     /// The kernel's command line, such as `console=ttyS0 root=/dev/vda1`
-    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "console=ttyS0",
+        requires = "kernel"
+    )]
     pub command_line: String,
 
     /// The least memory that a guest of it boots with, in MiB

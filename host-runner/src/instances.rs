@@ -66,6 +66,16 @@ struct Grounds {
     boot: Option<BootFiles>,
 }
 
+impl Grounds {
+    /// The engine that the instance needs room for: an image without a kernel comes to QEMU, whatever else there is.
+    fn engine_of(&self, spec: &InstanceSpec) -> EngineRequest {
+        match &self.boot {
+            Some(boot) if boot.kernel.is_none() => EngineRequest::Qemu,
+            _ => spec.engine,
+        }
+    }
+}
+
 /// The file system that holds the disks, and what was promised to those of the ledger's rows that were set aside.
 #[derive(Debug, Clone, Copy)]
 struct Space {
@@ -273,7 +283,7 @@ impl Instances {
         records: &Records,
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
-        let room = self.room(records, grounds.space, spec.engine);
+        let room = self.room(records, grounds.space, grounds.engine_of(spec));
         self.admit_into(room, spec, held, grounds)?;
         ports_are_free(id, spec, records)
     }
@@ -287,7 +297,7 @@ impl Instances {
         records: &Records,
         grounds: &Grounds,
     ) -> Result<(), InstanceError> {
-        let mut room = self.room(records, grounds.space, spec.engine);
+        let mut room = self.room(records, grounds.space, grounds.engine_of(spec));
         room.memory_free = self.facts.memory_offered_mib;
         self.admit_into(room, spec, (Mib::ZERO, disk_held), grounds)
     }
@@ -303,7 +313,7 @@ impl Instances {
         let mut refusals = admission::refusals(&request, &self.facts, &grounds.images, room)?;
         if refusals.contains(&Refusal::NoEngine) && spec.engine == EngineRequest::Microvm {
             // The engines know better than the facts, which are of the agent's start: what is missing now, and what to do about it.
-            self.engines.choose(spec.engine)?;
+            self.engines.choose(spec.engine, true)?;
             refusals.retain(|refusal| *refusal != Refusal::NoEngine);
         }
         if !refusals.is_empty() {
@@ -313,6 +323,9 @@ impl Instances {
             });
         }
         if let Some(boot) = &grounds.boot {
+            if spec.engine == EngineRequest::Microvm {
+                self.engines.choose(spec.engine, boot.kernel.is_some())?;
+            }
             spec_rules::check_memory_for_image(spec, boot.memory_min)?;
             if let Some(disk) = &boot.disk {
                 spec_rules::check_disk_for_image(spec, disk.size)?;

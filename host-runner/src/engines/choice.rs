@@ -31,22 +31,24 @@ impl Engines {
         }
     }
 
-    /// Chooses for the next launch, and says why. Looks anew each time: what was installed since counts.
+    /// Chooses for the next launch of an image that has a kernel, or has none, and says why. Looks anew each time: what was installed
+    /// since counts.
     ///
     /// # Errors
-    /// `Unavailable`, where an engine was asked for that cannot run here.
-    pub fn choose(&self, asked: EngineRequest) -> Result<(&dyn Engine, EngineChoice), EngineError> {
+    /// `Unavailable`, where an engine was asked for that cannot run it here.
+    pub fn choose(
+        &self,
+        asked: EngineRequest,
+        has_kernel: bool,
+    ) -> Result<(&dyn Engine, EngineChoice), EngineError> {
         let ready = match asked {
             EngineRequest::Qemu => return Ok((&self.qemu, self.qemu.choice())),
             EngineRequest::Auto | EngineRequest::Microvm => self.microvm.readiness(),
         };
+        let ready = ready.and_then(|_| if has_kernel { Ok(()) } else { Err(Lack::Kernel) });
         match ready {
-            Ok(_) => Ok((&self.microvm, self.microvm.choice())),
-            Err(lack) if asked == EngineRequest::Microvm => Err(EngineError::Unavailable {
-                engine: EngineKind::Microvm,
-                reason: lack.to_string(),
-                remedy: lack.remedy().to_owned(),
-            }),
+            Ok(()) => Ok((&self.microvm, self.microvm.choice())),
+            Err(lack) if asked == EngineRequest::Microvm => Err(lack.into()),
             Err(lack) => Ok((&self.qemu, fallback(self.qemu.choice(), &lack))),
         }
     }
@@ -56,7 +58,9 @@ impl Engines {
 fn fallback(choice: EngineChoice, lack: &Lack) -> EngineChoice {
     let reason = match lack {
         Lack::Hardware { .. } => choice.reason,
-        Lack::Monitor | Lack::Passt | Lack::Architecture => format!("{}; QEMU, as {lack}", choice.reason),
+        Lack::Monitor | Lack::Passt | Lack::Architecture | Lack::Kernel => {
+            format!("{}; QEMU, as {lack}", choice.reason)
+        }
     };
     EngineChoice { reason, ..choice }
 }
@@ -85,7 +89,7 @@ mod tests {
     fn without_hardware_virtualization_it_is_qemu_for_that_reason() {
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), false);
-        let (_, choice) = engines.choose(EngineRequest::Auto).unwrap();
+        let (_, choice) = engines.choose(EngineRequest::Auto, true).unwrap();
         assert_eq!((choice.kind, choice.accelerated), (EngineKind::Qemu, false));
         assert_eq!(choice.reason, "no vmx or svm");
     }
@@ -94,7 +98,7 @@ mod tests {
     fn an_engine_that_was_asked_for_and_cannot_run_here_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), false);
-        let error = engines.choose(EngineRequest::Microvm).unwrap_err().to_api();
+        let error = engines.choose(EngineRequest::Microvm, true).unwrap_err().to_api();
         assert_eq!(error.code, api::ErrorCode::NoEngine);
         assert!(error.message.contains("no vmx or svm"), "{error}");
         assert!(error.details.contains_key("remedy"));
@@ -114,10 +118,28 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_boots_by_itself_is_qemus() {
+        let choice = EngineChoice {
+            kind: EngineKind::Qemu,
+            accelerated: true,
+            reason: "AMD-V through KVM".into(),
+        };
+        assert_eq!(
+            fallback(choice, &Lack::Kernel).reason,
+            "AMD-V through KVM; QEMU, as the image has no kernel, and starts from the boot loader on its disk"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let engines = engines(dir.path(), true);
+        let (engine, _) = engines.choose(EngineRequest::Auto, false).unwrap();
+        assert_eq!(engine.choice().kind, EngineKind::Qemu);
+        assert!(engines.choose(EngineRequest::Microvm, false).is_err());
+    }
+
+    #[test]
     fn qemu_is_there_for_who_asks_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), true);
-        let (engine, choice) = engines.choose(EngineRequest::Qemu).unwrap();
+        let (engine, choice) = engines.choose(EngineRequest::Qemu, true).unwrap();
         assert_eq!(
             (engine.choice().kind, choice.kind),
             (EngineKind::Qemu, EngineKind::Qemu)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use api::{ApiError, EngineKind, ErrorCode};
 use uuid::Uuid;
 
+use super::microvm::Lack;
 use super::name_of;
 use crate::instance_files::FileError;
 
@@ -131,6 +132,16 @@ pub enum EngineError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl From<Lack> for EngineError {
+    fn from(lack: Lack) -> Self {
+        Self::Unavailable {
+            engine: EngineKind::Microvm,
+            reason: lack.to_string(),
+            remedy: lack.remedy().to_owned(),
+        }
+    }
 }
 
 impl EngineError {

@@ -1,7 +1,9 @@
-//! Importing an image: a kernel, and an initial RAM file system and a disk where there are any.
+//! Importing an image: a kernel, an initial RAM file system and a disk, as many of them as there are; without a kernel, a disk that brings
+//! its own boot loader.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,6 +20,9 @@ use crate::sparse::{self, CopyError};
 const QEMU_IMG: &str = "qemu-img";
 /// The most that a kernel and an initial RAM file system may have, in bytes: what they have is copied into the guest's memory.
 const BOOT_FILE_BYTES_MAX: u64 = 1 << 30;
+/// How the first sector of a disk ends that a PC's firmware starts from.
+const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
+const BOOT_SIGNATURE_AT: u64 = 510;
 /// How a disk in QEMU's format begins.
 const QCOW2_MAGIC: &[u8] = b"QFI\xfb";
 
@@ -43,7 +48,7 @@ pub struct Import {
     pub initrd: Option<PathBuf>,
     /// The disk that each instance begins with.
     pub disk: Option<(PathBuf, DiskFormat)>,
-    /// The kernel's command line.
+    /// The kernel's command line; nothing where there is no kernel.
     pub command_line: String,
     /// The least memory that a guest of it boots with.
     pub memory_min: Mib,
@@ -53,8 +58,17 @@ pub struct Import {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// Nothing to boot.
-    #[error("nothing can boot this image: it has no kernel")]
-    NoKernel,
+    #[error("nothing can boot this image: it has neither a kernel nor a disk")]
+    NothingToBoot,
+    /// What only a kernel reads.
+    #[error("the initial RAM file system is for a kernel, and there is none")]
+    InitrdAlone,
+    /// Neither a kernel nor a boot loader.
+    #[error("nothing can boot this image: it has no kernel, and {} has no boot loader in its first sector", path.display())]
+    NoBootLoader {
+        /// The disk.
+        path: PathBuf,
+    },
     /// A file that was named cannot be read.
     #[error("cannot {operation} {}", path.display())]
     Source {
@@ -98,9 +112,13 @@ impl ImportError {
     /// What to do about it, where that is known.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::NoKernel => {
-                Some("give one with --kernel; a disk that brings its own boot loader cannot be started yet")
+            Self::NothingToBoot => {
+                Some("give a kernel with --kernel, or a disk that boots by itself with --disk")
             }
+            Self::InitrdAlone => Some("give the kernel with --kernel"),
+            Self::NoBootLoader { .. } => Some(
+                "give its kernel with --kernel; a disk that boots by UEFI alone cannot be started without one",
+            ),
             Self::Source { err, .. } => match err.kind() {
                 io::ErrorKind::NotFound => Some("check the path"),
                 io::ErrorKind::PermissionDenied => Some("let this user read the file"),
@@ -140,29 +158,41 @@ pub fn import(
             rule: NAME_RULE,
         }));
     }
-    let kernel_path = order.kernel.as_deref().ok_or(ImportError::NoKernel)?;
-    let mut kernel = open(kernel_path)?;
-    check_kernel(kernel_path, &mut kernel)?;
+    match (&order.kernel, &order.initrd, &order.disk) {
+        (None, _, None) => return Err(ImportError::NothingToBoot),
+        (None, Some(_), Some(_)) => return Err(ImportError::InitrdAlone),
+        _ => {}
+    }
+    let kernel = order.kernel.as_deref().map(open_kernel).transpose()?;
     let initrd = order.initrd.as_deref().map(open_boot_file).transpose()?;
     if let Some((path, format)) = &order.disk {
         check_disk(path, *format)?;
     }
     let staging = store.stage()?;
     let mut add = |path: &Path, file: &mut File, step: &str| add_copy(&staging, path, file, step, progress);
-    let kernel = add(kernel_path, &mut kernel, "copying the kernel")?;
+    let kernel = match (&order.kernel, kernel) {
+        (Some(path), Some(mut file)) => Some(add(path, &mut file, "copying the kernel")?),
+        _ => None,
+    };
     let initrd = match (&order.initrd, initrd) {
         (Some(path), Some(mut file)) => Some(add(path, &mut file, "copying the initial RAM file system")?),
         _ => None,
     };
     let disk = match &order.disk {
         None => None,
-        Some((path, DiskFormat::Raw)) => Some(add(path, &mut open(path)?, "copying the disk")?),
+        Some((path, DiskFormat::Raw)) => {
+            let mut file = open(path)?;
+            if order.kernel.is_none() {
+                check_boot_loader(path, &file)?;
+            }
+            Some(add(path, &mut file, "copying the disk")?)
+        }
         Some((path, DiskFormat::Qcow2)) => {
             progress(Progress {
                 step: "converting the disk",
                 percent: 0,
             });
-            Some(add_converted(&staging, path)?)
+            Some(add_converted(&staging, path, order.kernel.is_none())?)
         }
     };
     progress(Progress {
@@ -177,7 +207,11 @@ pub fn import(
         kernel,
         initrd,
         disk,
-        command_line: order.command_line.clone(),
+        command_line: if order.kernel.is_some() {
+            order.command_line.clone()
+        } else {
+            String::new()
+        },
         memory_min_mib: order.memory_min,
         made_from: "import 1".to_owned(),
     };
@@ -219,6 +253,26 @@ fn unfit(path: &Path, found: impl Into<String>, remedy: &'static str) -> ImportE
         path: path.to_owned(),
         found: found.into(),
         remedy,
+    }
+}
+
+fn open_kernel(path: &Path) -> Result<File, ImportError> {
+    let mut kernel = open(path)?;
+    check_kernel(path, &mut kernel)?;
+    Ok(kernel)
+}
+
+/// A disk that boots by itself has a boot sector, as a PC's firmware looks for it. `path` is what people call the disk.
+fn check_boot_loader(path: &Path, disk: &File) -> Result<(), ImportError> {
+    let mut signature = [0; 2];
+    disk.read_exact_at(&mut signature, BOOT_SIGNATURE_AT)
+        .map_err(source("read", path))?;
+    if signature == BOOT_SIGNATURE {
+        Ok(())
+    } else {
+        Err(ImportError::NoBootLoader {
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -343,7 +397,7 @@ fn add_copy(
     Ok(staging.add(&staged)?)
 }
 
-fn add_converted(staging: &Staging, path: &Path) -> Result<BlobRef, ImportError> {
+fn add_converted(staging: &Staging, path: &Path, boots_by_itself: bool) -> Result<BlobRef, ImportError> {
     let staged = staging.folder().join("converted");
     let mut command = Command::new(QEMU_IMG);
     command
@@ -351,6 +405,9 @@ fn add_converted(staging: &Staging, path: &Path) -> Result<BlobRef, ImportError>
         .arg(path)
         .arg(&staged);
     qemu_img("convert", path, &mut command)?;
+    if boots_by_itself {
+        check_boot_loader(path, &open(&staged)?)?;
+    }
     Ok(staging.add(&staged)?)
 }
 

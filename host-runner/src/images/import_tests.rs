@@ -58,7 +58,7 @@ async fn an_image_has_its_kernel_initrd_and_disk() {
         (api::ImageState::Ready, "Mine")
     );
     let boot = bench.store.resolve("mine").await.unwrap();
-    assert_eq!(std::fs::read(boot.initrd.unwrap()).unwrap(), b"cpio");
+    assert_eq!(std::fs::read(boot.kernel.unwrap().initrd.unwrap()).unwrap(), b"cpio");
     let disk = boot.disk.unwrap();
     assert_eq!(
         (disk.size, std::fs::read(disk.path).unwrap().len()),
@@ -82,14 +82,56 @@ fn the_same_files_are_the_same_image_and_another_import_replaces_it() {
 #[test]
 fn an_image_that_nothing_can_boot_is_refused() {
     let bench = Bench::new();
-    let order = Import {
+    let blank = || bench.file("disk", &[0; 512]);
+    let nothing = Import {
         kernel: None,
-        disk: Some((bench.file("disk", &[0; 512]), DiskFormat::Raw)),
         ..bench.order()
     };
-    let (said, remedy) = bench.refused(&order);
-    assert!(said.contains("no kernel"), "{said}");
-    assert!(remedy.unwrap().contains("--kernel"));
+    let no_loader = Import {
+        disk: Some((blank(), DiskFormat::Raw)),
+        ..nothing.clone()
+    };
+    let initrd_alone = Import {
+        initrd: Some(bench.file("initrd", b"cpio")),
+        ..no_loader.clone()
+    };
+    for (order, expected) in [
+        (nothing, "neither a kernel nor a disk"),
+        (no_loader, "disk has no boot loader"),
+        (initrd_alone, "is for a kernel, and there is none"),
+    ] {
+        let (said, remedy) = bench.refused(&order);
+        assert!(said.contains(expected), "{said}");
+        assert!(remedy.unwrap().contains("--kernel"), "{remedy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_boots_by_itself_needs_no_kernel_in_either_format() {
+    let bench = Bench::new();
+    let mut sectors = vec![0; 64 << 10];
+    sectors[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let raw = bench.file("disk", &sectors);
+    let qcow2 = bench.dir.path().join("disk.qcow2");
+    let converted = Command::new(QEMU_IMG)
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .args([&raw, &qcow2])
+        .output()
+        .unwrap();
+    assert!(converted.status.success(), "{converted:?}");
+    let mut digests = Vec::new();
+    for disk in [(raw, DiskFormat::Raw), (qcow2, DiskFormat::Qcow2)] {
+        let order = Import {
+            kernel: None,
+            disk: Some(disk),
+            ..bench.order()
+        };
+        digests.push(bench.import(&order).unwrap().digest);
+        let boot = bench.store.resolve("mine").await.unwrap();
+        assert_eq!(boot.kernel, None);
+        assert!(std::fs::read(boot.disk.unwrap().path).unwrap() == sectors);
+    }
+    assert_eq!(digests[0], digests[1], "the same disk");
 }
 
 #[test]

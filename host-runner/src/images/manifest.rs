@@ -100,7 +100,9 @@ pub(super) struct Manifest {
     pub(super) name: String,
     pub(super) title: String,
     pub(super) summary: String,
-    pub(super) kernel: BlobRef,
+    /// Absent where the disk brings its own boot loader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kernel: Option<BlobRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) initrd: Option<BlobRef>,
     /// What each instance's disk begins with: the bytes of a raw disk.
@@ -142,6 +144,13 @@ impl Manifest {
         if self.name != name {
             return Err(format!("its manifest is of {:?}", self.name));
         }
+        match (&self.kernel, &self.disk) {
+            (None, None) => return Err("it has neither a kernel nor a disk".to_owned()),
+            (None, Some(_)) if self.initrd.is_some() || !self.command_line.is_empty() => {
+                return Err("it has an initrd or a command line, and no kernel to read them".to_owned());
+            }
+            _ => {}
+        }
         for (field, text) in [
             ("title", &self.title),
             ("summary", &self.summary),
@@ -172,9 +181,7 @@ impl Manifest {
 
     /// The files that the image consists of.
     pub(super) fn blobs(&self) -> impl Iterator<Item = &BlobRef> {
-        std::iter::once(&self.kernel)
-            .chain(&self.initrd)
-            .chain(&self.disk)
+        self.kernel.iter().chain(&self.initrd).chain(&self.disk)
     }
 
     /// The size of its files.
@@ -199,10 +206,10 @@ pub(super) mod tests {
             name: name.to_owned(),
             title: "Tiny Linux".to_owned(),
             summary: "A small guest".to_owned(),
-            kernel: BlobRef {
+            kernel: Some(BlobRef {
                 sha256: Sha256Hex::of(b"kernel"),
                 size: 6,
-            },
+            }),
             initrd: None,
             disk: None,
             command_line: "console=ttyS0".to_owned(),
@@ -238,10 +245,28 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_nothing_boots_is_refused_and_a_kernels_words_need_a_kernel() {
+        let without = |m: &mut serde_json::Value| m.as_object_mut().unwrap().remove("kernel");
+        assert!(
+            refusal(|m| {
+                without(m);
+            })
+            .contains("neither a kernel nor a disk")
+        );
+        let with_disk = |m: &mut serde_json::Value| m["disk"] = without(m).unwrap();
+        assert!(refusal(with_disk).contains("no kernel to read them"));
+        let mut json = serde_json::to_value(sample("tiny")).unwrap();
+        with_disk(&mut json);
+        json["command_line"] = "".into();
+        assert!(Manifest::parse("tiny", json.to_string().as_bytes()).is_ok());
+    }
+
+    #[test]
     fn sizes_that_overflow_are_capped() {
         let mut manifest = sample("tiny");
-        manifest.kernel.size = u64::MAX;
-        manifest.initrd = Some(manifest.kernel.clone());
+        let largest = manifest.kernel.as_mut().map(|kernel| &mut kernel.size);
+        *largest.unwrap() = u64::MAX;
+        manifest.initrd = manifest.kernel.clone();
         assert_eq!(manifest.size(), Mib(u32::MAX));
     }
 

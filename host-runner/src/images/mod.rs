@@ -16,4 +16,4 @@ mod verified;
 
 pub use error::ImageError;
 pub use import::{DiskFormat, Import, ImportError, Progress, import};
-pub use store::{BaseDisk, BootFiles, ImageStore};
+pub use store::{BaseDisk, BootFiles, ImageStore, KernelFiles};

@@ -25,18 +25,25 @@ const IMAGES_MAX: usize = 1_000;
 /// `-cpu max` costs a further 0.2 s, and a second vCPU 0.1 s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFiles {
-    /// The kernel, a bzImage.
-    pub kernel: PathBuf,
-    /// The initial RAM file system; absent where the kernel needs none.
-    pub initrd: Option<PathBuf>,
+    /// What starts the guest; absent where that is the boot loader on its disk.
+    pub kernel: Option<KernelFiles>,
     /// What the instance's own disk begins with, where the image has one.
     pub disk: Option<BaseDisk>,
-    /// The kernel's command line. The engine appends ` millpond.name=NAME`.
-    pub command_line: String,
     /// The least memory that a guest of it boots with.
     pub memory_min: Mib,
     /// SHA-256 of the manifest, in lower-case hex.
     pub digest: String,
+}
+
+/// A kernel that the engine itself loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelFiles {
+    /// A bzImage, or an ELF file.
+    pub path: PathBuf,
+    /// The initial RAM file system; absent where the kernel needs none.
+    pub initrd: Option<PathBuf>,
+    /// The command line. The engine appends ` millpond.name=NAME`.
+    pub command_line: String,
 }
 
 /// The disk of an image: read-only, and raw.
@@ -197,13 +204,15 @@ impl ImageStore {
         self.check_blobs(&held.manifest)?;
         let path = |digest: &Sha256Hex| self.folders.blobs.join(digest.blob_name());
         Ok(BootFiles {
-            kernel: path(&held.manifest.kernel.sha256),
-            initrd: held.manifest.initrd.as_ref().map(|blob| path(&blob.sha256)),
+            kernel: held.manifest.kernel.as_ref().map(|blob| KernelFiles {
+                path: path(&blob.sha256),
+                initrd: held.manifest.initrd.as_ref().map(|blob| path(&blob.sha256)),
+                command_line: held.manifest.command_line.clone(),
+            }),
             disk: held.manifest.disk.as_ref().map(|blob| BaseDisk {
                 path: path(&blob.sha256),
                 size: Mib::ceil_from_bytes(blob.size),
             }),
-            command_line: held.manifest.command_line,
             memory_min: held.manifest.memory_min_mib,
             digest: held.digest.to_string(),
         })

@@ -18,7 +18,7 @@ fn publish(store: &ImageStore, name: &str, kernel: &[u8]) -> PathBuf {
     let path = store.folders().blobs.join(kernel.sha256.blob_name());
     staging
         .publish(&Manifest {
-            kernel,
+            kernel: Some(kernel),
             ..sample(name)
         })
         .unwrap();
@@ -47,7 +47,7 @@ async fn a_published_image_is_listed_and_resolves_to_read_only_files() {
     assert_eq!((images[0].state, &images[0].problem), (ImageState::Ready, &None));
 
     let boot = store.resolve("tiny").await.unwrap();
-    assert_eq!(boot.kernel, kernel);
+    assert_eq!(boot.kernel.unwrap().path, kernel);
     assert_eq!(boot.digest, images[0].digest);
     assert_eq!(fs::metadata(&kernel).unwrap().permissions().mode() & 0o777, 0o444);
 }

@@ -394,7 +394,10 @@ impl Owner {
             .resolve(&record.spec.image)
             .await
             .map_err(|error| error.to_api())?;
-        let chosen = self.world.engines.choose(record.spec.engine);
+        let chosen = self
+            .world
+            .engines
+            .choose(record.spec.engine, boot.kernel.is_some());
         let (engine, choice) = chosen.map_err(|error| error.to_api())?;
         let overhead = memory_overhead(choice.kind, choice.accelerated);
         let budget = Budget::new(record.spec.vcpus, record.spec.memory_mib, overhead);

@@ -9,6 +9,7 @@
 
 mod admission;
 mod bad_input;
+mod boot_loader;
 mod console;
 mod events;
 mod full_disk;

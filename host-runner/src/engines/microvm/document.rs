@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::engines::LaunchOrder;
+use crate::images::KernelFiles;
 
 /// The document, in the runtime folder.
 pub const CONFIG_FILE: &str = "config.json";
@@ -19,8 +20,8 @@ pub const NETWORK_SOCKET: &str = "net.sock";
 /// What the monitor leaves of its guest's end.
 pub const ENDING_FILE: &str = "ending.json";
 
-/// What the monitor is told of one guest.
-pub fn document(order: &LaunchOrder) -> Value {
+/// What the monitor is told of one guest, which this kernel starts.
+pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
     let disks: Vec<Value> = (order.disk.iter())
         .map(|path| json!({ "id": "disk", "path": path, "format": "raw" }))
         .collect();
@@ -29,9 +30,9 @@ pub fn document(order: &LaunchOrder) -> Value {
         "cpus": { "count": order.vcpus },
         "memory": { "size_mib": order.memory.0 },
         "boot": {
-            "kernel": order.boot.kernel,
-            "initrd": order.boot.initrd,
-            "command_line": command_line(order),
+            "kernel": kernel.path,
+            "initrd": kernel.initrd,
+            "command_line": command_line(order, kernel),
         },
         "disks": disks,
         "networks": [{
@@ -48,11 +49,8 @@ pub fn document(order: &LaunchOrder) -> Value {
 
 /// The image's own command line and the guest's name. A kernel that panics ends its machine at once, so that the agent learns of it;
 /// an image that has its own wish keeps it, since what comes later on a kernel's command line counts.
-fn command_line(order: &LaunchOrder) -> String {
-    let text = format!(
-        "panic=-1 {} millpond.name={}",
-        order.boot.command_line, order.name
-    );
+fn command_line(order: &LaunchOrder, kernel: &KernelFiles) -> String {
+    let text = format!("panic=-1 {} millpond.name={}", kernel.command_line, order.name);
     text.trim().to_owned()
 }
 
@@ -78,10 +76,8 @@ mod tests {
             vcpus: 2,
             memory: Mib(128),
             boot: BootFiles {
-                kernel: "/images/vmlinuz".into(),
-                initrd: None,
+                kernel: None,
                 disk: None,
-                command_line: "console=ttyS0 quiet".into(),
                 memory_min: Mib(64),
                 digest: "00".into(),
             },
@@ -91,9 +87,17 @@ mod tests {
         }
     }
 
+    fn kernel() -> KernelFiles {
+        KernelFiles {
+            path: "/images/vmlinuz".into(),
+            initrd: None,
+            command_line: "console=ttyS0 quiet".into(),
+        }
+    }
+
     #[test]
     fn the_machine_is_as_ordered_and_held() {
-        let document = document(&order());
+        let document = document(&order(), &kernel());
         assert_eq!(document["cpus"]["count"], 2);
         assert_eq!(document["memory"]["size_mib"], 128);
         assert_eq!(document["boot"]["initrd"], Value::Null);
@@ -104,10 +108,12 @@ mod tests {
 
     #[test]
     fn the_guest_is_told_its_name_and_an_images_wish_about_panics_comes_later() {
-        let mut order = order();
-        order.boot.command_line = "console=ttyS0 panic=5".into();
+        let kernel = KernelFiles {
+            command_line: "console=ttyS0 panic=5".into(),
+            ..kernel()
+        };
         assert_eq!(
-            document(&order)["boot"]["command_line"],
+            document(&order(), &kernel)["boot"]["command_line"],
             "panic=-1 console=ttyS0 panic=5 millpond.name=tiny-1"
         );
     }
@@ -116,7 +122,7 @@ mod tests {
     fn a_disk_is_raw_and_its_path_only_a_path() {
         let mut order = order();
         order.disk = Some(PathBuf::from("/state/a,\"b\"/disk.raw"));
-        let document = document(&order);
+        let document = document(&order, &kernel());
         assert_eq!(document["disks"][0]["path"], "/state/a,\"b\"/disk.raw");
         assert_eq!(document["disks"][0]["format"], "raw");
     }

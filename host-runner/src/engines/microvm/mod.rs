@@ -86,18 +86,15 @@ impl Microvm {
 
     /// Makes the monitor's process and its guest's network.
     async fn spawn(&self, order: &LaunchOrder) -> Result<(Process, Process), EngineError> {
-        let programs = self.readiness().map_err(|lack| EngineError::Unavailable {
-            engine: EngineKind::Microvm,
-            reason: lack.to_string(),
-            remedy: lack.remedy().to_owned(),
-        })?;
+        let programs = self.readiness().map_err(EngineError::from)?;
+        let kernel = order.boot.kernel.as_ref().ok_or(Lack::Kernel)?;
         let folder = self.files.runtime_dir(order.id);
         private_dir(&folder)?;
         for file in [RESUMED_FILE, ENDING_FILE] {
             remove_if_there(&folder.join(file))?;
         }
         let config = folder.join(CONFIG_FILE);
-        write_private(&config, document::document(order).to_string().as_bytes())?;
+        write_private(&config, document::document(order, kernel).to_string().as_bytes())?;
         let listener = network::listen(&folder)?;
         let program = Program {
             engine: EngineKind::Microvm,

@@ -37,6 +37,9 @@ pub enum Lack {
     /// The guests' network is not there.
     #[error("passt is not installed")]
     Passt,
+    /// There is no firmware in a microVM that would look for a boot loader.
+    #[error("the image has no kernel, and starts from the boot loader on its disk")]
+    Kernel,
 }
 
 impl Lack {
@@ -46,6 +49,7 @@ impl Lack {
             Self::Hardware { .. } => "let QEMU run it: ask for the engine auto",
             Self::Architecture => "let QEMU run it",
             Self::Monitor => "put the program microvm beside host-runner (`cargo build -p microvm`)",
+            Self::Kernel => "let QEMU run it, or import the image with its --kernel",
             Self::Passt => "install it: `sudo apt-get install passt`",
         }
     }

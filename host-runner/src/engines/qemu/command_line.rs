@@ -95,12 +95,16 @@ fn sandbox(line: &mut Line, user: Option<&str>) {
     };
 }
 
+/// A kernel that QEMU loads; without one, its firmware starts from the disk.
 fn boot(line: &mut Line, order: &LaunchOrder) {
-    line.pair("-kernel", order.boot.kernel.as_os_str());
-    if let Some(initrd) = &order.boot.initrd {
+    let Some(kernel) = &order.boot.kernel else {
+        return;
+    };
+    line.pair("-kernel", kernel.path.as_os_str());
+    if let Some(initrd) = &kernel.initrd {
         line.pair("-initrd", initrd.as_os_str());
     }
-    let command_line = format!("{} millpond.name={}", order.boot.command_line, order.name);
+    let command_line = format!("{} millpond.name={}", kernel.command_line, order.name);
     line.pair("-append", command_line.trim_start());
 }
 
@@ -142,7 +146,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::BootFiles;
+    use crate::images::{BootFiles, KernelFiles};
     use std::path::PathBuf;
     use uuid::Uuid;
 
@@ -153,10 +157,12 @@ mod tests {
             vcpus: 2,
             memory: Mib(128),
             boot: BootFiles {
-                kernel: "/images/vmlinuz".into(),
-                initrd: Some("/images/initrd".into()),
+                kernel: Some(KernelFiles {
+                    path: "/images/vmlinuz".into(),
+                    initrd: Some("/images/initrd".into()),
+                    command_line: "console=ttyS0 quiet".into(),
+                }),
                 disk: None,
-                command_line: "console=ttyS0 quiet".into(),
                 memory_min: Mib(64),
                 digest: "00".into(),
             },
@@ -179,6 +185,21 @@ mod tests {
         assert_eq!(
             values(&order(), Accelerator::Tcg, "-append"),
             ["console=ttyS0 quiet millpond.name=tiny-1"]
+        );
+    }
+
+    #[test]
+    fn without_a_kernel_the_firmware_starts_from_the_disk() {
+        let mut order = order();
+        order.boot.kernel = None;
+        order.disk = Some("/state/disk.raw".into());
+        for flag in ["-kernel", "-initrd", "-append"] {
+            assert_eq!(values(&order, Accelerator::Tcg, flag), [""; 0], "{flag}");
+        }
+        let devices = values(&order, Accelerator::Tcg, "-device");
+        assert!(
+            devices.contains(&"virtio-blk-pci,drive=disk".to_owned()),
+            "{devices:?}"
         );
     }
 

@@ -226,7 +226,7 @@ fn publish(staging: Staging, parts: Parts, made_from: String) -> Result<(), Buil
         name: NAME.to_owned(),
         title: "Tiny Linux".to_owned(),
         summary: "A small Linux that boots in seconds: a shell, a web page, nothing to set up".to_owned(),
-        kernel: staging.add(&parts.kernel)?,
+        kernel: Some(staging.add(&parts.kernel)?),
         initrd: Some(staging.add(&path)?),
         disk: None,
         command_line: COMMAND_LINE.to_owned(),
