@@ -58,7 +58,10 @@ async fn an_image_has_its_kernel_initrd_and_disk() {
         (api::ImageState::Ready, "Mine")
     );
     let boot = bench.store.resolve("mine").await.unwrap();
-    assert_eq!(std::fs::read(boot.kernel.unwrap().initrd.unwrap()).unwrap(), b"cpio");
+    assert_eq!(
+        std::fs::read(boot.kernel.unwrap().initrd.unwrap()).unwrap(),
+        b"cpio"
+    );
     let disk = boot.disk.unwrap();
     assert_eq!(
         (disk.size, std::fs::read(disk.path).unwrap().len()),
