@@ -45,7 +45,7 @@ impl Engines {
             EngineRequest::Qemu => return Ok((&self.qemu, self.qemu.choice())),
             EngineRequest::Auto | EngineRequest::Microvm => self.microvm.readiness(),
         };
-        let ready = ready.and_then(|_| if has_kernel { Ok(()) } else { Err(Lack::Kernel) });
+        let ready = ready.and(if has_kernel { Ok(()) } else { Err(Lack::Kernel) });
         match ready {
             Ok(()) => Ok((&self.microvm, self.microvm.choice())),
             Err(lack) if asked == EngineRequest::Microvm => Err(lack.into()),
