@@ -3,6 +3,10 @@
 //! `make fuzz` throws bytes at each entry (`fuzz/`, a package of its own with a target for each), and the tests throw the bytes at them
 //! that it has found worth keeping (`fuzz/corpus`). An entry finds something by panicking, by never coming back, or by taking gigabytes.
 
+use std::sync::Once;
+
+use vmm_sys_util::signal::block_signal;
+
 use crate::devices::serial;
 use crate::devices::virtio::{balloon, block, console, entropy, mmio, net, vsock};
 use crate::{api, boot, config, snapshot};
@@ -35,6 +39,11 @@ pub const ENTRIES: [(&str, Entry); 14] = [
 /// Where there is none of that name; and where the entry does, which is what a fuzzer looks for.
 #[expect(clippy::panic, reason = "a target that has no entry is found out at once")]
 pub fn run(name: &str, data: &[u8]) {
+    // The monitor ignores SIGPIPE, as every Rust program does; the fuzzer's own `main` does not, and a closed socket would end it.
+    static AS_IN_THE_MONITOR: Once = Once::new();
+    AS_IN_THE_MONITOR.call_once(|| {
+        let _blocked_already = block_signal(libc::SIGPIPE);
+    });
     match ENTRIES.iter().find(|(known, _)| *known == name) {
         Some((_, entry)) => entry(data),
         None => panic!("there is no entry {name}"),

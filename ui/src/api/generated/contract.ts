@@ -1883,11 +1883,11 @@ instance: string,
  */
 name: string, 
 /**
- * The machine that lacks least; absent where there is no other.
+ * The machine that lacks least, or the one that it would have gone to if there were a way; absent where there is no other.
  */
 nearest: string | null, 
 /**
- * Why that one refuses.
+ * Why that one refuses; never empty where there is one.
  */
 refusals: Array<Refusal>, };
 
