@@ -36,6 +36,7 @@ impl Default for Lab {
 fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsString>, Trouble>) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/run-in-lab");
     let attempt = || {
+        clear(output);
         run(Command::new(&script)
             .args(["-t", &lab.limit_s.to_string()])
             .args(["-m", &lab.memory_mib.to_string(), "-o"])
@@ -48,6 +49,13 @@ fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsStrin
         let log = std::fs::read_to_string(output.join(lab.log)).unwrap_or_default();
         assert!(tried < TRIES, "in the lab: {trouble}\nthe log:\n{log}");
         tried += 1;
+    }
+}
+
+/// Removes what an attempt before has left: facts that are only half of it.
+fn clear(folder: &Path) {
+    for file in std::fs::read_dir(folder).expect("the output's folder").flatten() {
+        std::fs::remove_file(file.path()).expect("a file of the output");
     }
 }
 

@@ -18,7 +18,17 @@ until_it_says() {
     sleep 0.25
   done
   echo "$0: still not $1: $seen" >&2
+  threads_of "$(cat "$state/instances/$id/guest.lock" 2> /dev/null)" >&2
   return 1
+}
+# What the threads of a guest's process are at, for whoever has to find out why nothing moves.
+threads_of() {
+  local task
+  [ -n "$1" ] || return 0
+  for task in "/proc/$1/task"/*; do
+    echo "$(cat "$task/comm") $(cut -d')' -f2- "$task/stat" | cut -c2) $(cat "$task/schedstat" "$task/syscall" | tr '\n' ' ')"
+    cat "$task/stack"
+  done
 }
 # What the instance says of a field.
 field() { ask "$instance" | grep -o "\"$1\":\(\"[^\"]*\"\|[^,}]*\)" | head -n 1 | cut -d: -f2-; }
