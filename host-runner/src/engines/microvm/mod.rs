@@ -86,7 +86,7 @@ impl Microvm {
 
     /// Makes the monitor's process and its guest's network.
     async fn spawn(&self, order: &LaunchOrder) -> Result<(Process, Process), EngineError> {
-        let programs = self.readiness().map_err(EngineError::from)?;
+        let programs = self.readiness()?;
         let kernel = order.boot.kernel.as_ref().ok_or(Lack::Kernel)?;
         let folder = self.files.runtime_dir(order.id);
         private_dir(&folder)?;
