@@ -38,6 +38,12 @@ const THREAD: c_int = libc::CLONE_VM
     | libc::CLONE_PARENT_SETTID
     | libc::CLONE_CHILD_CLEARTID;
 
+/// `MADV_GUARD_INSTALL` and `MADV_GUARD_REMOVE` (Linux 6.13), which `libc` does not name everywhere: from glibc 2.42 on, the guard below each
+/// new thread's stack is made so. A thread that may start others and may not call it would end the process.
+///
+/// Source: `asm-generic/mman-common.h`; glibc, `nptl/allocatestack.c`.
+const MADV_GUARD: [c_int; 2] = [102, 103];
+
 /// All filters.
 #[derive(Debug)]
 pub struct Filters {
@@ -202,6 +208,7 @@ impl List {
         self.allow_where(libc::SYS_mmap, vec![has_not(2, libc::PROT_EXEC)])?;
         self.allow_where(libc::SYS_mprotect, vec![has_not(2, libc::PROT_EXEC)])?;
         self.allow_one_of(libc::SYS_madvise, 2, &[libc::MADV_DONTNEED, libc::MADV_FREE])?;
+        self.allow_one_of(libc::SYS_madvise, 2, &MADV_GUARD)?;
         self.allow_one_of(libc::SYS_rt_sigaction, 0, &[libc::SIGABRT])?;
         self.allow_one_of(libc::SYS_tgkill, 2, &[libc::SIGABRT])?;
         self.allow_one_of(libc::SYS_fcntl, 1, &[libc::F_GETFD, libc::F_GETFL])?;

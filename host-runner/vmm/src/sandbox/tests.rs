@@ -129,6 +129,20 @@ fn everyday(_: &Path) -> io::Result<()> {
         .ok_or_else(|| io::Error::other("a map lost what it was given"))
 }
 
+/// What glibc does from 2.42 on for each thread that it starts, and when it uses a stack again: of no pages here. Kernels before 6.13
+/// refuse it, which glibc takes for an answer.
+fn guard_a_stack(_: &Path) -> io::Result<()> {
+    const MADV_GUARD_INSTALL: c_long = 102;
+    const MADV_GUARD_REMOVE: c_long = 103;
+    for advice in [MADV_GUARD_INSTALL, MADV_GUARD_REMOVE] {
+        match call(libc::SYS_madvise, [0, 0, advice, 0, 0, 0]) {
+            Err(err) if err.kind() != io::ErrorKind::InvalidInput => return Err(err),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn call(number: c_long, arguments: [c_long; 6]) -> io::Result<()> {
     let [first, second, third, fourth, fifth, sixth] = arguments;
     // SAFETY: the calls that are made here get null pointers, no descriptor, or a new mapping that nothing uses: what the kernel does
@@ -198,6 +212,7 @@ fn deed() {
     let deed = (FORBIDDEN.into_iter().chain(own))
         .chain([
             ("everyday", everyday as Deed),
+            ("guard a stack", guard_a_stack),
             ("outside", outside),
             ("snapshot", snapshot),
         ])
@@ -345,6 +360,15 @@ fn memory_messages_and_threads_are_everybodys() {
     for kind in KINDS {
         let said = assert_survived(&try_it(kind, "everyday", folder.path()), &kind.to_string());
         assert!(said.contains("let"), "{kind}: {said}");
+    }
+}
+
+#[test]
+fn any_thread_may_set_up_the_guard_of_a_stack() {
+    let folder = folder();
+    for kind in KINDS {
+        let name = "guard a stack";
+        assert_survived(&try_it(kind, name, folder.path()), &kind.to_string());
     }
 }
 
