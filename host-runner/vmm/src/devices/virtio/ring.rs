@@ -194,6 +194,8 @@ pub struct Chain {
 pub enum Done {
     /// It goes back to the driver, with so many bytes written.
     Used(u32),
+    /// So it does, and was so much work that those that follow have their turn after other devices.
+    Enough(u32),
     /// It stays where it is, and with it all that follow: the device is not ready for it.
     Later,
 }
@@ -245,8 +247,8 @@ impl Ring {
         self.queue.ready() && !self.broken
     }
 
-    /// Works on what is available: until nothing is left, `work` has to wait, or as many chains were done as the ring has room for; then
-    /// the rest is done in a call of its own, so that other devices have their turn. Tells the driver where it wants to know.
+    /// Works on what is available: until nothing is left, `work` has to wait or has had enough, or as many chains were done as the ring has
+    /// room for; then the rest is done in a call of its own, so that other devices have their turn. Tells the driver where it wants to know.
     pub fn serve(
         &mut self,
         memory: &GuestMemory,
@@ -265,6 +267,11 @@ impl Ring {
             };
             match work(&chain) {
                 Done::Used(length) => self.give_back(memory, &chain, length),
+                Done::Enough(length) => {
+                    self.give_back(memory, &chain, length);
+                    self.come_again();
+                    break;
+                }
                 Done::Later => {
                     self.put_back();
                     break;

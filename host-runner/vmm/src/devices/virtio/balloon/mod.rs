@@ -4,7 +4,8 @@
 //! both cases the pages go to the host at once, and read as zeroes when the guest takes them again.
 //!
 //! Threat: page numbers and addresses come from the guest. Only its own memory can be given back, and giving it back harms nobody but
-//! itself; how much of a chain is looked at is bounded.
+//! itself. How much of a chain is looked at is bounded, and how much memory is gone through in one turn: buffers may lie over each other,
+//! and a ring full of them is a thousand times the guest's memory.
 
 mod discard;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -47,6 +48,10 @@ const CONFIG_BYTES: usize = 16;
 const PAGES_PER_MIB: u32 = 256;
 /// How many page numbers of one chain are looked at; drivers send 256 or 1024.
 const PAGES_MAX: usize = 1024;
+/// How many bytes are given back before other devices have their turn, and the most that one chain of reported buffers gives back: each
+/// costs the host a walk through that much of its page tables, and a note that it was written. A Linux guest reports 32 blocks of 4 MiB at
+/// once (`PAGE_REPORTING_CAPACITY`, `MAX_PAGE_ORDER`).
+const TURN_BYTES: u64 = 1 << 30;
 /// How many page numbers are read, sorted and put together at once.
 const PAGES_AT_ONCE: usize = 256;
 
@@ -186,7 +191,13 @@ impl Balloon {
         }
     }
 
+    /// How many bytes a turn gives back at most, or a chain: no more than there are.
+    fn turn_bytes(&self) -> u64 {
+        (u64::from(self.memory_mib) << 20).min(TURN_BYTES)
+    }
+
     fn serve(&mut self, queue: usize, mut work: impl FnMut(&Chain, &GuestMemory) -> u64) {
+        let most = self.turn_bytes();
         let mut given_back = 0;
         if let Some(active) = self.active.as_mut().filter(|_| !self.paused)
             && let Some(ring) = active.rings.get_mut(queue)
@@ -194,7 +205,11 @@ impl Balloon {
             let memory = &active.memory;
             ring.serve(memory, &active.interrupt, |chain| {
                 given_back += work(chain, memory);
-                Done::Used(0)
+                if given_back < most {
+                    Done::Used(0)
+                } else {
+                    Done::Enough(0)
+                }
             });
         }
         self.given_back_bytes = self.given_back_bytes.saturating_add(given_back);
@@ -251,13 +266,17 @@ fn inflate(chain: &Chain, memory: &GuestMemory) -> u64 {
     given
 }
 
-/// Gives back the free pages that a chain's buffers are: how many bytes.
-fn report(chain: &Chain, memory: &GuestMemory) -> u64 {
-    let ranges = chain.writable.iter().filter_map(|segment| {
-        let end = segment.address.checked_add(segment.length.into())?;
-        Some(segment.address..end)
-    });
-    ranges.map(|range| discard(memory, &range)).sum()
+/// Gives back the free pages that a chain's buffers are: how many bytes, `most` at most. What is beyond stays the guest's: a report is a
+/// hint.
+fn report(chain: &Chain, memory: &GuestMemory, most: u64) -> u64 {
+    let mut given = 0;
+    for segment in chain.writable.iter() {
+        let length = u64::from(segment.length).min(most.saturating_sub(given));
+        if let Some(end) = segment.address.checked_add(length) {
+            given += discard(memory, &(segment.address..end));
+        }
+    }
+    given
 }
 
 impl VirtioDevice for Balloon {
@@ -345,11 +364,12 @@ impl VirtioDevice for Balloon {
         } else if stats == Some(queue) {
             self.read_stats();
         } else if reporting == Some(queue) {
-            let zeroes_will_do = self.zeroes_will_do();
-            self.serve(
-                queue,
-                |chain, memory| if zeroes_will_do { report(chain, memory) } else { 0 },
-            );
+            let most = if self.zeroes_will_do() {
+                self.turn_bytes()
+            } else {
+                0
+            };
+            self.serve(queue, |chain, memory| report(chain, memory, most));
         }
     }
 

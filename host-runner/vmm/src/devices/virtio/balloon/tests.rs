@@ -150,6 +150,25 @@ fn reported_pages_go_to_the_host_at_once() {
 }
 
 #[test]
+fn a_guest_that_reports_more_than_it_has_gets_one_turn_after_the_other() {
+    const MEMORY: u64 = 32 << 20;
+    let (mut driver, mut balloon) = active(ALL);
+    // The upper half of the memory, again and again: each chain is 64 times the memory.
+    let pieces = vec![Piece::write(address(PAGE), 16 << 20); 128];
+    let heads: Vec<u16> = (0..3)
+        .map(|_| driver.offer_indirect(REPORTING, &pieces))
+        .collect();
+    for (turn, head) in (1..).zip(heads) {
+        balloon.queue_ready(REPORTING);
+        assert_eq!(driver.used(REPORTING), [(head, 0)], "turn {turn}");
+        assert_eq!(balloon.stats().given_back_bytes, turn * MEMORY);
+        assert!(driver.is_kicked(REPORTING), "turn {turn}: the others wait");
+    }
+    balloon.queue_ready(REPORTING);
+    assert!(!driver.is_kicked(REPORTING));
+}
+
+#[test]
 fn a_guest_that_fills_free_pages_with_something_keeps_them() {
     let (mut driver, mut balloon) = active(ALL);
     balloon.write_config(CONFIG_POISON, &0xaaaa_aaaa_u32.to_le_bytes());
