@@ -14,6 +14,8 @@
 //!
 //! A snapshot is where a guest can go on, on this machine or another. One that ran on after its snapshot has acknowledged what its peers do
 //! not send again: whoever moves a guest pauses it first, takes the snapshot, and ends it with `kill`; then its connections go on, too.
+//! The disks are not in it: what the guest had written to their files is durable when the snapshot is, and where the host does not manage
+//! that, there is none.
 //!
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
 //! what it sends, or by sending nothing: requests are bounded, connections are few, and each has a deadline.

@@ -50,6 +50,10 @@ impl Machine {
         parent: Option<[u8; 16]>,
         taken_at_ns: u64,
     ) -> Result<MachineState, PartError> {
+        // The disks' files are a part of the snapshot that somebody else keeps: they must be worth keeping.
+        for (_, disk) in &self.devices.disks {
+            lock(disk).settle()?;
+        }
         let mut vcpus = Vec::new();
         for (index, vcpu) in (0..).zip(&self.vcpus) {
             let state =

@@ -89,7 +89,7 @@ const FORBIDDEN: [(&str, Deed); 13] = [
 ];
 
 /// What is one kind's work, and ends a process whose other threads try it.
-const OWN: [(&str, &[ThreadKind], Deed); 4] = [
+const OWN: [(&str, &[ThreadKind], Deed); 5] = [
     ("open a file", &[ThreadKind::Driver], |folder| {
         std::fs::File::open(folder.join("inside/file")).map(drop)
     }),
@@ -111,6 +111,16 @@ const OWN: [(&str, &[ThreadKind], Deed); 4] = [
             ThreadKind::Driver,
         ],
         |_| call(libc::SYS_fallocate, [-1, 0, 0, 1, 0, 0]),
+    ),
+    (
+        "make what an open file holds durable",
+        &[
+            ThreadKind::DiskWorker,
+            ThreadKind::Devices,
+            ThreadKind::Vcpu,
+            ThreadKind::Driver,
+        ],
+        |_| call(libc::SYS_fdatasync, [-1, 0, 0, 0, 0, 0]),
     ),
 ];
 

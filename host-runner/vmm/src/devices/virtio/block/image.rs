@@ -104,6 +104,14 @@ impl Image {
         }
     }
 
+    /// Makes what is in the file durable; what [`leave`](Self::leave) brings there comes first.
+    pub fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::Raw(raw) => raw.file.sync_data(),
+            Self::Qcow2(image) => image.sync(),
+        }
+    }
+
     /// Carries out one task, and returns when it has ended.
     ///
     /// What is read into guest memory may not be in the memory's log of writes: that is left to the caller.

@@ -31,6 +31,7 @@ mod request;
 mod ring;
 mod scratch;
 mod service;
+mod settle;
 mod space;
 mod state;
 mod stats;
@@ -54,6 +55,7 @@ use full::Waiting;
 use image::Image;
 use request::Rules;
 use service::{Active, Flight, Lane};
+use settle::Unsettled;
 
 pub use image::GrowError;
 pub use open::OpenDiskError;
@@ -103,6 +105,7 @@ pub struct Block {
     /// What is under way in each slot, or waits there.
     flights: Vec<Option<Flight>>,
     waiting: Waiting,
+    unsettled: Unsettled,
     active: Option<Active>,
 }
 
@@ -143,6 +146,7 @@ impl Block {
             free: (0..SLOTS).rev().collect(),
             flights: (0..SLOTS).map(|_| None).collect(),
             waiting: Waiting::default(),
+            unsettled: Unsettled::default(),
             active: None,
         })
     }
@@ -296,13 +300,8 @@ impl VirtioDevice for Block {
             active.paused = true;
         }
         self.drain();
-        // A snapshot's reader finds the tables in the file.
-        if let Err(error) = self.image.leave() {
-            crate::devices::once(
-                &self.name,
-                &format_args!("{}: cannot write its tables: {error}", self.name),
-            );
-        }
+        // Another process that opens the file, as for a move to another machine, finds the tables there.
+        self.leave();
     }
 
     fn resume(&mut self) {
@@ -310,6 +309,8 @@ impl VirtioDevice for Block {
             active.paused = false;
             active.throttled = false;
         }
+        // They change again; the next pause writes them.
+        self.unsettled.tables = None;
         self.waiting.again();
         self.look_everywhere();
     }

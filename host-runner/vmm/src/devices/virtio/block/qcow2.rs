@@ -166,6 +166,11 @@ impl Qcow2Image {
         self.whole(|| self.shared().flush())
     }
 
+    /// Makes what is in the file durable: its tables as far as they have been brought there.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// Makes the disk larger.
     pub fn grow(&self, bytes: u64) -> Result<(), GrowError> {
         // Zeroes, so that a backing file that is larger than the disk does not show through.
@@ -223,7 +228,7 @@ impl Qcow2Image {
             return Ok(());
         }
         self.shared().flush()?;
-        self.file.sync_data()
+        self.sync()
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, FormatAccess<Storage>> {

@@ -211,6 +211,7 @@ impl Block {
 
     fn begin(&mut self, lane: usize, head: u16, request: Request, memory: &GuestMemory, device: &str) {
         let status = match request.command {
+            Command::Run(Task::Flush) if self.unsettled.fails_flush() => Status::Failed,
             Command::Run(task) => {
                 let Some(slot) = self.free.pop() else {
                     return;

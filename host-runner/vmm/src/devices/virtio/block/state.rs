@@ -22,6 +22,7 @@ pub fn save(block: &Block) -> Result<Vec<u8>, DeviceStateError> {
         let reason = "cannot be had while its writes wait for room on the host's disk";
         return Err(refuse(block, reason.to_owned()));
     }
+    block.is_settled()?;
     let state = State {
         id: block.id.clone(),
         capacity: block.capacity,

@@ -9,3 +9,4 @@ mod lifecycle;
 mod opening;
 mod qcow2;
 mod serving;
+mod settle;
