@@ -313,6 +313,7 @@ fn snapshot(folder: &Path) -> io::Result<()> {
     file.write_all(b"state")?;
     file.sync_all()?;
     std::fs::File::open(&inside)?.sync_all()?;
+    std::fs::File::open(folder.join("inside"))?.sync_all()?;
     std::fs::read(inside.join("state"))?;
     std::fs::remove_dir_all(&inside)
 }

@@ -256,9 +256,26 @@ fn write_files(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
     pages::write(memory, &state.runs, &mut pages).map_err(fail("write"))?;
     pages.sync_all().map_err(fail("write"))?;
     file::write(&folder.join(STATE), state)?;
-    // The names, too, must be on the disk.
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(synced.map_err(fail("write"))?)
+    // The names, too, must be on the disk: those in the folder, and its own.
+    for named in [Some(folder), folder.parent()].into_iter().flatten() {
+        sync_names(named).map_err(|err| PartError::File {
+            operation: "write",
+            path: named.to_owned(),
+            err,
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the names in a folder durable.
+fn sync_names(folder: &Path) -> io::Result<()> {
+    // The parent of a name without a folder.
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    File::open(folder)?.sync_all()
 }
 
 /// Reads a chain of snapshots into fresh memory. Returns the state of the last one.
