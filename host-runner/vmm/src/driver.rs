@@ -304,6 +304,12 @@ impl Driver {
     /// Holds the machine: each write to the disk would only wait behind those that wait already, and the guest would take it for a disk
     /// that does not answer.
     fn hold(&mut self, machine: &Machine, id: String) {
+        // What is told may be over by now: the machine was held for something else and set running again, or its guest let the disk go.
+        let mut disks = machine.devices.disks.iter();
+        let waits = disks.any(|(name, disk)| *name == id && lock(disk).waits_for_room());
+        if !waits {
+            return;
+        }
         if self.state == RunState::Running {
             machine.pause();
             self.state = RunState::Paused;

@@ -34,6 +34,11 @@ impl Waiting {
         self.slots.is_empty()
     }
 
+    /// Whether there are any that nothing will be done about before somebody says so.
+    fn need_room(&self) -> bool {
+        !self.is_empty() && !self.again
+    }
+
     /// Whether a task that ended like this waits.
     pub fn takes(&self, task: &Task, error: &io::Error) -> bool {
         let needs_room = match task {
@@ -72,6 +77,12 @@ impl Block {
     /// then to be held, and set running again where there may be room.
     pub fn when_full(&mut self, tell: impl Fn() -> bool + Send + 'static) {
         self.waiting.tell = Some(Box::new(tell));
+    }
+
+    /// Whether writes wait for room on the host at this moment. Those that are about to be done anew do not: where they find none, it is told
+    /// again.
+    pub fn waits_for_room(&self) -> bool {
+        self.waiting.need_room()
     }
 
     /// Begins what waited, where that is asked for.

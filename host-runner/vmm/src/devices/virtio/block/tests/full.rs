@@ -163,6 +163,32 @@ fn what_waits_goes_with_its_driver_and_its_places_are_free_again() {
 }
 
 #[test]
+fn a_disk_waits_for_room_until_its_writes_are_done_anew_or_its_driver_is_gone() {
+    on_a_small_file_system(|folder| {
+        for (name, mut guest, told) in disks(folder) {
+            assert!(!guest.disk.waits_for_room(), "{name}");
+            let ballast = fill(folder);
+            waiting(&mut guest, &told);
+            assert!(guest.disk.waits_for_room(), "{name}");
+            guest.disk.resume();
+            assert!(
+                !guest.disk.waits_for_room(),
+                "{name}: they are about to be done anew"
+            );
+            guest.disk.queue_ready(0);
+            while told.load(Ordering::Relaxed) < 2 {
+                guest.turn();
+            }
+            guest.disk.pause();
+            assert!(guest.disk.waits_for_room(), "{name}: there is no room yet");
+            guest.disk.reset();
+            assert!(!guest.disk.waits_for_room(), "{name}");
+            fs::remove_file(ballast).unwrap();
+        }
+    });
+}
+
+#[test]
 fn where_nobody_holds_the_machine_such_a_write_fails() {
     on_a_small_file_system(|folder| {
         for (name, mut guest, _) in disks(folder) {
