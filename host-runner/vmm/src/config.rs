@@ -99,7 +99,8 @@ pub enum CpuModel {
 pub struct MemoryConfig {
     /// How much, in MiB.
     pub size_mib: u32,
-    /// Whether it lies in huge pages of 2 MiB, which the machine must have reserved.
+    /// Whether it lies in huge pages of 2 MiB, which the machine must have reserved. All of them are taken when the guest is started, which
+    /// fails where there are too few; none is given back before its end, by a balloon neither.
     #[serde(default)]
     pub huge_pages: bool,
     /// Whether another process will share it: it then lies in a memory file. Otherwise it is the monitor's own, in huge pages where the

@@ -13,9 +13,10 @@ use std::ops::Range;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::mmap::MmapRegion;
 use vm_memory::{
-    Address as _, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap,
+    Address as _, Bytes as _, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
+    GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
 };
 
 /// The guest's memory. The bitmap holds the pages that devices wrote; those that vCPUs wrote are in KVM's log.
@@ -43,7 +44,7 @@ pub enum Backing {
     Private,
     /// A memory file, which another process can share.
     Shared,
-    /// A memory file in huge pages of 2 MiB, which the machine must have reserved.
+    /// A memory file in huge pages of 2 MiB, which the machine must have reserved: taken as a whole, and kept.
     Reserved,
 }
 
@@ -84,7 +85,8 @@ pub fn layout(size_mib: u32) -> Vec<Range<u64>> {
     ranges
 }
 
-/// Makes the memory of a machine, which holds nothing but zeroes, and takes none of the host's before it is touched.
+/// Makes the memory of a machine, which holds nothing but zeroes, and takes none of the host's before it is touched, but for
+/// [`Backing::Reserved`].
 pub fn create(size_mib: u32, backing: Backing) -> Result<GuestMemory, MemoryError> {
     if !(MEMORY_MIB_MIN..=MEMORY_MIB_MAX).contains(&size_mib) {
         return Err(MemoryError::Size(size_mib));
@@ -120,17 +122,26 @@ fn create_file(size_mib: u32, pages: MemfdFlags) -> Result<GuestMemory, MemoryEr
     };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | pages;
     let file = rustix::fs::memfd_create("guest-memory", flags).map_err(reserve)?;
-    rustix::fs::ftruncate(&file, u64::from(size_mib) << 20).map_err(reserve)?;
+    let bytes = u64::from(size_mib) << 20;
+    rustix::fs::ftruncate(&file, bytes).map_err(reserve)?;
+    let huge = pages.contains(MemfdFlags::HUGETLB);
+    if huge {
+        // The file's size takes no page from the pool, and neither does its mapping, which is made without a reservation: a guest that
+        // touched one more than there are would end the process with SIGBUS.
+        let take = || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes);
+        rustix::io::retry_on_intr(take).map_err(reserve)?;
+    }
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
         .map_err(reserve)?;
-    map(&File::from(file), size_mib)
+    map(&File::from(file), size_mib, huge)
 }
 
 /// Gives the whole pages of a part of a region back to the host: they read as zeroes from now on. The range is of guest-physical addresses
 /// within the region, and of whole pages of 4 KiB.
 ///
 /// In a file's mapping this takes the pages away from everybody who shares the file; a file that is mapped privately is refused, since a
-/// hole in it would not take its pages away.
+/// hole in it would not take its pages away. So are huge pages that were reserved: another machine could take them, and the guest, which
+/// may touch them again at any time, would find none.
 ///
 /// # Errors
 /// A range that is not whole pages within the region, or what the system says.
@@ -146,6 +157,10 @@ pub fn give_back(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> 
             let in_process = |bytes| usize::try_from(bytes).map_err(io::Error::other);
             private::give_back(region, in_process(offset)?, in_process(length)?)
         }
+        Some(_) if is_reserved(region) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "huge pages that were reserved stay the guest's",
+        )),
         Some(file) if region.flags() & libc::MAP_SHARED != 0 => {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             Ok(rustix::fs::fallocate(
@@ -159,26 +174,54 @@ pub fn give_back(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> 
     }
 }
 
-/// Maps a memory file as the memory of a machine.
-pub fn map(file: &File, size_mib: u32) -> Result<GuestMemory, MemoryError> {
+/// Has the whole pages of a part of a region read as zeroes from now on: given back, where that can be.
+///
+/// # Errors
+/// As of [`give_back`], but that memory which stays the guest's is overwritten.
+pub fn clear(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> io::Result<()> {
+    if !is_reserved(region) {
+        return give_back(region, range);
+    }
+    let zeroes = [0; 4096];
+    let mut at = range.start;
+    while at < range.end {
+        let offset = at
+            .checked_sub(region.start_addr().raw_value())
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let count = usize::try_from((range.end - at).min(PAGE)).map_err(io::Error::other)?;
+        let (now, _) = zeroes.split_at(count);
+        region
+            .write_slice(now, MemoryRegionAddress(offset))
+            .map_err(io::Error::other)?;
+        at += PAGE;
+    }
+    Ok(())
+}
+
+fn is_reserved(region: &GuestRegionMmap<AtomicBitmap>) -> bool {
+    GuestMemoryRegion::is_hugetlbfs(region) == Some(true)
+}
+
+/// Maps a memory file as the memory of a machine; `huge`, where it consists of huge pages.
+fn map(file: &File, size_mib: u32, huge: bool) -> Result<GuestMemory, MemoryError> {
     let mut offset = 0;
-    let mut ranges = Vec::new();
+    let mut regions = Vec::new();
     for range in layout(size_mib) {
         let length = range.end - range.start;
         let file = file.try_clone().map_err(|err| MemoryError::Reserve {
             size_mib,
-            huge_pages: false,
+            huge_pages: huge,
             err,
         })?;
         let size = usize::try_from(length).map_err(|_| MemoryError::Size(size_mib))?;
-        ranges.push((
-            GuestAddress(range.start),
-            size,
-            Some(FileOffset::new(file, offset)),
-        ));
+        let mapping = MmapRegion::from_file(FileOffset::new(file, offset), size);
+        let mut mapping = mapping.map_err(|err| MemoryError::Map(err.into()))?;
+        mapping.set_hugetlbfs(huge);
+        let region = GuestRegionMmap::new(mapping, GuestAddress(range.start));
+        regions.push(region.ok_or(MemoryError::Size(size_mib))?);
         offset += length;
     }
-    GuestMemory::from_ranges_with_files(ranges).map_err(MemoryError::Map)
+    GuestMemory::from_regions(regions).map_err(|err| MemoryError::Map(err.into()))
 }
 
 /// The size of a machine's memory, in MiB.
@@ -190,7 +233,6 @@ pub fn size_mib(memory: &GuestMemory) -> u32 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use vm_memory::Bytes as _;
 
     use super::*;
 
@@ -256,5 +298,47 @@ mod tests {
             }
             assert_eq!(memory.read_obj::<u8>(GuestAddress(0)).unwrap(), 9);
         }
+    }
+
+    /// What the machine's pool of huge pages can give at most, in MiB: 0 also where there is no pool.
+    fn pool_mib() -> u32 {
+        let number = |name: &str| {
+            let path = format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{name}");
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.trim().parse::<u32>().unwrap_or(0)
+        };
+        2 * (number("free_hugepages") + number("nr_overcommit_hugepages"))
+    }
+
+    #[test]
+    fn reserved_memory_is_refused_where_the_pool_is_too_small() {
+        let wanted = pool_mib() + 64;
+        let refused = create(wanted, Backing::Reserved).unwrap_err();
+        let expected = format!("cannot reserve {wanted} MiB for the guest in huge pages");
+        assert_eq!(refused.to_string(), expected);
+    }
+
+    #[test]
+    fn reserved_memory_is_all_there_and_stays_the_guests() {
+        if pool_mib() < 64 {
+            eprintln!("not tried: this machine has no huge pages");
+            return;
+        }
+        let before = pool_mib();
+        let memory = match create(64, Backing::Reserved) {
+            Ok(memory) => memory,
+            Err(refused) => {
+                eprintln!("not tried: {refused}: others have reserved them");
+                return;
+            }
+        };
+        assert!(pool_mib() < before, "they are taken before they are touched");
+        let region = memory.iter().next().unwrap();
+        memory.write_obj(9_u8, GuestAddress(0)).unwrap();
+        memory.write_obj(9_u8, GuestAddress(PAGE)).unwrap();
+        assert!(give_back(region, &(0..64 << 20)).is_err());
+        clear(region, &(0..PAGE)).unwrap();
+        let seen = [0, PAGE].map(|at| memory.read_obj::<u8>(GuestAddress(at)).unwrap());
+        assert_eq!(seen, [0, 9]);
     }
 }

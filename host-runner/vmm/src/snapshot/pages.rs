@@ -66,7 +66,7 @@ pub fn clear(memory: &GuestMemory, runs: &[Run]) -> io::Result<()> {
     for run in runs {
         let region = memory.find_region(GuestAddress(run.start));
         let region = region.ok_or(io::ErrorKind::InvalidInput)?;
-        memory::give_back(region, &(run.start..run.start + run.bytes()))?;
+        memory::clear(region, &(run.start..run.start + run.bytes()))?;
     }
     Ok(())
 }
