@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Whoever pauses sends a signal until the vCPU has parked: one signal could arrive in the moment between the look at what is wanted and
-//! the entry into the guest, and be lost. A parked vCPU has let go of its descriptor, which the driver may then read and write.
+//! the entry into the guest, and be lost. A parked vCPU has finished what it was at, and has let go of its descriptor, which the driver may
+//! then read and write.
 
 use std::io;
 use std::sync::mpsc::SyncSender;
@@ -180,49 +181,83 @@ fn run(descriptor: &Mutex<VcpuFd>, control: &Control, bus: &IoManager) -> VcpuEn
 
 fn run_until_kicked(vcpu: &mut VcpuFd, control: &Control, bus: &IoManager) -> Option<VcpuEnd> {
     loop {
-        match vcpu.run() {
-            // An access that no device answers is the guest's own mistake: reads give what an empty bus gives.
-            Ok(VcpuExit::MmioRead(address, data)) => {
-                if bus.mmio_read(MmioAddress(address), data).is_err() {
-                    data.fill(0xff);
-                }
-            }
-            Ok(VcpuExit::MmioWrite(address, data)) => {
-                let _nobody_there = bus.mmio_write(MmioAddress(address), data);
-            }
-            Ok(VcpuExit::IoIn(port, data)) => {
-                if bus.pio_read(PioAddress(port), data).is_err() {
-                    data.fill(empty_port(port));
-                }
-            }
-            Ok(VcpuExit::IoOut(port, data)) => {
-                let _nobody_there = bus.pio_write(PioAddress(port), data);
-            }
-            // A triple fault. The next entry would fail: this vCPU has ended.
-            Ok(VcpuExit::Shutdown) => return Some(VcpuEnd::Reset),
-            Ok(VcpuExit::FailEntry(reason, _cpu)) => {
-                return Some(VcpuEnd::Failed(format!(
-                    "the processor refused to enter the guest ({reason:#x})"
-                )));
-            }
-            Ok(VcpuExit::InternalError) => {
-                return Some(VcpuEnd::Failed(
-                    "KVM met an instruction that it cannot emulate".to_owned(),
-                ));
-            }
-            Ok(VcpuExit::Intr | VcpuExit::Hlt | VcpuExit::IrqWindowOpen) => {}
-            Ok(other) => {
-                return Some(VcpuEnd::Failed(format!(
-                    "KVM stopped in an unexpected way: {other:?}"
-                )));
-            }
-            Err(err) if matches!(err.errno(), libc::EINTR | libc::EAGAIN) => {}
-            Err(err) => return Some(VcpuEnd::Failed(format!("KVM cannot run the vCPU: {err}"))),
+        if let Left::Ended(end) = enter(vcpu, bus) {
+            return Some(end);
         }
         if locked(&control.progress).wanted == Wanted::Pause {
-            return None;
+            return finish_access(vcpu, bus);
         }
     }
+}
+
+/// Why a vCPU is out of the guest.
+enum Left {
+    /// It was: the access that it left it for has been served, and may be half done.
+    Served,
+    /// A signal took it out, or it did not get in. Nothing is half done.
+    Interrupted,
+    /// It is for good.
+    Ended(VcpuEnd),
+}
+
+/// Lets KVM finish the access that was served last: without it the registers that are read of a parked vCPU would be those of before the
+/// access, or without what was read; the next machine would do it again, and whoever wrote a byte would have written two.
+///
+/// Ends: a whole instruction is all that KVM does here, and of one that repeats itself at most 1024 rounds.
+///
+/// Source: the kernel's `Documentation/virt/kvm/api.rst`, 5 `kvm_run`: what is said of `KVM_EXIT_IO` and of `immediate_exit`.
+fn finish_access(vcpu: &mut VcpuFd, bus: &IoManager) -> Option<VcpuEnd> {
+    vcpu.set_kvm_immediate_exit(1);
+    let end = loop {
+        match enter(vcpu, bus) {
+            // An access in several parts.
+            Left::Served => {}
+            Left::Interrupted => break None,
+            Left::Ended(end) => break Some(end),
+        }
+    };
+    vcpu.set_kvm_immediate_exit(0);
+    end
+}
+
+/// Enters the guest, and serves the access that it leaves it for.
+fn enter(vcpu: &mut VcpuFd, bus: &IoManager) -> Left {
+    match vcpu.run() {
+        // An access that no device answers is the guest's own mistake: reads give what an empty bus gives.
+        Ok(VcpuExit::MmioRead(address, data)) => {
+            if bus.mmio_read(MmioAddress(address), data).is_err() {
+                data.fill(0xff);
+            }
+        }
+        Ok(VcpuExit::MmioWrite(address, data)) => {
+            let _nobody_there = bus.mmio_write(MmioAddress(address), data);
+        }
+        Ok(VcpuExit::IoIn(port, data)) => {
+            if bus.pio_read(PioAddress(port), data).is_err() {
+                data.fill(empty_port(port));
+            }
+        }
+        Ok(VcpuExit::IoOut(port, data)) => {
+            let _nobody_there = bus.pio_write(PioAddress(port), data);
+        }
+        // A triple fault. The next entry would fail: this vCPU has ended.
+        Ok(VcpuExit::Shutdown) => return Left::Ended(VcpuEnd::Reset),
+        Ok(VcpuExit::FailEntry(reason, _cpu)) => {
+            return failed(format!("the processor refused to enter the guest ({reason:#x})"));
+        }
+        Ok(VcpuExit::InternalError) => {
+            return failed("KVM met an instruction that it cannot emulate".to_owned());
+        }
+        Ok(VcpuExit::Intr | VcpuExit::Hlt | VcpuExit::IrqWindowOpen) => {}
+        Ok(other) => return failed(format!("KVM stopped in an unexpected way: {other:?}")),
+        Err(err) if matches!(err.errno(), libc::EINTR | libc::EAGAIN) => return Left::Interrupted,
+        Err(err) => return failed(format!("KVM cannot run the vCPU: {err}")),
+    }
+    Left::Served
+}
+
+fn failed(reason: String) -> Left {
+    Left::Ended(VcpuEnd::Failed(reason))
 }
 
 /// What an empty port reads. The CMOS clock's data port says 0: all ones would look like an update that never ends.
@@ -230,3 +265,6 @@ fn empty_port(port: u16) -> u8 {
     const CMOS_DATA: u16 = 0x71;
     if port == CMOS_DATA { 0 } else { 0xff }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::memory::GuestMemory;
 /// Registers each region of memory as a slot; with `log`, KVM notes the pages that vCPUs write.
 ///
 /// Called again with another `log`, it changes the slots in place.
-pub(super) fn register(vm: &VmFd, memory: &GuestMemory, log: bool) -> Result<(), kvm_ioctls::Error> {
+pub(crate) fn register(vm: &VmFd, memory: &GuestMemory, log: bool) -> Result<(), kvm_ioctls::Error> {
     for (slot, region) in (0..).zip(memory.iter()) {
         let address = region
             .get_host_address(MemoryRegionAddress(0))

@@ -2,7 +2,7 @@
 
 mod build;
 mod devices;
-mod kvm_memory;
+pub(crate) mod kvm_memory;
 mod save;
 
 use std::fs::File;
