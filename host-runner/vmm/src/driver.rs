@@ -8,17 +8,19 @@
 //! ```
 //!
 //! Everything that changes the machine goes through one queue, and is done by one thread, one after the other. What cannot be done in
-//! the present state is refused with a reason before anything has changed.
+//! the present state is refused with a reason before anything has changed. Only to kill the machine does not wait for its turn there
+//! ([`ending`](crate::ending)).
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
+use crate::ask::Asked;
 use crate::devices::event_loop::lock;
 use crate::devices::virtio::balloon::TargetError;
 use crate::devices::virtio::block::GrowError;
@@ -52,7 +54,7 @@ pub enum Event {
         id: String,
     },
     /// Somebody asks.
-    Request(Command, SyncSender<Result<Answer, Refusal>>),
+    Request(Asked),
 }
 
 /// What can be asked of a machine.
@@ -66,8 +68,6 @@ pub enum Command {
     Resume,
     /// To press the power button.
     PressPower,
-    /// To end at once.
-    Kill,
     /// To write a snapshot; a machine that runs is held for as long as that takes.
     Snapshot {
         /// Its name: a folder below the one that the machine was started with.
@@ -220,12 +220,6 @@ pub struct Driver {
 impl Driver {
     /// Drives a machine to its end.
     pub fn drive(&mut self, machine: &Machine, events: &Receiver<Event>) -> Ending {
-        let ending = self.drive_on(machine, events);
-        self.listeners.tell(&Happening::Ended(ending.clone()));
-        ending
-    }
-
-    fn drive_on(&mut self, machine: &Machine, events: &Receiver<Event>) -> Ending {
         if self.state == RunState::Running {
             machine.resume();
         }
@@ -246,11 +240,11 @@ impl Driver {
                 }
                 Ok(Event::DevicesFailed(reason)) => return Ending::Failed(reason),
                 Ok(Event::DiskFull { id }) => self.hold(machine, id),
-                Ok(Event::Request(Command::Kill, reply)) => {
-                    let _gone = reply.try_send(Ok(Answer::State(self.doing())));
-                    return Ending::Killed;
-                }
-                Ok(Event::Request(command, reply)) => {
+                Ok(Event::Request(asked)) => {
+                    // Who gave up was told that nothing is done.
+                    let Some((command, reply)) = asked.begin() else {
+                        continue;
+                    };
                     let answer = self.answer(machine, &command);
                     if let (Ok(_), Some(happened)) = (&answer, happening(command)) {
                         self.listeners.tell(&happened);
@@ -266,7 +260,7 @@ impl Driver {
 
     fn answer(&mut self, machine: &Machine, command: &Command) -> Result<Answer, Refusal> {
         match (command, self.state) {
-            (Command::State | Command::Kill, _) => {}
+            (Command::State, _) => {}
             (Command::Pause, RunState::Running) => {
                 machine.pause();
                 self.state = RunState::Paused;
@@ -359,7 +353,7 @@ fn happening(command: Command) -> Option<Happening> {
         Command::Snapshot { name, .. } => Happening::SnapshotWritten { name },
         Command::Balloon { size_mib } => Happening::BalloonChanged { size_mib },
         Command::GrowDisk { id, size_mib } => Happening::DiskGrown { id, size_mib },
-        Command::State | Command::Stats | Command::Kill => return None,
+        Command::State | Command::Stats => return None,
     })
 }
 

@@ -22,11 +22,13 @@
 
 pub mod acpi;
 pub mod api;
+pub mod ask;
 pub mod boot;
 pub mod config;
 pub mod cpu;
 pub mod devices;
 pub mod driver;
+pub mod ending;
 pub mod error_text;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

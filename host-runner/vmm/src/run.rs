@@ -1,9 +1,10 @@
 //! One machine, from its configuration to its end.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -13,6 +14,7 @@ use crate::config::{ConfigError, MachineConfig};
 use crate::devices::event_loop::{self, Subscriber};
 use crate::devices::hub::{ListenError, listen};
 use crate::driver::{Driver, EVENTS_MAX, Ending, Event, RunState};
+use crate::ending::EndNote;
 use crate::happenings::Listeners;
 use crate::machine::{self, BuildError, Devices, Machine, OpenDeviceError};
 use crate::sandbox::{self, Confinement, ThreadKind};
@@ -68,7 +70,7 @@ pub enum RunError {
 pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, RunError> {
     config.check()?;
     let (sender, events) = sync_channel(EVENTS_MAX);
-    let mut ending_file = match &config.ending_file {
+    let ending_file = match &config.ending_file {
         Some(path) => Some(File::create(path).map_err(|err| RunError::EndingFile {
             path: path.clone(),
             err,
@@ -93,6 +95,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
         }
     })?;
     let listeners = Arc::<Listeners>::default();
+    let end = Arc::new(EndNote::new(ending_file, Arc::clone(&listeners)));
     if let Some(listener) = api_socket {
         let api = Api {
             identity: Identity {
@@ -103,6 +106,8 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
             },
             events: sender,
             listeners: Arc::clone(&listeners),
+            end: Arc::clone(&end),
+            leave,
         };
         spawn(ThreadKind::Api, move || {
             let error = api.serve(&listener);
@@ -124,13 +129,19 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
     let kind = ThreadKind::Driver;
     sandbox::enter(kind).map_err(|err| RunError::Confine { kind, err })?;
     let ending = driver.drive(&machine, &events);
-    if let Some(file) = &mut ending_file {
-        // The process ends now whether or not this can be written; its exit code says the same.
-        let _full_disk = serde_json::to_writer(&mut *file, &ending)
-            .map_err(io::Error::from)
-            .and_then(|()| file.flush());
+    match end.write(&ending) {
+        Ok(()) => Ok(ending),
+        // Whoever was told to end the machine ends the process, too: two that do so at once are one too many.
+        Err(_killed) => loop {
+            thread::park();
+        },
     }
-    Ok(ending)
+}
+
+/// Ends the process from another thread than the one that drives the machine, whatever that is at.
+fn leave(ending: &Ending) {
+    eprintln!("microvm: {ending}");
+    process::exit(ending.exit_code().into());
 }
 
 /// A socket whose connections are waited for, by a thread of its own.

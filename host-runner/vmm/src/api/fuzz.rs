@@ -41,7 +41,9 @@ pub fn fuzz(data: &[u8]) {
         },
         events,
         listeners: std::sync::Arc::default(),
+        end: std::sync::Arc::default(),
+        leave: |_| {},
     };
-    let (status, body) = api.route(&request);
+    let (status, body) = api.route(&request, Box::new(|| false));
     let _whole = http::answer(&mut answer, status, &body);
 }

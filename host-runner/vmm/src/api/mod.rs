@@ -5,7 +5,7 @@
 //! | `GET /v1/machine` | what it is, and what it does; `full_disk` names the disk that it is held for, where there is no room for its writes |
 //! | `POST /v1/pause`, `/v1/resume` | holds the vCPUs, lets them run |
 //! | `POST /v1/stop` | presses the power button |
-//! | `POST /v1/kill` | ends the process |
+//! | `POST /v1/kill` | ends the process at once, whatever it is at; a snapshot that is being written stays without its state, and is none |
 //! | `POST /v1/snapshots` | `{"name": …, "incremental": false}`: writes a snapshot; a machine that runs is held meanwhile |
 //! | `GET /v1/stats` | what the devices have done, and how the guest's memory is |
 //! | `PUT /v1/balloon` | `{"size_mib": …}`: how much memory the guest is to give back |
@@ -16,6 +16,9 @@
 //! not send again: whoever moves a guest pauses it first, takes the snapshot, and ends it with `kill`; then its connections go on, too.
 //! The disks are not in it: what the guest had written to their files is durable when the snapshot is, and where the host does not manage
 //! that, there is none.
+//!
+//! What changes the machine is done one after the other, and an answer comes within a minute or so. Where it is the error `busy`, nothing was
+//! done, and nothing will be; where it is `unfinished`, it is being done, and takes effect. Nothing is begun for a client that has hung up.
 //!
 //! Who can open the socket may do all of this: its folder is the guard. Still, a client must not be able to take the machine down by
 //! what it sends, or by sending nothing: requests are bounded, connections are few, and each has a deadline.
@@ -31,7 +34,7 @@ use std::io::{self, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
@@ -39,7 +42,9 @@ use serde::{Deserialize, Serialize};
 
 use self::client::Client;
 use self::http::Request;
-use crate::driver::{Answer, Command, Doing, Event, Refusal};
+use crate::ask::{IsGone, NoOutcome, Outcome, ask};
+use crate::driver::{Answer, Command, Doing, Ending, Event};
+use crate::ending::EndNote;
 use crate::error_text::with_causes;
 use crate::happenings::{Happening, Listeners};
 use crate::machine::DeviceStats;
@@ -82,6 +87,7 @@ enum Body {
     State(Doing),
     Snapshot(Taken),
     Stats(Box<DeviceStats>),
+    Ended(Ending),
     Error {
         code: &'static str,
         message: String,
@@ -112,6 +118,8 @@ struct BalloonRequest {
     size_mib: u32,
 }
 
+/// What is done without the driver, which may be busy.
+const KILL: (&str, &str) = ("POST", "/v1/kill");
 /// What is answered with a stream.
 const EVENTS: (&str, &str) = ("GET", "/v1/events");
 /// How long a stream is silent before an empty line shows whether somebody still reads it.
@@ -125,7 +133,7 @@ const ROUTES: [(&str, &str); 10] = [
     ("POST", "/v1/pause"),
     ("POST", "/v1/resume"),
     ("POST", "/v1/stop"),
-    ("POST", "/v1/kill"),
+    KILL,
     ("POST", "/v1/snapshots"),
     ("PUT", "/v1/disks"),
 ];
@@ -138,6 +146,10 @@ pub struct Api {
     pub events: SyncSender<Event>,
     /// Who is told what happens.
     pub listeners: Arc<Listeners>,
+    /// Where it is noted that the machine was told to end.
+    pub end: Arc<EndNote>,
+    /// Ends the process; the end has been noted.
+    pub leave: fn(&Ending),
 }
 
 impl Api {
@@ -190,9 +202,13 @@ impl Api {
         if (request.method.as_str(), request.path.as_str()) == EVENTS {
             return self.tell_events(&mut client);
         }
-        let (status, body) = self.route(&request);
+        let (status, body) = self.route(&request, client.is_gone());
         client.extend(CLIENT_DEADLINE);
-        http::answer(&mut client, status, &body)
+        let answered = http::answer(&mut client, status, &body);
+        if let Body::Ended(ending) = &body {
+            (self.leave)(ending);
+        }
+        answered
     }
 
     /// Tells what happens, until the client is gone, or too slow.
@@ -203,7 +219,7 @@ impl Api {
             return http::answer(client, 503, &refused("busy", "too many listen already"));
         };
         // Asked once this listens: what changes in between is told twice rather than never.
-        let Ok(Answer::State(Doing { state, .. })) = self.ask(Command::State) else {
+        let Ok(Ok(Answer::State(Doing { state, .. }))) = self.ask(Command::State, client.is_gone()) else {
             return http::answer(client, 503, &refused("ended", "the machine is ending"));
         };
         http::begin_lines(client)?;
@@ -219,39 +235,58 @@ impl Api {
         }
     }
 
-    fn route(&self, request: &Request) -> (u16, Body) {
+    fn route(&self, request: &Request, is_gone: IsGone) -> (u16, Body) {
+        if (request.method.as_str(), request.path.as_str()) == KILL {
+            return self.kill();
+        }
         let command = match command(request) {
             Ok(command) => command,
             Err(refusal) => return refusal,
         };
         let whole = command == Command::State;
-        match self.ask(command) {
-            Ok(Answer::State(doing)) if whole => (
+        match self.ask(command, is_gone) {
+            Ok(Ok(Answer::State(doing))) if whole => (
                 200,
                 Body::Machine {
                     identity: self.identity.clone(),
                     doing,
                 },
             ),
-            Ok(Answer::State(doing)) => (200, Body::State(doing)),
-            Ok(Answer::Snapshot(taken)) => (200, Body::Snapshot(taken)),
-            Ok(Answer::Stats(stats)) => (200, Body::Stats(stats)),
-            Err(Ask::Refused(refusal)) => (409, refused(refusal.code(), &with_causes(&refusal))),
-            Err(Ask::Busy) => (503, refused("busy", "the machine has much to do; ask again")),
-            Err(Ask::Ended) => (503, refused("ended", "the machine is ending")),
+            Ok(Ok(Answer::State(doing))) => (200, Body::State(doing)),
+            Ok(Ok(Answer::Snapshot(taken))) => (200, Body::Snapshot(taken)),
+            Ok(Ok(Answer::Stats(stats))) => (200, Body::Stats(stats)),
+            Ok(Err(refusal)) => (409, refused(refusal.code(), &with_causes(&refusal))),
+            Err(none) => (503, refused(code(none), &none.to_string())),
         }
     }
 
-    fn ask(&self, command: Command) -> Result<Answer, Ask> {
-        let (reply, answer) = sync_channel(1);
-        self.events
-            .try_send(Event::Request(command, reply))
-            .map_err(|_| Ask::Busy)?;
-        match answer.recv_timeout(DRIVER_DEADLINE) {
-            Ok(answer) => answer.map_err(Ask::Refused),
-            Err(RecvTimeoutError::Timeout) => Err(Ask::Busy),
-            Err(RecvTimeoutError::Disconnected) => Err(Ask::Ended),
+    /// Notes that the machine was told to end. The process ends with the answer.
+    fn kill(&self) -> (u16, Body) {
+        match self.end.write(&Ending::Killed) {
+            Ok(()) => (200, Body::Ended(Ending::Killed)),
+            Err(_otherwise) => (
+                503,
+                refused(code(NoOutcome::Ended), &NoOutcome::Ended.to_string()),
+            ),
         }
+    }
+
+    fn ask(&self, command: Command, is_gone: IsGone) -> Result<Outcome, NoOutcome> {
+        let (asked, awaited) = ask(command, is_gone);
+        match self.events.try_send(Event::Request(asked)) {
+            Ok(()) => awaited.wait(DRIVER_DEADLINE),
+            Err(TrySendError::Full(_)) => Err(NoOutcome::NotBegun),
+            Err(TrySendError::Disconnected(_)) => Err(NoOutcome::Ended),
+        }
+    }
+}
+
+/// The code that crosses the wire.
+fn code(none: NoOutcome) -> &'static str {
+    match none {
+        NoOutcome::NotBegun => "busy",
+        NoOutcome::Unfinished => "unfinished",
+        NoOutcome::Ended => "ended",
     }
 }
 
@@ -263,12 +298,6 @@ fn is_momentary(err: &io::Error) -> bool {
     )
 }
 
-enum Ask {
-    Refused(Refusal),
-    Busy,
-    Ended,
-}
-
 /// What a request asks for, or the answer that refuses it.
 fn command(request: &Request) -> Result<Command, (u16, Body)> {
     let path = request.path.as_str();
@@ -277,7 +306,6 @@ fn command(request: &Request) -> Result<Command, (u16, Body)> {
         ("POST", "/v1/pause") => Command::Pause,
         ("POST", "/v1/resume") => Command::Resume,
         ("POST", "/v1/stop") => Command::PressPower,
-        ("POST", "/v1/kill") => Command::Kill,
         ("POST", "/v1/snapshots") => {
             let SnapshotRequest { name, incremental } = body(request)?;
             Command::Snapshot { name, incremental }

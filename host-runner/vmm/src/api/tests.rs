@@ -1,7 +1,8 @@
 use std::io::{Read as _, Write as _};
+use std::sync::mpsc::sync_channel;
 
 use super::*;
-use crate::driver::RunState;
+use crate::driver::{Refusal, RunState};
 
 fn api() -> (Api, std::sync::mpsc::Receiver<Event>) {
     let (events, driver) = sync_channel(4);
@@ -15,6 +16,8 @@ fn api() -> (Api, std::sync::mpsc::Receiver<Event>) {
         identity,
         events,
         listeners: Arc::default(),
+        end: Arc::default(),
+        leave: |_| {},
     };
     (api, driver)
 }
@@ -58,6 +61,38 @@ fn a_driver_that_has_too_much_to_do_or_is_gone_is_said_to() {
     assert!(answer(&api, "GET /v1/machine HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
 }
 
+#[test]
+fn a_machine_is_killed_whatever_its_driver_is_at_and_only_once() {
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+    let (mut api, driver) = api();
+    api.leave = |ending| {
+        assert_eq!(*ending, Ending::Killed);
+        LEFT.fetch_add(1, Ordering::Relaxed);
+    };
+    for _ in 0..4 {
+        api.events.try_send(Event::Reset).unwrap();
+    }
+    let killed = answer(&api, "POST /v1/kill HTTP/1.1\r\n\r\n");
+    assert!(killed.starts_with("HTTP/1.1 200 OK\r\n"), "{killed}");
+    assert!(killed.ends_with(r#"{"ending":"killed"}"#), "{killed}");
+    let again = answer(&api, "POST /v1/kill HTTP/1.1\r\n\r\n");
+    assert!(
+        again.starts_with("HTTP/1.1 503 ") && again.contains("\"ended\""),
+        "{again}"
+    );
+    assert_eq!(LEFT.load(Ordering::Relaxed), 1);
+    drop(driver);
+}
+
+#[test]
+fn a_machine_that_ends_by_itself_is_not_said_to_have_been_killed() {
+    let (mut api, _driver) = api();
+    api.leave = |_| panic!("another thread ends the process");
+    api.end.write(&Ending::PoweredOff).unwrap();
+    let refused = answer(&api, "POST /v1/kill HTTP/1.1\r\n\r\n");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+}
+
 fn doing(state: RunState, full_disk: Option<&str>) -> Answer {
     let full_disk = full_disk.map(str::to_owned);
     Answer::State(Doing { state, full_disk })
@@ -67,7 +102,8 @@ fn doing(state: RunState, full_disk: Option<&str>) -> Answer {
 fn what_the_driver_answers_is_passed_on() {
     let (api, driver) = api();
     let drive = thread::spawn(move || {
-        while let Ok(Event::Request(command, reply)) = driver.recv() {
+        while let Ok(Event::Request(asked)) = driver.recv() {
+            let (command, reply) = asked.begin().unwrap();
             let answer = match command {
                 Command::State => Ok(doing(RunState::Running, None)),
                 Command::Pause => Ok(doing(RunState::Paused, Some("disk"))),
@@ -102,9 +138,11 @@ fn who_listens_hears_what_the_machine_does_and_then_what_happens() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(b"GET /v1/events HTTP/1.1\r\n\r\n").unwrap();
     let connection = thread::spawn(move || api.connection(ours));
-    let Ok(Event::Request(Command::State, reply)) = driver.recv() else {
+    let Ok(Event::Request(asked)) = driver.recv() else {
         panic!("it asks for the state first");
     };
+    let (command, reply) = asked.begin().unwrap();
+    assert_eq!(command, Command::State);
     // Told before the answer: it listens already, and hears it after the state.
     listeners.tell(&Happening::Resumed);
     reply.send(Ok(doing(RunState::Paused, None))).unwrap();
