@@ -107,10 +107,7 @@ impl Block {
     /// Lets go of what waits; it is not answered.
     pub(super) fn forget_waiting(&mut self) {
         for slot in self.waiting.forget() {
-            if let Some(place) = self.flights.get_mut(usize::from(slot)) {
-                *place = None;
-            }
-            self.free.push(slot);
+            let _unanswered = self.land(slot);
         }
     }
 

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Raw files and block devices go through `io_uring` where it is permitted, straight between the file and guest memory; everything else,
-//! and what the kernel would only hand to threads of its own, through two threads. At most [`SLOTS`] requests are under way; more wait in the available ring.
+//! and what the kernel would only hand to threads of its own, through two threads. At most [`SLOTS`] requests are under way, with no more
+//! data than [`LOAD_MAX`] together, or one alone; more wait in the available ring. So a pause, a reset and a snapshot, which wait for what
+//! is under way, have an end.
 //!
 //! A write that finds no room on the host waits for it, where somebody holds the machine meanwhile (full.rs).
 //!
@@ -42,7 +44,8 @@ use std::sync::Arc;
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
-    VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_TOPOLOGY,
+    VIRTIO_BLK_F_WRITE_ZEROES,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
@@ -67,6 +70,8 @@ pub use stats::BlockStats;
 pub const SECTOR: u64 = 512;
 /// How many requests may be under way.
 pub const SLOTS: u16 = 128;
+/// How many bytes the requests under way may have to move, in all, but for one that is alone: 512 KiB for each slot.
+const LOAD_MAX: u64 = 64 << 20;
 /// The most queues of a disk.
 pub const QUEUES_MAX: u16 = 4;
 /// How many entries a queue has, at most.
@@ -104,6 +109,8 @@ pub struct Block {
     free: Vec<u16>,
     /// What is under way in each slot, or waits there.
     flights: Vec<Option<Flight>>,
+    /// What is under way, in bytes ([`Request::load`](request::Request::load)).
+    load: u64,
     waiting: Waiting,
     unsettled: Unsettled,
     active: Option<Active>,
@@ -145,6 +152,7 @@ impl Block {
             stats: BlockStats::default(),
             free: (0..SLOTS).rev().collect(),
             flights: (0..SLOTS).map(|_| None).collect(),
+            load: 0,
             waiting: Waiting::default(),
             unsettled: Unsettled::default(),
             active: None,
@@ -203,6 +211,7 @@ impl VirtioDevice for Block {
 
     fn features(&self) -> u64 {
         let mut features = vec![
+            VIRTIO_BLK_F_SIZE_MAX,
             VIRTIO_BLK_F_SEG_MAX,
             VIRTIO_BLK_F_BLK_SIZE,
             VIRTIO_BLK_F_TOPOLOGY,
@@ -261,6 +270,7 @@ impl VirtioDevice for Block {
             features: activation.features,
             paused: false,
             throttled: false,
+            crowded: false,
         });
         self.look_everywhere();
         Ok(())

@@ -8,7 +8,8 @@
 //! How these bytes are spread over descriptors is the driver's choice (2.7.4).
 //!
 //! Threat: the chain, and what it points to, can be anything, and can change while it is read. Each descriptor and each field is read
-//! once, and kept; a chain is walked for at most [`SEGMENTS_MAX`] + 2 descriptors.
+//! once, and kept; a chain is walked for at most [`SEGMENTS_MAX`] + 2 descriptors. Its pieces may lie over each other, so their number is no
+//! bound for the data: [`REQUEST_BYTES_MAX`] is.
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK,
@@ -24,6 +25,13 @@ use crate::memory::GuestMemory;
 
 /// The most pieces that the data of a request may be in (`seg_max`).
 pub const SEGMENTS_MAX: usize = 254;
+/// The most bytes that one of these pieces has (`size_max`), where a driver keeps to it.
+pub const SEGMENT_BYTES_MAX: u32 = 256 << 10;
+/// The most data of a request, in bytes: all that a driver can send that keeps to what it was told. One that knows no `size_max` sends less as
+/// well: a Linux guest at most 1.25 or 4 MiB at once, by its version, unless its administrator wants it otherwise (`max_sectors_kb`).
+pub const REQUEST_BYTES_MAX: u64 = 64 << 20;
+// What a driver is told must not lead to what it is refused for.
+const _: () = assert!((SEGMENTS_MAX * SEGMENT_BYTES_MAX as usize) as u64 <= REQUEST_BYTES_MAX);
 /// The most sectors of a discard or of zeroes: 2 GiB.
 pub const RANGE_SECTORS_MAX: u32 = 4 << 20;
 
@@ -155,6 +163,15 @@ pub fn parse(
 }
 
 impl Request {
+    /// How many bytes may have to be moved for it. Zeroes are written where the host's file system has no better way.
+    pub fn load(&self) -> u64 {
+        match self.command {
+            Command::Run(Task::Read { .. } | Task::Write { .. }) => self.length,
+            Command::Run(Task::Zero { length, .. }) => length,
+            Command::Run(Task::Flush | Task::Discard { .. }) | Command::Identify | Command::Answer(_) => 0,
+        }
+    }
+
     /// Keeps the data, if all of it lies in guest memory.
     fn take(&mut self, data: Vec<Segment>, memory: &GuestMemory) {
         let inside =
@@ -183,6 +200,7 @@ impl Request {
         self.command = match place(sector, self.length, rules) {
             None => Command::Answer(Status::Failed),
             Some(_) if write && rules.read_only => Command::Answer(Status::Failed),
+            Some(_) if self.length > REQUEST_BYTES_MAX => Command::Answer(Status::Failed),
             Some(_) if self.length == 0 => Command::Answer(Status::Ok),
             Some(offset) if write => Command::Run(Task::Write {
                 offset,

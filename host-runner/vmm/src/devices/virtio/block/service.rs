@@ -1,6 +1,7 @@
 //! Requests on their way: out of the rings, to the engine, and back.
 //!
-//! A request is taken only when there is a free slot for it and the disk's limit allows it; until then it stays in the available ring.
+//! A request is taken only when there is a free slot for it, what is under way leaves room for its data, and the disk's limit allows it; until
+//! then it stays in the available ring.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::request::{self, Command, Request, Status};
 use super::task::{Completion, Segment, Task};
 use super::vectors::mark_written;
-use super::{Block, SLOTS};
+use super::{Block, LOAD_MAX, SLOTS};
 use crate::devices::virtio::Interrupt;
 use crate::devices::virtio::ring::wants_interrupt;
 use crate::memory::GuestMemory;
@@ -32,6 +33,8 @@ pub struct Active {
     pub paused: bool,
     /// The limit is reached: nothing is taken until its timer wakes the device.
     pub throttled: bool,
+    /// The next request has too much data for what is under way: nothing is taken until some of that has ended.
+    pub crowded: bool,
 }
 
 /// A queue.
@@ -55,6 +58,8 @@ pub struct Flight {
     pub task: Task,
     pub data: Vec<Segment>,
     length: u64,
+    /// As [`Request::load`].
+    load: u64,
 }
 
 impl Lane {
@@ -95,7 +100,7 @@ impl Lane {
 
 impl Active {
     fn may_take(&self) -> bool {
-        !self.paused && !self.throttled && self.lanes.iter().any(|lane| lane.work)
+        !self.paused && !self.throttled && !self.crowded && self.lanes.iter().any(|lane| lane.work)
     }
 
     /// One interrupt for all that was used, if the driver wants it.
@@ -198,6 +203,12 @@ impl Block {
                 return true;
             }
         };
+        let load = request.load();
+        if load > 0 && self.load > 0 && self.load.saturating_add(load) > LOAD_MAX {
+            lane.queue.go_to_previous_position();
+            active.crowded = true;
+            return false;
+        }
         if !self.limiter.take(1, request.length) {
             lane.queue.go_to_previous_position();
             active.throttled = true;
@@ -210,6 +221,7 @@ impl Block {
     }
 
     fn begin(&mut self, lane: usize, head: u16, request: Request, memory: &GuestMemory, device: &str) {
+        let load = request.load();
         let status = match request.command {
             Command::Run(Task::Flush) if self.unsettled.fails_flush() => Status::Failed,
             Command::Run(task) => {
@@ -226,7 +238,9 @@ impl Block {
                                 task,
                                 data: request.data,
                                 length: request.length,
+                                load,
                             });
+                            self.load = self.load.saturating_add(load);
                         }
                         return;
                     }
@@ -266,20 +280,16 @@ impl Block {
     }
 
     pub(super) fn complete(&mut self, Completion { slot, result }: Completion) {
-        let Some(place) = self.flights.get_mut(usize::from(slot)) else {
-            return;
-        };
-        if let (Some(flight), Err(error), Some(_)) = (&*place, &result, &self.active)
+        let flying = self.flights.get(usize::from(slot)).and_then(Option::as_ref);
+        if let (Some(flight), Err(error), Some(_)) = (flying, &result, &self.active)
             && self.waiting.takes(&flight.task, error)
         {
             self.waiting.push(slot);
             return;
         }
-        let Some(flight) = place.take() else {
+        let Some(flight) = self.land(slot) else {
             return;
         };
-        debug_assert!(self.free.len() < usize::from(SLOTS));
-        self.free.push(slot);
         let Some(active) = &self.active else {
             return;
         };
@@ -301,6 +311,18 @@ impl Block {
             0
         };
         self.answer(flight.lane, flight.head, flight.status, status, written);
+    }
+
+    /// Frees the slot of a request, and makes room for others.
+    pub(super) fn land(&mut self, slot: u16) -> Option<Flight> {
+        let flight = self.flights.get_mut(usize::from(slot))?.take()?;
+        debug_assert!(self.free.len() < usize::from(SLOTS));
+        self.free.push(slot);
+        self.load = self.load.saturating_sub(flight.load);
+        if let Some(active) = &mut self.active {
+            active.crowded = false;
+        }
+        Some(flight)
     }
 
     /// Puts a request into the used ring, `written` bytes and a status after it was taken.

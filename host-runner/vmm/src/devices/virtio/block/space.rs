@@ -1,6 +1,6 @@
 //! The configuration space (5.2.4).
 
-use super::request::{RANGE_SECTORS_MAX, SEGMENTS_MAX};
+use super::request::{RANGE_SECTORS_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 use super::{SECTOR, Traits};
 
 /// Where the switch between write-back and write-through lies.
@@ -15,6 +15,7 @@ pub fn bytes(capacity: u64, traits: Traits, writeback: bool, queues: u16) -> [u8
     // The smallest piece that is written without reading: in logical blocks, and as a power of two of them.
     let physical = (traits.physical_bytes / blocks).max(1);
     put(&mut space, 0, &(capacity / SECTOR).to_le_bytes());
+    put(&mut space, 8, &SEGMENT_BYTES_MAX.to_le_bytes());
     put(&mut space, 12, &segments.to_le_bytes());
     put(&mut space, 20, &blocks.to_le_bytes());
     put(&mut space, 24, &[physical.ilog2().to_le_bytes()[0]]);

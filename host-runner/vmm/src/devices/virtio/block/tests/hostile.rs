@@ -191,6 +191,26 @@ fn data_beyond_memory_fails_and_is_not_touched() {
 }
 
 #[test]
+fn pieces_that_lie_over_each_other_do_not_make_a_request_without_end() {
+    const PIECE: u32 = 16 << 20;
+    let file = numbered(64);
+    file.as_file().set_len(1 << 30).unwrap();
+    let mut guest = Guest::new(open(&config(&file)));
+    let status = guest.driver.place(&[NONE]);
+    // The upper half of the memory, again and again: 64 MiB, and a sector more.
+    for (more, expected) in [(0, OK), (512, FAILED)] {
+        let header = guest.header(IN, 0);
+        let mut pieces = vec![Piece::read(header, 16)];
+        pieces.extend([Piece::write(MEMORY / 2, PIECE); 4]);
+        pieces.push(Piece::write(MEMORY / 2, more));
+        pieces.push(Piece::write(status, 1));
+        offer(&mut guest, &pieces);
+        assert_eq!(guest.driver.bytes(status, 1), [expected], "{more}");
+    }
+    assert_alive(&mut guest);
+}
+
+#[test]
 fn a_chain_that_bites_its_tail_ends() {
     let mut guest = guest();
     let header = guest.header(IN, 0);

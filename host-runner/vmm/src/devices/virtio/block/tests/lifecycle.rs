@@ -218,6 +218,7 @@ fn the_configuration_space_says_what_the_disk_is_like() {
         u32::from_le_bytes(bytes)
     };
     assert_eq!((number(0), number(4)), (64, 0), "capacity, in sectors");
+    assert_eq!(number(8), 256 << 10, "bytes of a piece");
     assert_eq!(number(12), 254, "pieces of a request");
     assert_eq!(number(20), 512, "bytes of a block");
     assert_eq!(number(36), 4 << 20, "sectors of a discard");

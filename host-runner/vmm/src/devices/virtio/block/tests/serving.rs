@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use virtio_queue::QueueT;
+
 use super::guest::*;
 use crate::devices::virtio::VirtioDevice;
-use crate::devices::virtio::block::{BlockStats, QUEUES_MAX};
+use crate::devices::virtio::block::{BlockStats, LOAD_MAX, QUEUES_MAX};
 use crate::devices::virtio::testing::Piece;
 
 #[test]
@@ -203,6 +205,64 @@ fn more_requests_than_slots_all_end_and_each_once() {
             assert_eq!(guest.data(sent), sector_of(sector), "{}", kind.name);
         }
         assert_eq!(guest.disk.stats().reads, 255);
+    }
+}
+
+#[test]
+fn a_request_that_has_too_much_data_for_what_is_under_way_waits_in_the_ring() {
+    for mut kind in kinds(64) {
+        let (name, guest) = (kind.name, &mut kind.guest);
+        // As if so much were under way.
+        guest.disk.load = LOAD_MAX;
+        let flush = guest.prepare(0, FLUSH, 0, &[], 0);
+        let read = guest.prepare(0, IN, 5, &[], 512);
+        guest.disk.queue_ready(0);
+        assert_eq!(guest.wait_for(0, 1), [(flush.head, 1)], "{name}: it has no data");
+        assert_eq!(guest.disk.queues().unwrap()[0].next_avail(), 1, "{name}");
+        // And as if it had ended.
+        guest.disk.load = 0;
+        guest.disk.active.as_mut().unwrap().crowded = false;
+        guest.disk.queue_ready(0);
+        assert_eq!(guest.wait_for(0, 1), [(read.head, 513)], "{name}");
+        assert_eq!(guest.data(read), sector_of(5), "{name}");
+        assert_eq!(guest.disk.load, 0, "{name}");
+    }
+}
+
+#[test]
+fn requests_with_more_data_than_may_be_under_way_all_end() {
+    const PIECE: u32 = 12 << 20;
+    for mut kind in kinds(u64::from(PIECE) / 512) {
+        let (name, guest) = (kind.name, &mut kind.guest);
+        let header = guest.header(IN, 0);
+        let into = guest.driver.room(PIECE);
+        let mut statuses = Vec::new();
+        for _ in 0..8 {
+            let status = guest.driver.place(&[NONE]);
+            let pieces = [
+                Piece::read(header, 16),
+                Piece::write(into, PIECE),
+                Piece::write(status, 1),
+            ];
+            guest.driver.offer(0, &pieces);
+            statuses.push(status);
+        }
+        guest.disk.queue_ready(0);
+        let mut used = guest.driver.used(0).len();
+        while used < statuses.len() {
+            assert!(guest.disk.load <= LOAD_MAX, "{name}");
+            // What the device has to come back for by itself, or something that it waits for.
+            if guest.driver.is_kicked(0) {
+                guest.disk.queue_ready(0);
+            } else {
+                guest.turn();
+            }
+            used += guest.driver.used(0).len();
+        }
+        for status in statuses {
+            assert_eq!(guest.driver.bytes(status, 1), [OK], "{name}");
+        }
+        assert_eq!(guest.disk.load, 0, "{name}");
     }
 }
 
