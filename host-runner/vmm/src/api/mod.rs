@@ -10,7 +10,7 @@
 //! | `GET /v1/stats` | what the devices have done, and how the guest's memory is |
 //! | `PUT /v1/balloon` | `{"size_mib": …}`: how much memory the guest is to give back |
 //! | `GET /v1/events` | what happens from now on, an object a line, until either side ends; empty lines now and then |
-//! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room |
+//! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room; an image up to 64 TiB |
 //!
 //! A snapshot is where a guest can go on, on this machine or another. One that ran on after its snapshot has acknowledged what its peers do
 //! not send again: whoever moves a guest pauses it first, takes the snapshot, and ends it with `kill`; then its connections go on, too.

@@ -80,6 +80,22 @@ pub enum GrowError {
         /// The size of the device, in bytes.
         bytes: u64,
     },
+    /// More than an image is made to be.
+    #[error("an image grows to at most {most} bytes, not {wanted}")]
+    TooLarge {
+        /// The size that was asked for, in bytes.
+        wanted: u64,
+        /// The most, in bytes.
+        most: u64,
+    },
+    /// Too much of the backing file would have to be covered.
+    #[error(
+        "the backing file goes on where the disk ends: covering it takes too long while the machine runs, but for up to {most} bytes"
+    )]
+    Covered {
+        /// The most that the disk may have, in bytes.
+        most: u64,
+    },
     /// The file did not take it.
     #[error("cannot make the disk's file larger")]
     File(#[source] io::Error),

@@ -33,6 +33,12 @@ use crate::panics::caught;
 /// The most files of a chain: the disk itself and what is behind it.
 pub const CHAIN_MAX: usize = 16;
 
+/// The most that an image grows to, in bytes: 64 TiB, for whose tables it has a table of 1 MiB where clusters have 64 KiB.
+pub const GROWN_BYTES_MAX: u64 = 64 << 40;
+/// The most clusters of a backing file that are covered with zeroes when a disk grows: each is an entry in a table that is written at once,
+/// while everything else that is asked of the machine waits. 1 TiB where clusters have 64 KiB.
+const COVERED_CLUSTERS_MAX: u64 = 1 << 24;
+
 /// A disk in qcow2.
 #[derive(Debug)]
 pub struct Qcow2Image {
@@ -42,6 +48,8 @@ pub struct Qcow2Image {
     file: File,
     /// How memory is to be aligned for its files, in bytes.
     alignment: usize,
+    /// The size of what is behind it, in bytes; 0 where there is nothing.
+    behind: u64,
     /// imago has panicked on it: what its caches hold is not to be trusted.
     broken: AtomicBool,
 }
@@ -89,13 +97,15 @@ impl Qcow2Image {
         let storage = file
             .try_clone()
             .map_err(|err| purpose.bad(path, Qcow2Error::Image(err)))?;
-        let access = caught(|| layer(storage, path, purpose, purpose.written, CHAIN_MAX - 1))
-            .unwrap_or_else(|| Err(purpose.bad(path, Qcow2Error::Contradiction)))?;
+        let Layer { access, behind } =
+            caught(|| layer(storage, path, purpose, purpose.written, CHAIN_MAX - 1))
+                .unwrap_or_else(|| Err(purpose.bad(path, Qcow2Error::Contradiction)))?;
         let alignment = access.mem_align().max(access.req_align());
         Ok(Self {
             access: RwLock::new(access),
             file,
             alignment,
+            behind,
             broken: AtomicBool::new(false),
         })
     }
@@ -173,12 +183,40 @@ impl Qcow2Image {
 
     /// Makes the disk larger.
     pub fn grow(&self, bytes: u64) -> Result<(), GrowError> {
-        // Zeroes, so that a backing file that is larger than the disk does not show through.
+        if bytes > GROWN_BYTES_MAX {
+            return Err(GrowError::TooLarge {
+                wanted: bytes,
+                most: GROWN_BYTES_MAX,
+            });
+        }
+        let covered = self.covered(bytes)?;
         let grown = self.whole(|| {
-            self.alone().resize_grow(bytes, PreallocateMode::Zero)?;
+            let access = self.alone();
+            access.resize_grow(covered, PreallocateMode::Zero)?;
+            // Where there is nothing in any file, there is nothing to be written either.
+            access.resize_grow(bytes, PreallocateMode::None)?;
+            drop(access);
             self.settle(true)
         });
         grown.map_err(GrowError::File)
+    }
+
+    /// Up to where zeroes must be written when the disk grows to `bytes`: to the end of its last cluster, and over what a larger backing file
+    /// would show.
+    fn covered(&self, bytes: u64) -> Result<u64, GrowError> {
+        let access = self.shared();
+        let now = access.size();
+        let Some(cluster) = access.inner().zero_granularity() else {
+            // Version 2 of the format has no zeroes; imago says so.
+            return Ok(bytes);
+        };
+        let whole = now.checked_next_multiple_of(cluster).unwrap_or(bytes);
+        let covered = whole.max(self.behind).min(bytes);
+        let most = now.saturating_add(cluster.saturating_mul(COVERED_CLUSTERS_MAX));
+        if covered > most {
+            return Err(GrowError::Covered { most });
+        }
+        Ok(covered)
     }
 
     /// Zeroes a range: whole clusters in the tables, what is around them by writing. imago would do both, but miscounts where a range
@@ -252,6 +290,13 @@ impl Qcow2Image {
     }
 }
 
+/// An image of a chain.
+struct Layer {
+    access: FormatAccess<Storage>,
+    /// The size of what is behind it, in bytes.
+    behind: u64,
+}
+
 /// Opens one image of a chain, and all that is behind it: at most `left` more files.
 fn layer(
     file: File,
@@ -259,7 +304,7 @@ fn layer(
     purpose: &Purpose<'_>,
     written: bool,
     left: usize,
-) -> Result<FormatAccess<Storage>, OpenDiskError> {
+) -> Result<Layer, OpenDiskError> {
     let bad = |error| purpose.bad(path, error);
     let storage = Storage::try_from(file).map_err(|err| bad(Qcow2Error::Image(err)))?;
     if written {
@@ -290,8 +335,12 @@ fn layer(
             )
         }
     };
+    let behind = backing.as_ref().map_or(0, FormatAccess::size);
     image.set_backing(backing);
-    Ok(FormatAccess::new(image))
+    Ok(Layer {
+        access: FormatAccess::new(image),
+        behind,
+    })
 }
 
 /// Why a backing file cannot be opened.
@@ -312,7 +361,8 @@ fn behind(
     }
     let file = open::regular(path, purpose).map_err(Behind::Open)?;
     if format == "qcow2" {
-        return layer(file, path, purpose, false, left).map_err(Behind::Open);
+        let layer = layer(file, path, purpose, false, left).map_err(Behind::Open)?;
+        return Ok(layer.access);
     }
     let raw = Storage::try_from(file).and_then(|storage| Raw::open_image(storage, false));
     let raw = raw.map_err(|err| Behind::Open(purpose.bad(path, Qcow2Error::Image(err))))?;

@@ -10,7 +10,7 @@ use super::guest::*;
 use super::images;
 use crate::config::{DiskConfig, DiskFormat};
 use crate::devices::virtio::block::fuzz::fuzz_qcow2;
-use crate::devices::virtio::block::{Block, OpenDiskError, Qcow2Error};
+use crate::devices::virtio::block::{Block, GrowError, OpenDiskError, Qcow2Error};
 
 const BYTES: u64 = 1 << 20;
 
@@ -46,6 +46,53 @@ fn an_overlay_takes_the_writes_and_its_base_stays_as_it_was() {
     assert_eq!(guest.run(IN, 1000, &[], 512).2, [0xee; 512]);
     assert_eq!(guest.run(IN, 1001, &[], 512).2, sector_of(1001));
     assert!(std::fs::read(&base).unwrap() == bytes);
+}
+
+/// What a file takes on its disk, in bytes.
+fn taken(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn a_large_disk_takes_no_more_room_than_a_small_one() {
+    const LARGE: u64 = 1 << 40;
+    let files = TempDir::new().unwrap();
+    let (empty, overlay) = (files.path().join("empty"), files.path().join("overlay"));
+    images::empty(&empty, BYTES - 512);
+    // What the disk is made over goes on for a while where the disk ends.
+    std::fs::write(files.path().join("base"), vec![0xbb; 2 << 20]).unwrap();
+    images::overlay(&overlay, BYTES - 512, "base", "raw");
+    for path in [empty, overlay] {
+        let mut guest = Guest::new(open(&config(&path)));
+        guest.disk.grow(LARGE).unwrap();
+        let (end, sector) = (LARGE / 512 - 1, BYTES / 512);
+        for sector in [sector - 1, sector, 2 * sector - 1, 2 * sector, end] {
+            assert_eq!(guest.run(IN, sector, &[], 512).2, [0; 512], "{sector}");
+        }
+        assert_eq!(guest.run(OUT, end, &[7; 512], 0).0, OK);
+        assert_eq!(guest.run(IN, end, &[], 512).2, [7; 512]);
+        assert!(taken(&path) < 2 << 20, "{}", taken(&path));
+    }
+}
+
+#[test]
+fn a_disk_does_not_grow_beyond_what_is_done_in_no_time() {
+    let files = TempDir::new().unwrap();
+    let (empty, overlay) = (files.path().join("empty"), files.path().join("overlay"));
+    images::empty(&empty, BYTES);
+    let refused = open(&config(&empty)).grow(1 << 50);
+    assert!(matches!(refused, Err(GrowError::TooLarge { .. })));
+    let base = std::fs::File::create(files.path().join("base")).unwrap();
+    base.set_len(3 << 40).unwrap();
+    images::overlay(&overlay, BYTES, "base", "raw");
+    let mut disk = open(&config(&overlay));
+    let refused = disk.grow(2 << 40);
+    assert!(matches!(refused, Err(GrowError::Covered { most }) if most == BYTES + (1 << 40)));
+    assert_eq!(disk.capacity_bytes(), BYTES);
+    // Nothing has been done.
+    drop(disk);
+    assert_eq!(open(&config(&overlay)).capacity_bytes(), BYTES);
 }
 
 #[test]
