@@ -6,11 +6,12 @@
 //! | 4 | the version of the format, little-endian |
 //! | 8 | the length of the body, little-endian |
 //! | 32 | SHA-256 of the body |
-//! | … | the body: a [`MachineState`], as postcard writes it |
+//! | … | the body: a [`MachineState`], then the sum of the memory's file, as postcard writes them |
 //!
 //! Threat: the file may have been cut, changed, or made by somebody else. Nothing of the body is looked at before its length and its sum
 //! are right, and no length in it is believed beyond what is there. The sum finds accidents; it is no signature: who can write the file
-//! can make a machine of any content, which is still confined as any guest.
+//! can make a machine of any content, which is still confined as any guest. The sum of the memory's file is in the body, and so guarded
+//! by the body's own.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -21,12 +22,14 @@ use sha2::{Digest as _, Sha256};
 use super::MachineState;
 
 const MAGIC: [u8; 8] = *b"MPSNAPVM";
-/// The version that is written. It rises with each change of [`MachineState`] or of what is in it.
+/// The version that is written. It rises with each change of [`MachineState`], of what is in it, or of what follows it.
 ///
-/// 2: pages that hold zeroes are listed. 3: a network interface has queue pairs.
-pub const VERSION: u32 = 3;
+/// 2: pages that hold zeroes are listed. 3: a network interface has queue pairs. 4: the memory's file has a sum.
+pub const VERSION: u32 = 4;
 /// The oldest version that is read: its [`MachineState`] is the same, and the parts of which it has another form tell it apart.
 pub const OLDEST: u32 = 2;
+/// The first version whose body ends with the sum of the memory's file.
+const SUMMED: u32 = 4;
 /// The most bytes of a body: 64 vCPUs with their registers, and the list of pages of a large, scattered memory.
 pub const BODY_MAX: u64 = 64 << 20;
 const SUM: usize = 32;
@@ -69,9 +72,18 @@ pub enum StateFileError {
     Body(#[source] postcard::Error),
 }
 
-/// Writes a state file, and waits until it is on the disk.
-pub fn write(path: &Path, state: &MachineState) -> Result<(), StateFileError> {
-    let body = postcard::to_stdvec(state).map_err(StateFileError::Body)?;
+/// What a state file holds.
+#[derive(Debug)]
+pub struct Contents {
+    /// The machine.
+    pub state: MachineState,
+    /// The sum of the file with its memory, as [`pages::write`](super::pages::write) makes it; files before version 4 have none.
+    pub memory_sum: Option<u64>,
+}
+
+/// Writes a state file, and waits until it is on the disk. `memory_sum` is of the memory's file.
+pub fn write(path: &Path, state: &MachineState, memory_sum: u64) -> Result<(), StateFileError> {
+    let body = postcard::to_stdvec(&(state, memory_sum)).map_err(StateFileError::Body)?;
     let length = body.len() as u64;
     if length > BODY_MAX {
         return Err(StateFileError::TooLarge(length));
@@ -93,7 +105,7 @@ pub(super) fn head(body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a state file.
-pub fn read(path: &Path) -> Result<MachineState, StateFileError> {
+pub fn read(path: &Path) -> Result<Contents, StateFileError> {
     let fail = |err| StateFileError::Io {
         path: path.to_owned(),
         err,
@@ -105,7 +117,7 @@ pub fn read(path: &Path) -> Result<MachineState, StateFileError> {
 pub(super) fn parse(
     mut from: impl Read,
     fail: impl Fn(io::Error) -> StateFileError,
-) -> Result<MachineState, StateFileError> {
+) -> Result<Contents, StateFileError> {
     let whole = |err: io::Error| match err.kind() {
         io::ErrorKind::UnexpectedEof => StateFileError::Truncated,
         _ => fail(err),
@@ -141,10 +153,21 @@ pub(super) fn parse(
     if Sha256::digest(&body).as_slice() != sum {
         return Err(StateFileError::Checksum);
     }
-    match postcard::take_from_bytes(&body) {
-        Ok((state, [])) => Ok(state),
-        Ok(_) => Err(StateFileError::Trailing),
-        Err(err) => Err(StateFileError::Body(err)),
+    contents(found, &body)
+}
+
+/// What a body of that version holds.
+fn contents(version: u32, body: &[u8]) -> Result<Contents, StateFileError> {
+    let (state, rest) = postcard::take_from_bytes(body).map_err(StateFileError::Body)?;
+    let (memory_sum, rest) = if version < SUMMED {
+        (None, rest)
+    } else {
+        let (sum, rest) = postcard::take_from_bytes(rest).map_err(StateFileError::Body)?;
+        (Some(sum), rest)
+    };
+    match rest {
+        [] => Ok(Contents { state, memory_sum }),
+        _ => Err(StateFileError::Trailing),
     }
 }
 
@@ -156,21 +179,24 @@ mod tests {
     use crate::snapshot::fuzz::fuzz;
     use crate::snapshot::tests::state;
 
+    const MEMORY_SUM: u64 = 0x1234_5678_9abc_def0;
+
     fn bytes() -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        write(&path, &state()).unwrap();
+        write(&path, &state(), MEMORY_SUM).unwrap();
         std::fs::read(path).unwrap()
     }
 
-    fn parsed(bytes: &[u8]) -> Result<MachineState, StateFileError> {
+    fn parsed(bytes: &[u8]) -> Result<Contents, StateFileError> {
         parse(bytes, |err| panic!("{err}"))
     }
 
     #[test]
     fn what_was_written_is_read() {
         let read = parsed(&bytes()).unwrap();
-        let (expected, found) = (state(), read);
+        assert_eq!(read.memory_sum, Some(MEMORY_SUM));
+        let (expected, found) = (state(), read.state);
         assert_eq!(
             (expected.id, expected.shape, expected.runs, expected.zeroes),
             (found.id, found.shape, found.runs, found.zeroes)
@@ -178,12 +204,30 @@ mod tests {
     }
 
     #[test]
-    fn each_version_from_the_oldest_on_is_read() {
-        let mut old = bytes();
+    fn each_version_from_the_oldest_on_is_read_and_has_a_sum_of_the_memory_since_there_is_one() {
         for version in OLDEST..=VERSION {
-            old[8..12].copy_from_slice(&version.to_le_bytes());
-            assert_eq!(parsed(&old).unwrap().id, state().id, "{version}");
+            let summed = version >= SUMMED;
+            let body = if summed {
+                postcard::to_stdvec(&(state(), MEMORY_SUM)).unwrap()
+            } else {
+                postcard::to_stdvec(&state()).unwrap()
+            };
+            let mut whole = [head(&body), body].concat();
+            whole[8..12].copy_from_slice(&version.to_le_bytes());
+            let read = parsed(&whole).unwrap();
+            assert_eq!(
+                (read.state.id, read.memory_sum),
+                (state().id, summed.then_some(MEMORY_SUM)),
+                "{version}"
+            );
         }
+    }
+
+    #[test]
+    fn a_body_without_the_sum_that_its_version_has_is_refused() {
+        let body = postcard::to_stdvec(&state()).unwrap();
+        let whole = [head(&body), body].concat();
+        assert!(matches!(parsed(&whole), Err(StateFileError::Body(_))));
     }
 
     #[test]
@@ -205,8 +249,8 @@ mod tests {
             parsed(&bytes).unwrap_err()
         };
         assert!(matches!(change(0, 1), StateFileError::Magic));
-        assert!(matches!(change(8, 7), StateFileError::Version { found: 4 }));
-        assert!(matches!(change(8, 2), StateFileError::Version { found: 1 }));
+        assert!(matches!(change(8, 1), StateFileError::Version { found: 5 }));
+        assert!(matches!(change(8, 5), StateFileError::Version { found: 1 }));
         assert!(matches!(change(19, 0x80), StateFileError::TooLarge(_)));
         assert!(matches!(change(60, 1), StateFileError::Checksum));
         let longer = [bytes(), vec![0]].concat();

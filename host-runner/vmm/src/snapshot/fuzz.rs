@@ -1,6 +1,6 @@
 //! The state file's entry for fuzzing.
 
-use super::file::{self, StateFileError};
+use super::file::{self, Contents, StateFileError};
 use super::{MachineState, Run, pages};
 
 /// The memory of the machine that would go on, in MiB.
@@ -18,7 +18,7 @@ pub fn fuzz(data: &[u8]) {
 
 fn look_at(mut bytes: &[u8]) {
     // Memory can always be read.
-    let Ok(state) = file::parse(&mut bytes, |_| StateFileError::Truncated) else {
+    let Ok(Contents { state, .. }) = file::parse(&mut bytes, |_| StateFileError::Truncated) else {
         return;
     };
     let MachineState {

@@ -4,6 +4,9 @@
 //! the state lists, one after the other. A full snapshot lists the pages that hold anything; an increment lists those that were written
 //! since the snapshot before it, whose number it carries: a chain in another order, or with a link missing, is refused. Pages that hold
 //! zeroes by now, as those do that the guest gave back to the host, are listed in an increment and have nothing in `memory`.
+//!
+//! `state` has a sum of itself and one of `memory` (XXH64 over its bytes, made while they are written), which is compared before the guest
+//! runs: of a disk that forgets a bit, or a copy that went wrong, a guest would otherwise die long after, of something else.
 
 mod bounded;
 pub mod file;
@@ -18,7 +21,7 @@ use std::path::{Path, PathBuf};
 use kvm_bindings::{kvm_clock_data, kvm_irqchip, kvm_pit_state2};
 use serde::{Deserialize, Serialize};
 
-pub use file::StateFileError;
+pub use file::{Contents, StateFileError};
 pub use pages::{PAGE, Run, Sorted, dirty, forget_all, sort, touched};
 
 use crate::cpu::{VcpuState, VcpuStateError};
@@ -190,6 +193,15 @@ pub enum RestoreError {
         /// How long it should be.
         expected: u64,
     },
+    /// Pages that are not those that were saved.
+    #[error(
+        "{} is not what the snapshot's state says: it was altered or damaged; restore another copy of the snapshot, or an earlier one",
+        path.display()
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
     /// Pages where no memory is.
     #[error("{} lists pages outside the machine's memory", path.display())]
     Pages {
@@ -253,9 +265,9 @@ fn write_files(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
         move |err| PartError::File { operation, path, err }
     };
     let mut pages = File::create_new(&path).map_err(fail("create"))?;
-    pages::write(memory, &state.runs, &mut pages).map_err(fail("write"))?;
+    let sum = pages::write(memory, &state.runs, &mut pages).map_err(fail("write"))?;
     pages.sync_all().map_err(fail("write"))?;
-    file::write(&folder.join(STATE), state)?;
+    file::write(&folder.join(STATE), state, sum)?;
     // The names, too, must be on the disk: those in the folder, and its own.
     for named in [Some(folder), folder.parent()].into_iter().flatten() {
         sync_names(named).map_err(|err| PartError::File {
@@ -286,10 +298,11 @@ pub fn read(chain: &[PathBuf], shape: &Shape, memory: &GuestMemory) -> Result<Ma
     let mut last: Option<MachineState> = None;
     for folder in chain {
         let path = folder.join(STATE);
-        let state = file::read(&path).map_err(|err| RestoreError::State {
+        let contents = file::read(&path).map_err(|err| RestoreError::State {
             path: path.clone(),
             err,
         })?;
+        let state = &contents.state;
         if state.parent != last.as_ref().map(|before| before.id) {
             return Err(RestoreError::Chain { path: folder.clone() });
         }
@@ -308,13 +321,14 @@ pub fn read(chain: &[PathBuf], shape: &Shape, memory: &GuestMemory) -> Result<Ma
                 shape: shape.to_string(),
             });
         }
-        read_memory(folder, &state, memory)?;
-        last = Some(state);
+        read_memory(folder, &contents, memory)?;
+        last = Some(contents.state);
     }
     last.ok_or(RestoreError::TooLong(0))
 }
 
-fn read_memory(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Result<(), RestoreError> {
+fn read_memory(folder: &Path, contents: &Contents, memory: &GuestMemory) -> Result<(), RestoreError> {
+    let state = &contents.state;
     let path = folder.join(MEMORY);
     let fail = |err| PartError::File {
         operation: "read",
@@ -342,7 +356,11 @@ fn read_memory(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
         path: folder.join(STATE),
         err,
     })?;
-    Ok(pages::read(memory, &state.runs, &mut file).map_err(fail)?)
+    let sum = pages::read(memory, &state.runs, &mut file).map_err(fail)?;
+    if contents.memory_sum.is_some_and(|saved| saved != sum) {
+        return Err(RestoreError::Altered { path });
+    }
+    Ok(())
 }
 
 impl std::fmt::Display for Shape {

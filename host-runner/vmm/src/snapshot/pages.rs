@@ -1,11 +1,13 @@
 //! Pages of guest memory, to and from a file.
 
 use std::fs::File;
-use std::io;
+use std::hash::Hasher as _;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash64;
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
@@ -14,6 +16,8 @@ use crate::memory::{self, GuestMemory};
 /// The size of a page, in bytes.
 pub const PAGE: u64 = PAGE_BYTES as u64;
 const PAGE_BYTES: usize = 4096;
+/// How many bytes are moved at a time: they are in the processor's cache when they are added to the sum.
+const PART: usize = 64 << 10;
 
 type Region = GuestRegionMmap<AtomicBitmap>;
 
@@ -50,15 +54,33 @@ pub fn within(size_mib: u32, runs: &[Run]) -> bool {
     })
 }
 
-/// Writes the pages of the runs, one after the other.
-pub fn write(memory: &GuestMemory, runs: &[Run], file: &mut File) -> io::Result<()> {
+/// Writes the pages of the runs, one after the other. Returns the XXH64 of what it wrote, with seed 0.
+///
+/// The sum finds accidents. It is no signature, and need not be: the list of pages beside it is not signed either.
+///
+/// # Errors
+/// A run outside the memory, or what the file says.
+pub fn write(memory: &GuestMemory, runs: &[Run], file: impl Write) -> io::Result<u64> {
+    let mut file = BufWriter::with_capacity(PART, file);
+    let mut sum = XxHash64::with_seed(0);
+    // Copied first: the sum is of the bytes that are written, whatever becomes of the memory meanwhile.
+    let mut part = vec![0; PART];
     for run in runs {
-        let length = usize::try_from(run.bytes()).map_err(io::Error::other)?;
-        memory
-            .write_all_volatile_to(GuestAddress(run.start), file, length)
-            .map_err(io::Error::other)?;
+        let (mut at, mut left) = (run.start, run.bytes());
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(PART).min(PART);
+            let part = part.get_mut(..length).unwrap_or_default();
+            memory
+                .read_slice(part, GuestAddress(at))
+                .map_err(io::Error::other)?;
+            sum.write(part);
+            file.write_all(part)?;
+            at += length as u64;
+            left -= length as u64;
+        }
     }
-    Ok(())
+    file.flush()?;
+    Ok(sum.finish())
 }
 
 /// Makes the pages of the runs hold zeroes, and gives them back to the host. They must be [`within`] the memory.
@@ -71,15 +93,34 @@ pub fn clear(memory: &GuestMemory, runs: &[Run]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the pages of the runs. They must be [`within`] the memory.
-pub fn read(memory: &GuestMemory, runs: &[Run], file: &mut File) -> io::Result<()> {
+/// Reads the pages of the runs. They must be [`within`] the memory. Returns the sum of what it read, as [`write`] does.
+///
+/// # Errors
+/// A file that ends before the runs do, or what it says.
+pub fn read(memory: &GuestMemory, runs: &[Run], file: impl Read) -> io::Result<u64> {
+    let mut file = BufReader::with_capacity(PART, file);
+    let mut sum = XxHash64::with_seed(0);
     for run in runs {
-        let length = usize::try_from(run.bytes()).map_err(io::Error::other)?;
-        memory
-            .read_exact_volatile_from(GuestAddress(run.start), file, length)
-            .map_err(io::Error::other)?;
+        let (mut at, mut left) = (run.start, run.bytes());
+        while left > 0 {
+            let there = match file.fill_buf() {
+                Ok([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(there) => there,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(err) => return Err(err),
+            };
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(there.len());
+            let part = there.get(..length).unwrap_or_default();
+            memory
+                .write_slice(part, GuestAddress(at))
+                .map_err(io::Error::other)?;
+            sum.write(part);
+            file.consume(length);
+            at += length as u64;
+            left -= length as u64;
+        }
     }
-    Ok(())
+    Ok(sum.finish())
 }
 
 /// Pages, told apart by what they hold.
@@ -367,6 +408,49 @@ mod tests {
         }
     }
 
+    /// Gives bytes in parts of odd lengths, as a pipe may, and is interrupted before each.
+    struct Reluctant<'a>(&'a [u8], bool);
+
+    impl Read for Reluctant<'_> {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let part = to.len().min(1001);
+            self.0.read(&mut to[..part])
+        }
+    }
+
+    #[test]
+    fn the_sum_is_that_of_the_whole_file_however_it_is_cut() {
+        let memory = memory::create(64, memory::Backing::Shared).unwrap();
+        let run = |start: u64, pages| Run {
+            start: start * PAGE,
+            pages,
+        };
+        // The second is longer than what is moved at a time, and no multiple of it.
+        let runs = [run(3, 1), run(100, 33), run(900, 2)];
+        for page in 0..1000_u64 {
+            memory
+                .write_obj(page * 0x9e37_79b9, GuestAddress(page * PAGE))
+                .unwrap();
+        }
+        let mut file = Vec::new();
+        let written = write(&memory, &runs, &mut file).unwrap();
+        assert_eq!(written, XxHash64::oneshot(0, &file));
+        assert_eq!(file.len(), 36 * PAGE_BYTES);
+        let copy = memory::create(64, memory::Backing::Shared).unwrap();
+        assert_eq!(read(&copy, &runs, Reluctant(&file, false)).unwrap(), written);
+        for page in [3, 100, 132, 901_u64] {
+            let at = GuestAddress(page * PAGE);
+            let (copied, original) = (copy.read_obj::<u64>(at), memory.read_obj::<u64>(at));
+            assert_eq!(copied.unwrap(), original.unwrap(), "{page}");
+        }
+        let cut = read(&copy, &runs, &file[..file.len() - 1]).unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
     proptest! {
         #[test]
         fn pages_come_back_as_they_were(pages in proptest::collection::btree_map(0_u64..16384, 1_u8.., 1..40)) {
@@ -377,10 +461,10 @@ mod tests {
             let runs = touched(&memory, &page_map()).unwrap();
             prop_assert!(within(64, &runs));
             let mut file = tempfile::tempfile().unwrap();
-            write(&memory, &runs, &mut file).unwrap();
+            let written = write(&memory, &runs, &mut file).unwrap();
             std::io::Seek::rewind(&mut file).unwrap();
             let copy = memory::create(64, memory::Backing::Shared).unwrap();
-            read(&copy, &runs, &mut file).unwrap();
+            prop_assert_eq!(read(&copy, &runs, &mut file).unwrap(), written);
             for (page, value) in &pages {
                 prop_assert_eq!(copy.read_obj::<u8>(GuestAddress(page * PAGE + 77)).unwrap(), *value);
             }

@@ -191,6 +191,60 @@ fn memory_that_is_cut_or_longer_than_the_state_says_is_refused_with_the_numbers(
 }
 
 #[test]
+fn memory_in_which_a_bit_is_another_is_refused_whichever_link_of_the_chain_it_is_of() {
+    for link in [0, 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = chain(folder.path());
+        let path = chain[link].join(MEMORY);
+        let whole = fs::read(&path).unwrap();
+        for at in [0, 1000, whole.len() - 1] {
+            let mut altered = whole.clone();
+            altered[at] ^= 0x10;
+            fs::write(&path, altered).unwrap();
+            let error = read(&chain, &state().shape, &machine()).unwrap_err();
+            assert!(
+                matches!(&error, RestoreError::Altered { path: said } if *said == path),
+                "{error}"
+            );
+            assert!(error.to_string().contains("another copy"), "the remedy: {error}");
+        }
+        fs::write(&path, whole).unwrap();
+        read(&chain, &state().shape, &machine()).unwrap();
+    }
+}
+
+#[test]
+fn memory_of_another_snapshot_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let [full, _] = chain(folder.path());
+    let other = folder.path().join("other");
+    let memory = machine();
+    poke(&memory, 1, 12);
+    let runs = vec![Run {
+        start: PAGE,
+        pages: 2,
+    }];
+    write(&other, &MachineState { runs, ..state() }, &memory).unwrap();
+    fs::copy(other.join(MEMORY), full.join(MEMORY)).unwrap();
+    let error = read(&[full], &state().shape, &machine()).unwrap_err();
+    assert!(matches!(error, RestoreError::Altered { .. }), "{error}");
+}
+
+#[test]
+fn memory_of_a_version_before_there_were_sums_is_read_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let [full, _] = chain(folder.path());
+    let path = full.join(STATE);
+    let body = postcard::to_stdvec(&file::read(&path).unwrap().state).unwrap();
+    let mut old = [file::head(&body), body].concat();
+    old[8..12].copy_from_slice(&3_u32.to_le_bytes());
+    fs::write(path, old).unwrap();
+    let memory = machine();
+    read(&[full], &state().shape, &memory).unwrap();
+    assert_eq!(peek(&memory, 1), 11);
+}
+
+#[test]
 fn pages_outside_the_memory_are_refused_before_any_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd");
@@ -203,7 +257,7 @@ fn pages_outside_the_memory_are_refused_before_any_is_written() {
         runs: outside.clone(),
         ..state()
     };
-    file::write(&path.join(STATE), &odd).unwrap();
+    file::write(&path.join(STATE), &odd, 0).unwrap();
     fs::write(path.join(MEMORY), [0; 4096]).unwrap();
     let cleared = folder.path().join("cleared");
     let odd = MachineState {
