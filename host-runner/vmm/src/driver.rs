@@ -25,7 +25,7 @@ use crate::devices::event_loop::lock;
 use crate::devices::virtio::balloon::TargetError;
 use crate::devices::virtio::block::GrowError;
 use crate::happenings::{Happening, Listeners};
-use crate::machine::{DeviceStats, Machine, wall_clock_ns};
+use crate::machine::{DeviceStats, Machine};
 use crate::snapshot::{self, PartError, SaveError, Taken};
 use crate::vcpu::VcpuEnd;
 
@@ -340,7 +340,7 @@ fn take(machine: &Machine, folder: &Path, parent: Option<[u8; 16]>) -> Result<([
         path: folder.to_owned(),
         err: io::Error::other(err),
     })?;
-    let state = machine.save(id, parent, wall_clock_ns())?;
+    let state = machine.save(id, parent)?;
     Ok((id, snapshot::write(folder, &state, &machine.memory)?))
 }
 

@@ -22,7 +22,8 @@ pub struct FeatureWord {
 mod cpuid;
 mod registers;
 mod state;
+mod tsc;
 
 pub use cpuid::{CpuidError, feature_words, for_vcpu};
 pub use registers::{Entry, RegisterError, begin};
-pub use state::{VcpuState, VcpuStateError, restore, save};
+pub use state::{VcpuState, VcpuStateError, restore, save, tsc_advance};

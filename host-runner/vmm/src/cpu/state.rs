@@ -1,7 +1,8 @@
 //! The state of a vCPU, to be saved and taken up elsewhere.
 //!
 //! Order matters, and is that of the kernel's `Documentation/virt/kvm/api.rst`: events are read last and written last, as reading other
-//! registers may deliver them; the local APIC follows the special registers (its base is one); TSC deadline follows the APIC.
+//! registers may deliver them; the local APIC follows the special registers (its base is one); TSC deadline follows the APIC and the TSC
+//! when they are written. It is read before the APIC: a timer that is due in between is then raised twice, where it would else be lost.
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state,
@@ -9,6 +10,8 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 use serde::{Deserialize, Serialize};
+
+use super::tsc;
 
 /// KVM takes at most this many registers in one call.
 const MSRS_AT_ONCE: usize = 128;
@@ -47,6 +50,21 @@ pub enum VcpuStateError {
         /// The model-specific register.
         register: u32,
     },
+    /// A counter that cannot run as fast as the guest was told.
+    #[error(
+        "the guest keeps its time by a time-stamp counter of {saved_khz} kHz, as which this machine's ({}) cannot run: let it go on where \
+         there is one of the same frequency; with the `pool` CPU model, leaf 0x80000007 left out of its words, it would use another clock",
+        here_khz.map_or("of unknown frequency".to_owned(), |khz| format!("{khz} kHz"))
+    )]
+    TscRate {
+        /// The counter's frequency where the state was saved, in kHz.
+        saved_khz: u32,
+        /// Its frequency here, in kHz, where KVM says it.
+        here_khz: Option<u32>,
+        /// What KVM said.
+        #[source]
+        err: kvm_ioctls::Error,
+    },
     /// More rows than KVM takes.
     #[error("the saved state has too many rows")]
     TooMany,
@@ -66,11 +84,11 @@ pub fn save(kvm: &Kvm, vcpu: &VcpuFd) -> Result<VcpuState, VcpuStateError> {
         .get_xcrs()
         .map_err(fail("read the extended control registers"))?;
     let debug = vcpu.get_debug_regs().map_err(fail("read the debug registers"))?;
+    let msrs = read_msrs(kvm, vcpu)?;
     let lapic = vcpu.get_lapic().map_err(fail("read the local APIC"))?;
     let cpuid = vcpu
         .get_cpuid2(KVM_MAX_CPUID_ENTRIES)
         .map_err(fail("read CPUID"))?;
-    let msrs = read_msrs(kvm, vcpu)?;
     let events = vcpu.get_vcpu_events().map_err(fail("read the pending events"))?;
     Ok(VcpuState {
         cpuid: cpuid.as_slice().to_vec(),
@@ -88,14 +106,20 @@ pub fn save(kvm: &Kvm, vcpu: &VcpuFd) -> Result<VcpuState, VcpuStateError> {
     })
 }
 
-/// Gives a new vCPU a saved state. What is wrong with it, KVM finds: it checks each register.
-pub fn restore(vcpu: &VcpuFd, state: &VcpuState) -> Result<(), VcpuStateError> {
+/// By how many ticks the counters of a machine's vCPUs move on, which were saved `passed_ns` ago. The first vCPU's frequency counts for all.
+pub fn tsc_advance(vcpus: &[VcpuState], passed_ns: u64) -> u64 {
+    let khz = vcpus.first().map_or(0, |vcpu| vcpu.tsc_khz);
+    let registers = vcpus.iter().flat_map(|vcpu| &vcpu.msrs);
+    let counters = registers.filter(|msr| msr.index == tsc::IA32_TSC);
+    tsc::advance(passed_ns, khz, counters.map(|msr| msr.data))
+}
+
+/// Gives a new vCPU a saved state, whose time-stamp counter is moved on by so many ticks. What is wrong with the state, KVM finds: it checks
+/// each register.
+pub fn restore(vcpu: &VcpuFd, state: &VcpuState, tsc_advance: u64) -> Result<(), VcpuStateError> {
     let cpuid = CpuId::from_entries(&state.cpuid).map_err(|_| VcpuStateError::TooMany)?;
     vcpu.set_cpuid2(&cpuid).map_err(fail("set CPUID"))?;
-    if state.tsc_khz != 0 && vcpu.get_tsc_khz().is_ok_and(|here| here != state.tsc_khz) {
-        // Without TSC scaling this cannot be had; the guest's kvm-clock carries on all the same.
-        let _unscaled = vcpu.set_tsc_khz(state.tsc_khz);
-    }
+    set_tsc_rate(vcpu, state)?;
     vcpu.set_mp_state(state.mp_state)
         .map_err(fail("set the run state"))?;
     vcpu.set_regs(&state.regs)
@@ -108,9 +132,35 @@ pub fn restore(vcpu: &VcpuFd, state: &VcpuState) -> Result<(), VcpuStateError> {
     vcpu.set_debug_regs(&state.debug)
         .map_err(fail("set the debug registers"))?;
     vcpu.set_lapic(&state.lapic).map_err(fail("set the local APIC"))?;
-    write_msrs(vcpu, &state.msrs)?;
+    write_msrs(vcpu, &tsc::in_order(&state.msrs, tsc_advance))?;
     vcpu.set_vcpu_events(&state.events)
         .map_err(fail("set the pending events"))
+}
+
+/// Has the counter run as fast as it did.
+fn set_tsc_rate(vcpu: &VcpuFd, state: &VcpuState) -> Result<(), VcpuStateError> {
+    let here_khz = vcpu.get_tsc_khz().ok();
+    let saved_khz = state.tsc_khz;
+    if saved_khz == 0 || here_khz == Some(saved_khz) {
+        return Ok(());
+    }
+    match vcpu.set_tsc_khz(saved_khz) {
+        Err(err) if has_invariant_tsc(&state.cpuid) => Err(VcpuStateError::TscRate {
+            saved_khz,
+            here_khz,
+            err,
+        }),
+        // Who was shown no invariant counter expects it to change its pace, and keeps its time by kvm-clock.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether a guest with these answers takes the time-stamp counter for one that always runs, and always as fast.
+fn has_invariant_tsc(cpuid: &[kvm_cpuid_entry2]) -> bool {
+    const INVARIANT: u32 = 1 << 8;
+    cpuid
+        .iter()
+        .any(|entry| entry.function == 0x8000_0007 && entry.edx & INVARIANT != 0)
 }
 
 #[expect(

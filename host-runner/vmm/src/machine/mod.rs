@@ -13,7 +13,6 @@ use vmm_sys_util::eventfd::EventFd;
 
 pub use build::{BuildError, build};
 pub use devices::{DeviceStats, Devices, OpenDeviceError};
-pub use save::wall_clock_ns;
 
 use crate::devices::virtio::mmio::Transport;
 use crate::memory::GuestMemory;

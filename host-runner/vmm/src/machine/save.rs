@@ -44,16 +44,15 @@ impl Machine {
     /// The state of the paused machine, without its memory's content. `parent` is the snapshot that the new one adds to.
     ///
     /// From the first call on, KVM and the devices note which pages are written.
-    pub fn save(
-        &self,
-        id: [u8; 16],
-        parent: Option<[u8; 16]>,
-        taken_at_ns: u64,
-    ) -> Result<MachineState, PartError> {
+    pub fn save(&self, id: [u8; 16], parent: Option<[u8; 16]>) -> Result<MachineState, PartError> {
         // The disks' files are a part of the snapshot that somebody else keeps: they must be worth keeping.
         for (_, disk) in &self.devices.disks {
             lock(disk).settle()?;
         }
+        let kvm = |what| fail("read", what);
+        // Clocks go on while the machine is held. They are read one after the other: kvm-clock, the wall clock, and the vCPUs' counters.
+        let clock = self.vm.get_clock().map_err(kvm("clock"))?;
+        let taken_at_ns = taken_at(&clock, wall_clock_ns());
         let mut vcpus = Vec::new();
         for (index, vcpu) in (0..).zip(&self.vcpus) {
             let state =
@@ -65,7 +64,6 @@ impl Machine {
             .iter()
             .map(|transport| transport.save())
             .collect::<Result<_, _>>()?;
-        let kvm = |what| fail("read", what);
         let mut irqchips = IRQCHIPS.map(|chip_id| kvm_irqchip {
             chip_id,
             ..Default::default()
@@ -87,7 +85,7 @@ impl Machine {
             zeroes,
             irqchips,
             timer: self.vm.get_pit2().map_err(kvm("timer"))?,
-            clock: self.vm.get_clock().map_err(kvm("clock"))?,
+            clock,
             taken_at_ns,
             vcpus,
             serial: self.devices.serial.save(),
@@ -128,16 +126,19 @@ impl Machine {
             .collect()
     }
 
-    /// Gives this machine, whose vCPUs have not run, the state of another. Its memory has been read. `now_ns` is the wall
-    /// clock.
+    /// Gives this machine, whose vCPUs have not run, the state of another. Its memory has been read. `now_ns` is the wall clock: the
+    /// guest's clocks, kvm-clock and the time-stamp counters, are moved on by what it says has passed.
     pub fn restore(&self, state: &MachineState, now_ns: u64) -> Result<(), PartError> {
+        let passed_ns = passed(state.taken_at_ns, now_ns);
+        let tsc_advance = cpu::tsc_advance(&state.vcpus, passed_ns);
         for ((index, vcpu), saved) in (0..).zip(&self.vcpus).zip(&state.vcpus) {
-            cpu::restore(&vcpu.descriptor(), saved).map_err(|err| PartError::Vcpu { index, err })?;
+            cpu::restore(&vcpu.descriptor(), saved, tsc_advance)
+                .map_err(|err| PartError::Vcpu { index, err })?;
         }
         let kvm = |what| fail("set", what);
         self.vm.set_pit2(&state.timer).map_err(kvm("timer"))?;
         self.vm
-            .set_clock(&advancing(&state.clock, state.taken_at_ns, now_ns))
+            .set_clock(&advancing(&state.clock, passed_ns))
             .map_err(kvm("clock"))?;
         for chip in &state.irqchips {
             self.vm.set_irqchip(chip).map_err(kvm("interrupt controllers"))?;
@@ -146,25 +147,36 @@ impl Machine {
         for (transport, saved) in self.transports.iter().zip(&state.transports) {
             transport.restore(saved)?;
         }
+        // For its watchdogs it was held, and held for long.
+        self.tell_clock();
         Ok(())
     }
+}
+
+/// When a clock was read, in ns since 1970: as KVM says, which reads both at once, or else as the wall clock said right after.
+fn taken_at(clock: &kvm_clock_data, now_ns: u64) -> u64 {
+    if clock.flags & KVM_CLOCK_REALTIME == 0 {
+        now_ns
+    } else {
+        clock.realtime
+    }
+}
+
+/// What has passed on the wall, in ns. A wall clock that runs backwards moves nothing: the guest's time never does.
+fn passed(taken_at_ns: u64, now_ns: u64) -> u64 {
+    now_ns.saturating_sub(taken_at_ns)
 }
 
 /// The saved clock, moved on by the time that has passed on the wall since: the guest's clock is then right.
 ///
 /// KVM does it itself where it noted the wall clock with the saved one, which it does where the host's time-stamp counter is stable.
-/// A wall clock that runs backwards moves nothing: the guest's time never does.
 ///
 /// Source: the kernel's `Documentation/virt/kvm/api.rst`, 4.30 `KVM_SET_CLOCK`.
-fn advancing(saved: &kvm_clock_data, taken_at_ns: u64, now_ns: u64) -> kvm_clock_data {
+fn advancing(saved: &kvm_clock_data, passed_ns: u64) -> kvm_clock_data {
     let flags = saved.flags & KVM_CLOCK_REALTIME;
-    let passed = if flags == 0 {
-        now_ns.saturating_sub(taken_at_ns)
-    } else {
-        0
-    };
+    let passed_ns = if flags == 0 { passed_ns } else { 0 };
     kvm_clock_data {
-        clock: saved.clock.saturating_add(passed),
+        clock: saved.clock.saturating_add(passed_ns),
         realtime: saved.realtime,
         flags,
         ..Default::default()
@@ -189,12 +201,24 @@ mod tests {
             flags,
             ..Default::default()
         };
-        assert_eq!(advancing(&saved(0), 1000, 1500).clock, 600);
-        assert_eq!(advancing(&saved(0), 1000, 900).clock, 100);
-        let by_kvm = advancing(&saved(KVM_CLOCK_REALTIME | 2), 1000, 1500);
+        assert_eq!(advancing(&saved(0), passed(1000, 1500)).clock, 600);
+        assert_eq!(advancing(&saved(0), passed(1000, 900)).clock, 100);
+        assert_eq!(advancing(&saved(0), passed(0, u64::MAX)).clock, u64::MAX);
+        let by_kvm = advancing(&saved(KVM_CLOCK_REALTIME | 2), passed(1000, 1500));
         assert_eq!(
             (by_kvm.clock, by_kvm.realtime, by_kvm.flags),
             (100, 7, KVM_CLOCK_REALTIME)
         );
+    }
+
+    #[test]
+    fn both_clocks_move_on_from_the_moment_at_which_kvm_read_the_saved_one() {
+        let read = |flags| kvm_clock_data {
+            realtime: 70,
+            flags,
+            ..Default::default()
+        };
+        assert_eq!(taken_at(&read(KVM_CLOCK_REALTIME), 75), 70);
+        assert_eq!(taken_at(&read(0), 75), 75);
     }
 }
