@@ -85,11 +85,11 @@ pub struct CpusConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CpuModel {
-    /// All that this machine's KVM offers.
+    /// All that this machine's KVM offers. A snapshot goes on where there is at least as much.
     #[default]
     Host,
-    /// What each of several machines offers: the feature words that `microvm cpu-features` printed on each, joined by AND, so that a
-    /// snapshot can go on at any of them.
+    /// What each of several machines offers, so that a snapshot can go on at any of them: what `microvm cpu-pool` prints of the files that
+    /// `microvm cpu-features` printed on each. [`cpu`](crate::cpu) has the whole.
     Pool(crate::cpu::FeatureWords),
 }
 

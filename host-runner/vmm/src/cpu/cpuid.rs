@@ -6,22 +6,10 @@
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::Kvm;
 
-use super::{FeatureWord, FeatureWords};
+use super::FeatureWords;
+use super::features::{Missing, registers_of};
+use super::pool::limit;
 use crate::config::{CpuModel, CpusConfig};
-
-/// Leaves whose bits say what a processor can do, and the registers of each (EAX, EBX, ECX, EDX) that hold such bits.
-const FEATURE_LEAVES: [(u32, u32, [bool; 4]); 10] = [
-    (0x1, 0, [false, false, true, true]),
-    (0x7, 0, [false, true, true, true]),
-    (0x7, 1, [true, true, true, true]),
-    (0xd, 0, [true, false, false, true]),
-    (0xd, 1, [true, false, true, true]),
-    (0x4000_0001, 0, [true, false, false, false]),
-    (0x8000_0001, 0, [false, false, true, true]),
-    (0x8000_0007, 0, [false, false, false, true]),
-    (0x8000_0008, 0, [false, true, false, false]),
-    (0x8000_0021, 0, [true, false, false, false]),
-];
 
 /// CPUID.1:ECX, "a hypervisor is present".
 const HYPERVISOR: u32 = 1 << 31;
@@ -39,16 +27,18 @@ pub enum CpuidError {
     #[error("cannot ask KVM what this processor offers")]
     Supported(#[source] kvm_ioctls::Error),
     /// The pool model asks for what is not here.
-    #[error(
-        "this machine lacks features of the pool's CPU model: leaf {leaf:#x}.{subleaf}, bits {missing:08x?} (EAX, EBX, ECX, EDX)"
-    )]
+    #[error("this machine's processor lacks features of the pool's CPU model: {missing}")]
     Missing {
-        /// The leaf.
-        leaf: u32,
-        /// The sub-leaf.
-        subleaf: u32,
-        /// The bits that are wanted and absent.
-        missing: [u32; 4],
+        /// What is missing.
+        missing: Missing,
+    },
+    /// The pool model has wider addresses than there are here.
+    #[error("the pool's CPU model has physical addresses of {wanted} bits, and this machine {here}")]
+    Addresses {
+        /// Bits of the model.
+        wanted: u32,
+        /// Bits here.
+        here: u32,
     },
     /// More rows than KVM takes.
     #[error("too many rows of CPUID")]
@@ -57,39 +47,7 @@ pub enum CpuidError {
 
 /// What this machine offers to guests.
 pub fn feature_words(kvm: &Kvm) -> Result<FeatureWords, CpuidError> {
-    let supported = supported(kvm)?;
-    let mut words = Vec::new();
-    for (leaf, subleaf, registers) in FEATURE_LEAVES {
-        let found = supported
-            .iter()
-            .find(|entry| entry.function == leaf && entry.index == subleaf);
-        let bits = found.map_or([0; 4], |entry| masked(registers_of(entry), registers));
-        words.push(FeatureWord { leaf, subleaf, bits });
-    }
-    Ok(FeatureWords(words))
-}
-
-impl FeatureWords {
-    /// What both machines offer.
-    #[must_use]
-    pub fn intersection(&self, other: &Self) -> Self {
-        let both = self.0.iter().map(|word| {
-            let bits = other.bits(word.leaf, word.subleaf);
-            FeatureWord {
-                bits: std::array::from_fn(|register| word.bits[register] & bits[register]),
-                ..*word
-            }
-        });
-        Self(both.collect())
-    }
-
-    fn bits(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let word = self
-            .0
-            .iter()
-            .find(|word| word.leaf == leaf && word.subleaf == subleaf);
-        word.map_or([0; 4], |word| word.bits)
-    }
+    Ok(FeatureWords::of(&supported(kvm)?))
 }
 
 /// The answers of one vCPU, by the machine's model and topology: one socket, a core for each vCPU, one thread in each.
@@ -106,7 +64,8 @@ pub fn for_vcpu(kvm: &Kvm, cpus: &CpusConfig, index: u8) -> Result<CpuId, CpuidE
     CpuId::from_entries(&entries).map_err(|_| CpuidError::TooMany)
 }
 
-fn supported(kvm: &Kvm) -> Result<Vec<kvm_cpuid_entry2>, CpuidError> {
+/// What KVM supports on this machine, with what it leaves to the monitor to say.
+pub fn supported(kvm: &Kvm) -> Result<Vec<kvm_cpuid_entry2>, CpuidError> {
     let mut entries = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(CpuidError::Supported)?
@@ -122,35 +81,6 @@ fn supported(kvm: &Kvm) -> Result<Vec<kvm_cpuid_entry2>, CpuidError> {
         }
     }
     Ok(entries)
-}
-
-fn limit(entries: &mut [kvm_cpuid_entry2], words: &FeatureWords) -> Result<(), CpuidError> {
-    for (leaf, subleaf, registers) in FEATURE_LEAVES {
-        let wanted = words.bits(leaf, subleaf);
-        let entry = entries
-            .iter_mut()
-            .find(|entry| entry.function == leaf && entry.index == subleaf);
-        let here = entry.as_ref().map_or([0; 4], |entry| registers_of(entry));
-        let missing: [u32; 4] = std::array::from_fn(|register| wanted[register] & !here[register]);
-        if masked(missing, registers) != [0; 4] {
-            return Err(CpuidError::Missing {
-                leaf,
-                subleaf,
-                missing,
-            });
-        }
-        if let Some(entry) = entry {
-            let kept: [u32; 4] = std::array::from_fn(|register| {
-                if registers[register] {
-                    here[register] & wanted[register]
-                } else {
-                    here[register]
-                }
-            });
-            [entry.eax, entry.ebx, entry.ecx, entry.edx] = kept;
-        }
-    }
-    Ok(())
 }
 
 /// The bits that it takes to number `count` processors.
@@ -260,14 +190,6 @@ fn brand(entries: &mut Vec<kvm_cpuid_entry2>) {
     }
 }
 
-fn registers_of(entry: &kvm_cpuid_entry2) -> [u32; 4] {
-    [entry.eax, entry.ebx, entry.ecx, entry.edx]
-}
-
-fn masked(bits: [u32; 4], registers: [bool; 4]) -> [u32; 4] {
-    std::array::from_fn(|register| if registers[register] { bits[register] } else { 0 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,57 +199,6 @@ mod tests {
             function,
             ..Default::default()
         }
-    }
-
-    #[test]
-    fn a_pool_model_is_what_every_machine_offers() {
-        let word = |bits| {
-            FeatureWords(vec![FeatureWord {
-                leaf: 7,
-                subleaf: 0,
-                bits,
-            }])
-        };
-        let both = word([0, 0b1110, 1, 0]).intersection(&word([0, 0b0111, 0, 9]));
-        assert_eq!(both, word([0, 0b0110, 0, 0]));
-    }
-
-    #[test]
-    fn a_machine_that_lacks_a_feature_of_the_model_says_which() {
-        let wanted = FeatureWords(vec![FeatureWord {
-            leaf: 7,
-            subleaf: 0,
-            bits: [0, 0b11, 0, 0],
-        }]);
-        let mut here = vec![kvm_cpuid_entry2 { ebx: 0b01, ..leaf(7) }];
-        let error = limit(&mut here, &wanted).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                CpuidError::Missing {
-                    leaf: 7,
-                    missing: [0, 0b10, 0, 0],
-                    ..
-                }
-            ),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn features_beyond_the_model_are_taken_away_and_the_rest_of_the_leaf_stays() {
-        let wanted = FeatureWords(vec![FeatureWord {
-            leaf: 1,
-            subleaf: 0,
-            bits: [0, 0, 0b01, 0],
-        }]);
-        let mut here = vec![kvm_cpuid_entry2 {
-            eax: 77,
-            ecx: 0b11,
-            ..leaf(1)
-        }];
-        limit(&mut here, &wanted).unwrap();
-        assert_eq!((here[0].eax, here[0].ecx), (77, 0b01));
     }
 
     #[test]

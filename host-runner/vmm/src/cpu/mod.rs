@@ -1,29 +1,35 @@
 //! The processors: what they can do, and how they begin.
-
-use serde::{Deserialize, Serialize};
-
-/// The feature words of a processor, as KVM offers them: CPUID leaf, sub-leaf, and the bits of EAX, EBX, ECX and EDX.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureWords(pub Vec<FeatureWord>);
-
-/// One row of [`FeatureWords`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureWord {
-    /// The leaf (EAX of the question).
-    pub leaf: u32,
-    /// The sub-leaf (ECX of the question).
-    pub subleaf: u32,
-    /// EAX, EBX, ECX, EDX of the answer.
-    pub bits: [u32; 4],
-}
+//!
+//! # CPU models
+//!
+//! A machine's configuration says in `cpus.model` what its guest is shown:
+//!
+//! - `"host"`, where nothing is said: all that this machine's processor and its KVM offer. A snapshot of such a guest goes on where there is
+//!   at least as much; elsewhere it is refused, with the names of what is missing.
+//! - `{"pool": [...]}`: what each of several machines offers, so that the guest can go on at any of them. The list comes from
+//!
+//!   ```text
+//!   microvm cpu-features >NAME.json            on each machine
+//!   microvm cpu-pool NAME.json... >pool.json   anywhere, of all these files
+//!   ```
+//!
+//!   Leaves of CPUID that describe neither such features nor the processor itself are empty, and nobody in a pool is offered what is no part
+//!   of a snapshot: nested virtualization, performance counters, enclaves, AMX. A list may be made shorter by hand: without leaf
+//!   `0x80000007` the guest does not take the time-stamp counter for one that is the same everywhere, and keeps its time by kvm-clock,
+//!   as it must where machines differ in frequency and cannot scale.
+//!
+//! Vendors do not mix: no guest goes from a processor of one to one of another, whatever its model.
 
 mod cpuid;
+mod elsewhere;
+mod features;
+mod pool;
 mod registers;
 mod state;
 mod tsc;
 
-pub use cpuid::{CpuidError, feature_words, for_vcpu};
+pub use cpuid::{CpuidError, feature_words, for_vcpu, supported};
+pub use elsewhere::ElsewhereError;
+pub use features::{FeatureWord, FeatureWords, Missing};
 pub use registers::{Entry, RegisterError, begin};
-pub use state::{VcpuState, VcpuStateError, restore, save, tsc_advance};
+pub use state::{VcpuState, VcpuStateError, check, restore, save, tsc_advance};

@@ -11,6 +11,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuFd};
 use serde::{Deserialize, Serialize};
 
+use super::elsewhere::{self, ElsewhereError};
 use super::tsc;
 
 /// KVM takes at most this many registers in one call.
@@ -50,6 +51,9 @@ pub enum VcpuStateError {
         /// The model-specific register.
         register: u32,
     },
+    /// Another processor.
+    #[error(transparent)]
+    Elsewhere(#[from] ElsewhereError),
     /// A counter that cannot run as fast as the guest was told.
     #[error(
         "the guest keeps its time by a time-stamp counter of {saved_khz} kHz, as which this machine's ({}) cannot run: let it go on where \
@@ -104,6 +108,11 @@ pub fn save(kvm: &Kvm, vcpu: &VcpuFd) -> Result<VcpuState, VcpuStateError> {
         // Not every KVM knows; 0 then means "whatever it is there".
         tsc_khz: vcpu.get_tsc_khz().unwrap_or(0),
     })
+}
+
+/// Whether all that the guest was shown is on this machine, which supports `here`. Nothing is changed.
+pub fn check(state: &VcpuState, here: &[kvm_cpuid_entry2]) -> Result<(), VcpuStateError> {
+    Ok(elsewhere::check(&state.cpuid, here)?)
 }
 
 /// By how many ticks the counters of a machine's vCPUs move on, which were saved `passed_ns` ago. The first vCPU's frequency counts for all.

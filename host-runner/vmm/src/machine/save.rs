@@ -129,6 +129,10 @@ impl Machine {
     /// Gives this machine, whose vCPUs have not run, the state of another. Its memory has been read. `now_ns` is the wall clock: the
     /// guest's clocks, kvm-clock and the time-stamp counters, are moved on by what it says has passed.
     pub fn restore(&self, state: &MachineState, now_ns: u64) -> Result<(), PartError> {
+        let here = cpu::supported(&self.kvm)?;
+        for (index, saved) in (0..).zip(&state.vcpus) {
+            cpu::check(saved, &here).map_err(|err| PartError::Vcpu { index, err })?;
+        }
         let passed_ns = passed(state.taken_at_ns, now_ns);
         let tsc_advance = cpu::tsc_advance(&state.vcpus, passed_ns);
         for ((index, vcpu), saved) in (0..).zip(&self.vcpus).zip(&state.vcpus) {

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use file::{Contents, StateFileError};
 pub use pages::{PAGE, Run, Sorted, dirty, forget_all, sort, touched};
 
-use crate::cpu::{VcpuState, VcpuStateError};
+use crate::cpu::{CpuidError, VcpuState, VcpuStateError};
 use crate::devices::serial::{SerialState, SerialStateError};
 use crate::devices::virtio::DeviceStateError;
 use crate::devices::virtio::mmio::TransportState;
@@ -105,6 +105,9 @@ pub enum PartError {
         #[source]
         err: kvm_ioctls::Error,
     },
+    /// What this machine's processor offers.
+    #[error(transparent)]
+    Cpuid(#[from] CpuidError),
     /// A vCPU.
     #[error("vCPU {index}")]
     Vcpu {
