@@ -122,7 +122,7 @@ pub enum SandboxError {
 /// Closes what whoever started this process left open, and makes the allocator one that needs no files: the first thing in the process,
 /// before it opens anything.
 pub fn begin() -> Result<(), SandboxError> {
-    process::keep_arenas_few();
+    process::keep_one_arena();
     Ok(process::begin()?)
 }
 

@@ -72,12 +72,14 @@ pub fn begin() -> Result<(), ProcessError> {
     })
 }
 
-/// Bounds the allocator's arenas: it would otherwise look into files for the number of processors when threads first meet, which confined
-/// threads cannot, and have memory for each.
-pub fn keep_arenas_few() {
+/// Leaves the allocator one arena, the process's own. With more it would look into files, which confined threads cannot: for the number of
+/// processors when threads first meet, and for how the host commits memory when an arena of a thread's shrinks.
+///
+/// Source: glibc's `malloc/arena.c` and `sysdeps/unix/sysv/linux/malloc-sysdep.h`.
+pub fn keep_one_arena() {
     #[cfg(target_env = "gnu")]
     {
-        const ARENAS: libc::c_int = 2;
+        const ARENAS: libc::c_int = 1;
         // SAFETY: takes numbers alone, and there is no other thread yet that allocates.
         let _an_older_libc_knows_it_too = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
     }
