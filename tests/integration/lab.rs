@@ -18,6 +18,8 @@ const TRIES: u32 = 2;
 struct Lab {
     limit_s: u32,
     memory_mib: u32,
+    /// QEMU's model of the processor.
+    processor: &'static str,
     /// A file in the output that tells of a failure.
     log: &'static str,
 }
@@ -27,6 +29,7 @@ impl Default for Lab {
         Self {
             limit_s: 280,
             memory_mib: 3072,
+            processor: "EPYC",
             log: "log",
         }
     }
@@ -38,7 +41,7 @@ fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsStrin
     let attempt = || {
         clear(output);
         run(Command::new(&script)
-            .args(["-t", &lab.limit_s.to_string()])
+            .args(["-t", &lab.limit_s.to_string(), "-p", lab.processor])
             .args(["-m", &lab.memory_mib.to_string(), "-o"])
             .arg(output)
             .arg("--")
@@ -55,7 +58,13 @@ fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsStrin
 /// Removes what an attempt before has left: facts that are only half of it.
 fn clear(folder: &Path) {
     for file in std::fs::read_dir(folder).expect("the output's folder").flatten() {
-        std::fs::remove_file(file.path()).expect("a file of the output");
+        let path = file.path();
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(path)
+        } else {
+            std::fs::remove_file(path)
+        };
+        removed.expect("a file or a folder of the output");
     }
 }
 

@@ -65,6 +65,11 @@ pub struct MachineConfig {
     /// order. The machine must be of the same shape as the one that was saved; files may lie elsewhere.
     #[serde(default)]
     pub restore: Vec<PathBuf>,
+    /// Of a machine that goes on from a snapshot: notes from the start on which pages are written, so that an increment can add to that
+    /// snapshot. It costs: each page of 4 KiB is a fault of its own when it is first written, and huge pages are split. Without it, and in
+    /// a machine that boots, pages are noted from the first full snapshot on.
+    #[serde(default)]
+    pub log_writes: bool,
     /// The machine waits, with no vCPU running, for `resume`.
     #[serde(default)]
     pub paused: bool,

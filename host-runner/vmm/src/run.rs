@@ -123,7 +123,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
         state,
         full_disk: None,
         snapshot_directory: config.snapshot_directory.clone(),
-        last_snapshot: None,
+        last_snapshot: machine.went_on_from,
         listeners,
     };
     let kind = ThreadKind::Driver;

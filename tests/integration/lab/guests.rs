@@ -2,6 +2,7 @@
 //! here is what must be true of it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde_json::Value;
@@ -24,6 +25,26 @@ impl Session {
         run_in_lab(lab, output.path(), || {
             let program = program("lab-guests")?;
             Ok([program.into(), session.into(), files.into()].into())
+        });
+        Self { output }
+    }
+
+    /// A session that finds what another one has left.
+    fn run_after(session: &str, lab: &Lab, before: &Self) -> Self {
+        let files = lab_guest().expect("the guest's files");
+        let output = tempfile::tempdir().expect("a temporary folder");
+        let mut from = OsString::from("FROM=");
+        from.push(before.output.path());
+        run_in_lab(lab, output.path(), || {
+            let program = program("lab-guests")?;
+            Ok([
+                "env".into(),
+                from.clone(),
+                program.into(),
+                session.into(),
+                files.clone().into(),
+            ]
+            .into())
         });
         Self { output }
     }
@@ -153,6 +174,7 @@ fn guests_go_on_from_their_snapshots_and_keep_their_connections() {
     let session = Session::run("moves", &Lab::default());
     a_chain_of_snapshots_goes_on_where_it_ends(&session.facts("chain"));
     a_connection_outlives_the_end_that_was_killed(&session.facts("connection"));
+    a_clock_of_the_time_stamp_counter_is_right_after_an_absence(&session.facts("counter"));
 }
 
 fn a_chain_of_snapshots_goes_on_where_it_ends(facts: &Value) {
@@ -175,11 +197,72 @@ fn a_chain_of_snapshots_goes_on_where_it_ends(facts: &Value) {
         (ahead[1] - ahead[0]).abs() < 1500,
         "its clock is right: {ahead:?}"
     );
-    assert!(number(&facts["again_mib"]) > 0, "it can be saved again");
+    let longer = &facts["longer"];
+    assert!(
+        number(&longer["added_mib"]) < taken[0],
+        "what was written since: {longer}"
+    );
+    let expected = serde_json::json!([facts["written"][0], facts["written"][2], longer["written"]]);
+    assert_eq!(
+        longer["found"], expected,
+        "the chain goes on where it was restored"
+    );
+    assert!(
+        text(&longer["refused"]).contains("no snapshot that this one could add to"),
+        "{longer}"
+    );
+    assert!(number(&longer["again_mib"]) > 0, "it can be saved again");
     assert_eq!(text(&facts["stalls"]), "0", "the guest's watchdogs");
     assert!(
         text(&facts["refused"]).contains("does not add to the snapshot before it"),
         "{facts}"
+    );
+}
+
+fn a_clock_of_the_time_stamp_counter_is_right_after_an_absence(facts: &Value) {
+    assert_eq!(facts["sources"], serde_json::json!(["tsc", "tsc"]), "{facts}");
+    // The guest was gone for four seconds, by which its clock would be late.
+    let ahead = numbers(&facts["clock_ahead_ms"]);
+    assert!((ahead[1] - ahead[0]).abs() < 1500, "its clock is right: {facts}");
+    assert_eq!(text(&facts["stalls"]), "0", "the guest's watchdogs: {facts}");
+}
+
+/// A processor without AVX2 and BMI2, but otherwise that of the other labs.
+const LESSER: &str = "EPYC,-avx2,-bmi2";
+
+#[test]
+fn a_guest_goes_on_on_a_lesser_processor_where_it_was_shown_no_more_and_is_refused_where_it_was() {
+    let (greater, lesser) = (
+        Lab::default(),
+        Lab {
+            processor: LESSER,
+            ..Lab::default()
+        },
+    );
+    let features = Session::run("features", &lesser);
+    let left = Session::run_after("leave", &greater, &features);
+    let facts = left.facts("leave");
+    assert_eq!(
+        facts["words"],
+        features.facts("features")["offered"],
+        "the lesser one has no more than the other"
+    );
+    assert_eq!(
+        text(&facts["host"]["different"]),
+        "2",
+        "both vCPUs: {}",
+        facts["host"]
+    );
+    assert_eq!(text(&facts["pool"]["different"]), "0", "{}", facts["pool"]);
+    let facts = Session::run_after("arrive", &lesser, &left).facts("arrive");
+    let counted = numbers(&facts["counted"]);
+    assert!(counted[0] < counted[1], "the counter goes on: {counted:?}");
+    let refused = text(&facts["refused"]);
+    assert!(
+        refused.contains("lacks what the guest was shown")
+            && refused.contains("avx2")
+            && refused.contains("bmi2"),
+        "{refused}"
     );
 }
 

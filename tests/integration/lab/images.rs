@@ -14,6 +14,7 @@ fn instances_of_an_image_with_a_root_disk_have_each_a_disk_of_their_own_that_las
         limit_s: 500,
         memory_mib: 4096,
         log: "agent.log",
+        ..Lab::default()
     };
     run_in_lab(&lab, output.path(), || {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/image-on-kvm");

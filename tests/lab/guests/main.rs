@@ -12,6 +12,7 @@
 mod attacks;
 mod debian;
 mod disks;
+mod elsewhere;
 mod guest;
 mod machines;
 mod many;
@@ -30,7 +31,7 @@ use crate::guest::Files;
 type Facts = Result<Value, Box<dyn Error>>;
 type Scenario = (&'static str, fn(&Files) -> Facts);
 
-const SESSIONS: [(&str, &[Scenario]); 5] = [
+const SESSIONS: [(&str, &[Scenario]); 8] = [
     (
         "machine",
         &[
@@ -46,6 +47,7 @@ const SESSIONS: [(&str, &[Scenario]); 5] = [
         &[
             ("chain", moves::chain_of_snapshots),
             ("connection", moves::connection),
+            ("counter", moves::clock_of_the_counter),
         ],
     ),
     (
@@ -60,6 +62,9 @@ const SESSIONS: [(&str, &[Scenario]); 5] = [
         &[("hostile", attacks::hostile_guest), ("thirty", many::thirty)],
     ),
     ("debian", &[("debian", debian::boots_from_its_disk)]),
+    ("features", &[("features", elsewhere::features)]),
+    ("leave", &[("leave", elsewhere::leave)]),
+    ("arrive", &[("arrive", elsewhere::arrive)]),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -62,7 +62,9 @@ pub fn chain_of_snapshots(files: &Files) -> Facts {
     std::thread::sleep(GONE);
 
     let chain = ["full", "one", "two"];
-    let mut guest = files.restore("chain", &config, &chain)?;
+    let mut logging = config.clone();
+    logging["log_writes"] = true.into();
+    let mut guest = files.restore("chain", &logging, &chain)?;
     let goes_on = wait_until("the guest counts on", DEADLINE, || {
         guest.number("cat /tmp/count").ok().filter(|now| *now > counted)
     })?;
@@ -73,10 +75,8 @@ pub fn chain_of_snapshots(files: &Files) -> Facts {
     }
     guest.run("echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/urandom of=/dev/vda bs=1M count=4 2>&1; sync")?;
     let on_disk = guest.run("dd if=/dev/vda bs=1M skip=16 count=6 2>/dev/null | md5sum")?;
-    // It can be saved again, as the first link of a new chain.
-    let again = guest.snapshot("again", false)?["memory_mib"].clone();
     let stalls = guest.run("dmesg | grep -ciE 'soft lockup|stall|hung' || true")?;
-    drop(guest);
+    let longer = longer_chain(files, &config, guest)?;
     Ok(json!({
         "taken_mib": taken,
         "counted": [counted, goes_on],
@@ -84,9 +84,62 @@ pub fn chain_of_snapshots(files: &Files) -> Facts {
         "found": found,
         "on_disk": on_disk,
         "clock_ahead_ms": [clock_before, clock_after],
-        "again_mib": again,
+        "longer": longer,
         "stalls": stalls,
         "refused": refused(files, &config)?,
+    }))
+}
+
+/// A restored machine adds to the chain that it went on from, and one that goes on from that is saved as the first link of a new one.
+fn longer_chain(files: &Files, config: &Value, mut guest: Guest) -> Facts {
+    guest.run("dd if=/dev/urandom of=/tmp/data-three bs=1M count=6 2>&1")?;
+    let written = guest.run("md5sum </tmp/data-three")?;
+    let added = guest.snapshot("three", true)?["memory_mib"].clone();
+    drop(guest);
+    let mut guest = files.restore("chain", config, &["full", "one", "two", "three"])?;
+    let mut found = Vec::new();
+    for name in ["full", "two", "three"] {
+        found.push(guest.run(&format!("md5sum </tmp/data-{name}"))?);
+    }
+    // This one was started without a log.
+    let refused = guest.snapshot("four", true).err().map(|error| error.to_string());
+    Ok(json!({
+        "added_mib": added,
+        "written": written,
+        "found": found,
+        "refused": refused,
+        "again_mib": guest.snapshot("again", false)?["memory_mib"],
+    }))
+}
+
+/// A guest that keeps its time by the time-stamp counter, as where that is invariant, which an emulated processor's is not: the guest is told
+/// that it may rely on it.
+pub fn clock_of_the_counter(files: &Files) -> Facts {
+    let config = json!({"cpus": {"count": 1}, "boot": files.boot("clocksource=tsc tsc=reliable")});
+    let mut guest = files.start("counter", &config)?;
+    let clock = "cat /sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let source = guest.run(clock)?;
+    let before = clock_ahead_ms(&mut guest)?;
+    // A timer that is due while the guest is gone, and one that is due after.
+    guest.run("{ sleep 2; echo >/tmp/early; } & { sleep 8; echo >/tmp/late; } &")?;
+    guest.snapshot("ticking", false)?;
+    guest.monitor.kill();
+    drop(guest);
+    std::thread::sleep(GONE);
+    let mut guest = files.restore("counter", &config, &["ticking"])?;
+    // Its memory is being read: what the first answer takes is no error of its clock.
+    guest.run("true")?;
+    let after = clock_ahead_ms(&mut guest)?;
+    for timer in ["early", "late"] {
+        wait_until("the guest's timer fires", DEADLINE, || {
+            guest.run(&format!("cat /tmp/{timer}")).ok()
+        })?;
+    }
+    Ok(json!({
+        "sources": [source, guest.run(clock)?],
+        "clock_ahead_ms": [before, after],
+        "later": clock_ahead_ms(&mut guest)?,
+        "stalls": guest.run("dmesg | grep -ciE 'soft lockup|stall|hung' || true")?,
     }))
 }
 

@@ -12,6 +12,9 @@
 //! | `GET /v1/events` | what happens from now on, an object a line, until either side ends; empty lines now and then |
 //! | `PUT /v1/disks` | `{"id": …, "size_mib": …}`: gives a disk more room; an image up to 64 TiB |
 //!
+//! An incremental snapshot adds to the last one that was written; before there is one, to that which the machine went on from, where it was
+//! started with `log_writes`. Otherwise it is refused.
+//!
 //! A snapshot is where a guest can go on, on this machine or another. One that ran on after its snapshot has acknowledged what its peers do
 //! not send again: whoever moves a guest pauses it first, takes the snapshot, and ends it with `kill`; then its connections go on, too.
 //! The disks are not in it: what the guest had written to their files is durable when the snapshot is, and where the host does not manage

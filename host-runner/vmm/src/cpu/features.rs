@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The feature words of a processor, as KVM offers them: CPUID leaf, sub-leaf, and the bits of EAX, EBX, ECX and EDX.
 ///
-/// Not all is bits: EAX of leaf `0x8000_0008` holds the widths of addresses ([`Widths`]). What a list does not name, it does not offer.
+/// Not all is bits: EAX of leaf `0x8000_0008` holds the widths of addresses. What a list does not name, it does not offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureWords(pub Vec<FeatureWord>);

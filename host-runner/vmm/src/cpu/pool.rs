@@ -35,7 +35,7 @@ const DESCRIPTIVE: [u32; 18] = [
 const EXTENDED_STATE: u32 = 0xd;
 
 /// Features that no pool has, as they need a leaf that is taken away, or a state that a snapshot does not have: guests that are hosts
-/// (VMX, SVM), performance counters and tracing (PDCM, PT, LBR, IBS), enclaves and key locker (SGX), AMX with its tiles, AVX10.
+/// (VMX, SVM), performance counters and tracing (PDCM, PT, LBR, IBS), enclaves (SGX), the key locker, AMX with its tiles, AVX10.
 const NEVER: [(u32, u32, [u32; 4]); 5] = [
     (0x1, 0, [0, 0, 1 << 5 | 1 << 15, 0]),
     (

@@ -131,7 +131,7 @@ pub fn build(
         });
         vcpus.push(vcpu.map_err(system("start a vCPU's thread"))?);
     }
-    let machine = Machine {
+    let mut machine = Machine {
         kvm: kvm_file,
         vm,
         memory,
@@ -140,9 +140,15 @@ pub fn build(
         transports,
         devices,
         power_button,
+        went_on_from: None,
     };
     if !config.restore.is_empty() {
         let state = snapshot::read(&config.restore, &machine.shape(), &machine.memory)?;
+        if config.log_writes {
+            // Before the state is set: KVM then writes into the guest's memory, too.
+            machine.note_writes().map_err(RestoreError::from)?;
+            machine.went_on_from = Some(state.id);
+        }
         machine
             .restore(&state, wall_clock_ns())
             .map_err(RestoreError::from)?;

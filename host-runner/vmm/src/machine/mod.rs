@@ -43,6 +43,8 @@ pub struct Machine {
     pub devices: Devices,
     /// Raises the power button's line.
     pub power_button: EventFd,
+    /// The number of the snapshot that it went on from, where what was written since is noted: an increment can add to that.
+    pub went_on_from: Option<[u8; 16]>,
 }
 
 impl Machine {

@@ -93,14 +93,23 @@ impl Machine {
         })
     }
 
-    fn all(&self) -> Result<Sorted, PartError> {
+    /// Has KVM and the devices note which pages are written from now on, and forgets what was.
+    ///
+    /// # Errors
+    /// What KVM says.
+    pub fn note_writes(&self) -> Result<(), PartError> {
         kvm_memory::register(&self.vm, &self.memory, true).map_err(fail("log", "pages that vCPUs write"))?;
         for transport in &self.transports {
             lock(&**transport.device()).log_writes(true);
         }
-        // What was noted before this moment is in this snapshot.
         self.logs()?;
         forget_all(&self.memory);
+        Ok(())
+    }
+
+    fn all(&self) -> Result<Sorted, PartError> {
+        // What was noted before this moment is in this snapshot.
+        self.note_writes()?;
         Ok(Sorted {
             data: touched(&self.memory, &self.page_map).map_err(unlisted)?,
             // Fresh memory holds nothing else.

@@ -193,6 +193,7 @@ fn machine(folder: &Path) -> MachineConfig {
         api_socket: None,
         ending_file: None,
         snapshot_directory: Some(folder.join("inside")),
+        log_writes: false,
         restore: Vec::new(),
         paused: false,
     }

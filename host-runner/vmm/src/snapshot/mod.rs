@@ -135,7 +135,10 @@ pub enum SaveError {
     #[error("a snapshot's name has 1 to 64 letters, digits, - or _")]
     Name,
     /// Nothing to add to.
-    #[error("there is no snapshot yet that this one could add to; take a full one first")]
+    #[error(
+        "there is no snapshot that this one could add to; take a full one first (to the one that it went on from, a machine can add where it \
+         was started with `log_writes`)"
+    )]
     NoParent,
     /// A part of the machine, or of the snapshot.
     #[error(transparent)]
