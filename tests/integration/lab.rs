@@ -14,6 +14,9 @@ use support::{Trouble, host_runner, run, tiny_image_state};
 /// One lab in some thirty hangs with its first CPU stopped, whatever runs there; a second try tells that from a defect of ours.
 const TRIES: u32 = 2;
 
+/// What a monitor says that cannot give up all of its rights.
+const NOT_CONFINED: [&str; 2] = ["has no Landlock", "may not make namespaces"];
+
 /// What a session in the lab gets.
 struct Lab {
     limit_s: u32,

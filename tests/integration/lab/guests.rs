@@ -1,6 +1,9 @@
 //! Guests on the microVM monitor, each scenario on the lab's kvm-amd. `lab-guests` performs them inside the lab and leaves what it saw;
 //! here is what must be true of it.
 
+mod devices;
+mod shapes;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,7 +11,7 @@ use std::path::Path;
 use serde_json::Value;
 use support::{debian, lab_guest, program};
 
-use super::{Lab, run_in_lab};
+use super::{Lab, NOT_CONFINED, run_in_lab};
 
 /// What the scenarios of a session saw.
 struct Session {
@@ -26,7 +29,26 @@ impl Session {
             let program = program("lab-guests")?;
             Ok([program.into(), session.into(), files.into()].into())
         });
-        Self { output }
+        let session = Self { output };
+        session.monitors_gave_up_their_rights();
+        session
+    }
+
+    fn read(&self, name: &str) -> Value {
+        let file = self.output.path().join(name);
+        let text = std::fs::read_to_string(file).expect("the session left the file");
+        serde_json::from_str(&text).expect("facts are JSON")
+    }
+
+    /// The lab's kernel has all that a monitor confines itself with: none says that something is missing.
+    fn monitors_gave_up_their_rights(&self) {
+        let logs = self.read("logs.json");
+        let logs = logs.as_object().expect("a log for each guest");
+        for (guest, log) in logs {
+            for complaint in NOT_CONFINED {
+                assert!(!text(log).contains(complaint), "{guest}: {log}");
+            }
+        }
     }
 
     /// A session that finds what another one has left.
@@ -51,11 +73,17 @@ impl Session {
 
     /// What a scenario saw. One that failed is a failure.
     fn facts(&self, scenario: &str) -> Value {
-        let file = self.output.path().join(format!("{scenario}.json"));
-        let text = std::fs::read_to_string(file).expect("the scenario left its facts");
-        let facts: Value = serde_json::from_str(&text).expect("facts are JSON");
+        let facts = self.read(&format!("{scenario}.json"));
         assert!(facts["error"].is_null(), "{scenario}: {}", facts["error"]);
         facts
+    }
+}
+
+/// For sessions of many scenarios.
+fn long() -> Lab {
+    Lab {
+        limit_s: 420,
+        ..Lab::default()
     }
 }
 
@@ -74,12 +102,28 @@ fn text(value: &Value) -> &str {
 
 #[test]
 fn a_machine_computes_keeps_its_data_and_is_held_grown_and_deflated_while_it_works() {
-    let session = Session::run("machine", &Lab::default());
+    let session = Session::run("machine", &long());
+    assert!(
+        session.read("logs.json")["processors"].is_string(),
+        "logs are looked at"
+    );
     four_processors_are_seen_and_busy(&session.facts("processors"));
     disks_keep_their_data_over_a_reset_and_grow_while_mounted(&session.facts("disks"));
     a_held_guest_does_nothing_and_then_goes_on(&session.facts("held"));
     the_balloon_takes_memory_and_gives_it_back_under_load(&session.facts("balloon"));
     guest_and_host_talk_over_vsock_under_the_filters(&session.facts("vsock"));
+    shapes::a_guest_gives_back_what_it_frees_and_takes_what_it_needs(&session.facts("by_itself"));
+    let devices = session.facts("devices");
+    devices::disks_have_names_rights_and_limits_and_give_back_what_is_not_needed(&devices);
+    devices::the_virtio_console_carries_lines_both_ways(&devices);
+    a_driver_reaches_its_snapshots_and_no_other_file(&session.facts("confined"));
+    devices::a_disk_needs_no_rings_of_the_kernel(&devices, &session.facts("no_rings"));
+}
+
+fn a_driver_reaches_its_snapshots_and_no_other_file(facts: &Value) {
+    assert_eq!(text(&facts["snapshot"]), "open", "{facts}");
+    assert_eq!(text(&facts["outside"]), "permission denied", "{facts}");
+    assert_eq!(text(&facts["system"]), "permission denied", "{facts}");
 }
 
 fn four_processors_are_seen_and_busy(facts: &Value) {
@@ -171,8 +215,9 @@ fn guest_and_host_talk_over_vsock_under_the_filters(facts: &Value) {
 
 #[test]
 fn guests_go_on_from_their_snapshots_and_keep_their_connections() {
-    let session = Session::run("moves", &Lab::default());
+    let session = Session::run("moves", &long());
     a_chain_of_snapshots_goes_on_where_it_ends(&session.facts("chain"));
+    shapes::memory_can_lie_beyond_the_gap_in_a_file_and_in_huge_pages(&session.facts("kinds_of_memory"));
     a_connection_outlives_the_end_that_was_killed(&session.facts("connection"));
     a_clock_of_the_time_stamp_counter_is_right_after_an_absence(&session.facts("counter"));
 }

@@ -1,6 +1,7 @@
 //! What the guest of the tests in the lab runs beside `BusyBox`: what needs registers, or sockets that a shell does not have.
 //!
 //! ```text
+//! lab-guest frames FILE                   prints how many pages of a file lie above 4 GiB
 //! lab-guest hostile FIRST COUNT MEMORY    attacks COUNT virtio devices, whose registers begin at FIRST, with rings in MEMORY
 //! lab-guest queue-stats INTERFACE         prints what the queues of a network interface have done
 //! lab-guest queue-pairs INTERFACE COUNT   has its driver use so many pairs of queues
@@ -9,6 +10,7 @@
 //! ```
 
 mod ethtool;
+mod frames;
 mod hostile;
 mod registers;
 mod ring;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
 
 fn perform(words: &[&str]) -> Result<(), Box<dyn Error>> {
     match words {
+        ["frames", file] => frames::print(file),
         ["hostile", first, count, memory] => {
             hostile::attack(address(first)?, count.parse()?, address(memory)?)
         }

@@ -1,23 +1,47 @@
 //! One guest: its monitor, its console, its control socket.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{MachineFolder, Monitor, ask, wait_until};
 
+use crate::no_rings;
+
 /// How long anything in a guest may take.
 pub const DEADLINE: Duration = Duration::from_secs(240);
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 random.trust_cpu=on cryptomgr.notests no_timer_check";
+/// How long a monitor may take to its end once its console is closed.
+const END_DEADLINE: Duration = Duration::from_secs(10);
 /// What the guest says when it takes commands.
 pub const READY: &str = "GUEST-READY\n";
 /// Memory that the guest's own kernel and programs need, in MiB.
 pub const MEMORY_MIB: u32 = 192;
+
+/// Where each guest has its folder.
+const GUESTS: &str = "/run/guests";
+
+/// What the monitors of all guests have written, by the guest's name.
+pub fn logs() -> Result<BTreeMap<String, String>, Box<dyn Error>> {
+    let mut logs = BTreeMap::new();
+    // Not every session has guests.
+    for guest in fs::read_dir(GUESTS).into_iter().flatten() {
+        let guest = guest?;
+        // A folder may be that of a scenario without a monitor of its own.
+        let Ok(log) = fs::read_to_string(guest.path().join("log")) else {
+            continue;
+        };
+        logs.insert(guest.file_name().to_string_lossy().into_owned(), log);
+    }
+    Ok(logs)
+}
 
 /// The guest's kernel and initial RAM file system.
 pub struct Files {
@@ -42,7 +66,7 @@ impl Files {
 
     /// A guest's own folder.
     pub fn place(name: &str) -> Result<MachineFolder, Box<dyn Error>> {
-        Ok(MachineFolder::new(Path::new("/run/guests").join(name))?)
+        Ok(MachineFolder::new(Path::new(GUESTS).join(name))?)
     }
 
     /// The `boot` of a configuration, with more words on the command line.
@@ -61,8 +85,24 @@ impl Files {
         Ok(guest)
     }
 
+    /// The same on a host that lets nobody have an `io_uring`.
+    pub fn start_without_rings(&self, name: &str, config: &Value) -> Result<Guest, Box<dyn Error>> {
+        let mut guest = self.launch_with(name, config, no_rings::refuse)?;
+        guest.wait_ready()?;
+        Ok(guest)
+    }
+
     /// Starts a guest's monitor, and does not wait for more than its console.
     pub fn launch(&self, name: &str, config: &Value) -> Result<Guest, Box<dyn Error>> {
+        self.launch_with(name, config, |_| {})
+    }
+
+    fn launch_with(
+        &self,
+        name: &str,
+        config: &Value,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Guest, Box<dyn Error>> {
         let place = Self::place(name)?;
         let (serial, snapshots) = (place.file("serial"), place.file("snapshots"));
         // What a monitor that was killed has left.
@@ -84,7 +124,10 @@ impl Files {
             .create(true)
             .append(true)
             .open(place.file("log"))?;
-        let monitor = Monitor::start(place.monitor(&self.folder, MEMORY_MIB, &whole)?.stderr(log))?;
+        let mut command = place.monitor(&self.folder, MEMORY_MIB, &whole)?;
+        command.stderr(log);
+        prepare(&mut command);
+        let monitor = Monitor::start(&mut command)?;
         let console = wait_until("the monitor listens", DEADLINE, || {
             UnixStream::connect(&serial).ok()
         });
@@ -96,6 +139,15 @@ impl Files {
             said: String::new(),
             asked: 0,
         })
+    }
+
+    /// What a monitor says that ends before it runs a guest. One that runs it is an error.
+    pub fn refusal(&self, name: &str, config: &Value) -> Result<String, Box<dyn Error>> {
+        let place = Self::place(name)?;
+        let log = File::create(place.file("log"))?;
+        let mut monitor = Monitor::start(place.monitor(&self.folder, MEMORY_MIB, config)?.stderr(log))?;
+        let status = monitor.wait(DEADLINE)?;
+        Ok(format!("{}; {status}", log_of(&place).trim()))
     }
 
     /// Lets a guest go on where a chain of its snapshots ends. `config` is as at its start.
@@ -140,11 +192,13 @@ impl Guest {
             }
             let read = self.console.read(&mut part).unwrap_or(0);
             if read == 0 || begun.elapsed() > DEADLINE {
+                let threads = self.monitor.threads();
+                // One that has ended says how.
+                let ended = self.monitor.wait(END_DEADLINE);
                 return Err(format!(
-                    "the console does not say {mark:?} but: {}; the monitor: {}; its threads:\n{}",
+                    "the console does not say {mark:?} but: {}; the monitor: {}, {ended:?}; its threads:\n{threads}",
                     self.said,
                     self.log(),
-                    self.monitor.threads()
                 )
                 .into());
             }

@@ -5,12 +5,16 @@
 //! lab-guests prepare debian       the same for the session that runs Debian
 //! lab-guests SESSION FILES        the scenarios of one session
 //! lab-guests SESSION FILES NAME   one of them
+//! lab-guests confined FOLDER      is what a scenario starts: opens files there, confined as a monitor is
 //! ```
 //!
-//! What each scenario saw goes to `$OUT/NAME.json`: facts, or `{"error": …}`. Whether the facts are good is for the tests to say.
+//! What each scenario saw goes to `$OUT/NAME.json`: facts, or `{"error": …}`. Whether the facts are good is for the tests to say. What all
+//! monitors have written goes to `$OUT/logs.json`, by the name of their guest.
 
 mod attacks;
+mod confined;
 mod debian;
+mod devices;
 mod disks;
 mod elsewhere;
 mod guest;
@@ -19,7 +23,9 @@ mod many;
 mod memory;
 mod moves;
 mod network;
+mod no_rings;
 mod queues;
+mod shapes;
 
 use std::error::Error;
 use std::path::Path;
@@ -39,6 +45,10 @@ const SESSIONS: [(&str, &[Scenario]); 8] = [
             ("disks", disks::survive_a_reset),
             ("held", machines::held_under_load),
             ("balloon", memory::balloon_under_load),
+            ("by_itself", memory::memory_by_itself),
+            ("devices", devices::disks_and_console),
+            ("no_rings", devices::disk_without_rings),
+            ("confined", confined::files_in_reach),
             ("vsock", machines::vsock),
         ],
     ),
@@ -46,6 +56,7 @@ const SESSIONS: [(&str, &[Scenario]); 8] = [
         "moves",
         &[
             ("chain", moves::chain_of_snapshots),
+            ("kinds_of_memory", shapes::kinds_of_memory),
             ("connection", moves::connection),
             ("counter", moves::clock_of_the_counter),
         ],
@@ -73,6 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match words.as_slice() {
         ["prepare"] => println!("{}", support::lab_guest()?.display()),
         ["prepare", "debian"] => println!("{}", support::debian()?.display()),
+        ["confined", folder] => confined::confine_and_open(Path::new(folder))?,
         [session, files] => perform(session, Path::new(files), None)?,
         [session, files, name] => perform(session, Path::new(files), Some(name))?,
         _ => return Err("lab-guests SESSION FILES".into()),
@@ -100,5 +112,6 @@ fn perform(session: &str, files: &Path, only: Option<&str>) -> Result<(), Box<dy
             serde_json::to_vec_pretty(&facts)?,
         )?;
     }
-    Ok(())
+    let logs = serde_json::to_vec_pretty(&guest::logs()?)?;
+    Ok(std::fs::write(Path::new(&out).join("logs.json"), logs)?)
 }
