@@ -112,16 +112,19 @@ install_packages() {
   as_root "${install[@]}" </dev/null
 }
 
-packages=$(missing_packages)
-if [ -n "$packages" ]; then
+# A second time: what apt installs may take the place of what was there, as a distribution's QEMU does with a newer qemu-utils from backports.
+for round in first second; do
+  packages=$(missing_packages)
+  [ -n "$packages" ] || break
   mapfile -t packages <<<"$packages"
   is_debian || stop "this is no Debian or Ubuntu, and these packages (by Debian's names) are missing: ${packages[*]}" \
     'install them with your package manager and start again'
   if [[ " ${packages[*]} " == *' chromium '* ]] && grep -q '^ID=ubuntu' /etc/os-release; then
     stop "Ubuntu's chromium is a snap, which is not installed from here: sudo snap install chromium"
   fi
+  [ "$round" = first ] || say 'something that was there has gone with what was installed'
   install_packages "${packages[@]}"
-fi
+done
 node_is_recent || stop "Node.js $NODE_MIN or newer with npm is needed; this is $(node --version 2>/dev/null || echo none)" \
   'a newer one: https://nodejs.org/en/download'
 
