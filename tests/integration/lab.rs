@@ -23,6 +23,8 @@ struct Lab {
     memory_mib: u32,
     /// QEMU's model of the processor.
     processor: &'static str,
+    /// One stands still least often; an agent admits no instance with more vCPUs than its machine has.
+    cpus: u32,
     /// A file in the output that tells of a failure.
     log: &'static str,
 }
@@ -33,6 +35,7 @@ impl Default for Lab {
             limit_s: 280,
             memory_mib: 3072,
             processor: "EPYC",
+            cpus: 1,
             log: "log",
         }
     }
@@ -45,7 +48,8 @@ fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsStrin
         clear(output);
         run(Command::new(&script)
             .args(["-t", &lab.limit_s.to_string(), "-p", lab.processor])
-            .args(["-m", &lab.memory_mib.to_string(), "-o"])
+            .args(["-m", &lab.memory_mib.to_string()])
+            .args(["-c", &lab.cpus.to_string(), "-o"])
             .arg(output)
             .arg("--")
             .args(command()?))
@@ -115,6 +119,7 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
     assert!(capabilities.chars().all(|digit| digit == '0'), "{users}");
 
     its_control_group_is_as_ordered(output.path(), &at_prompt);
+    its_monitor_has_namespaces_of_its_own(output.path());
 
     let adopted = instance(&left("adopted.json"));
     assert_eq!(adopted.started_at, at_prompt.started_at, "the same guest runs on");
@@ -143,6 +148,35 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
     a_reset_starts_it_again_and_a_panic_is_a_failure(output.path());
 }
 
+#[test]
+fn a_plain_user_who_was_given_a_control_group_runs_microvms_within_limits() {
+    let output = tempfile::tempdir().expect("a temporary folder");
+    let left =
+        |name: &str| std::fs::read_to_string(output.path().join(name)).expect("the script left the file");
+    let lab = Lab {
+        log: "agent.log",
+        ..Lab::default()
+    };
+    run_in_lab(&lab, output.path(), || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/plain-user");
+        Ok([script.into(), host_runner()?.into(), tiny_image_state()?.into()].into())
+    });
+    let running = instance(&output.path().join("running.json"));
+    let engine = running.engine.clone().expect("it runs on an engine");
+    assert_eq!(engine.kind, EngineKind::Microvm, "{}", engine.reason);
+    its_control_group_is_as_ordered(output.path(), &running);
+    let users = left("users.txt");
+    assert!(
+        users.lines().count() >= 2 && users.lines().all(|user| user == "pond"),
+        "{users}"
+    );
+    let doctor = left("doctor.txt");
+    assert!(
+        doctor.contains("(cgroup v2, /sys/fs/cgroup/given/millpond)"),
+        "{doctor}"
+    );
+}
+
 fn its_control_group_is_as_ordered(output: &Path, at_prompt: &Instance) {
     let group =
         std::fs::read_to_string(output.join("group.txt")).expect("the script read the guest's control group");
@@ -165,12 +199,32 @@ fn its_control_group_is_as_ordered(output: &Path, at_prompt: &Instance) {
         (said("memory.oom.group"), said("pids.max")),
         (vec!["1"], vec!["513"])
     );
+    assert_eq!(
+        said("io.weight"),
+        ["default 100"],
+        "the same share of the disks for each"
+    );
     let processes = said("process");
     // A worker of KVM's for this guest is there, too, where the kernel has one.
     for program in ["microvm", "passt"] {
         let is_in = processes.iter().any(|name| name.starts_with(program));
         assert!(is_in, "the monitor and the guest's network: {processes:?}");
     }
+}
+
+fn its_monitor_has_namespaces_of_its_own(output: &Path) {
+    let left = |name: &str| std::fs::read_to_string(output.join(name)).expect("the script looked");
+    let namespaces = left("namespaces.txt");
+    assert_eq!(namespaces.lines().count(), 4, "{namespaces}");
+    for line in namespaces.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [kind, agents, monitors] = words.as_slice() else {
+            panic!("{line}")
+        };
+        assert!(monitors.starts_with(kind) && agents != monitors, "{line}");
+    }
+    let said = left("monitor.txt");
+    assert!(!NOT_CONFINED.iter().any(|lack| said.contains(lack)), "{said}");
 }
 
 fn a_reset_starts_it_again_and_a_panic_is_a_failure(output: &Path) {

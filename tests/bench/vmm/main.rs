@@ -17,14 +17,18 @@ use std::process::Command;
 
 /// What the lab gets: the growth table holds fifty guests.
 const LAB_MEMORY_MIB: &str = "10240";
-/// How long the lab may take, in seconds.
-const LAB_LIMIT_S: &str = "1800";
+/// How long one part may take in the lab, in seconds; the longest takes half of it on a quiet machine.
+const LAB_LIMIT_S: &str = "700";
+/// The lab's processors: the monitors' threads move data while the guest computes, as on hardware.
+const LAB_CPUS: &str = "2";
+/// Emulated processors at times go on with code that another one has replaced, and stand still: a part that does not end is tried again.
+const TRIES: u32 = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [] => outside(&inside::PARTS.map(str::to_owned)),
-        [word, folder, parts @ ..] if word == "inside" => inside::run(Path::new(folder), parts),
+        [word, folder, part] if word == "inside" => inside::run(Path::new(folder), part),
         parts => outside(parts),
     }
 }
@@ -49,21 +53,36 @@ fn outside(parts: &[String]) -> Result<(), Box<dyn Error>> {
     if parts.iter().any(|part| part == "launch") {
         own_share(&folder)?;
     }
+    for part in parts {
+        let mut tried = 1;
+        while let Err(trouble) = in_lab(&root, &this, &folder, part) {
+            eprintln!("bench-vmm: {part}, try {tried} of {TRIES}: {trouble}");
+            if tried == TRIES {
+                return Err(format!("{part} did not come to its end in the lab").into());
+            }
+            tried += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Measures one part in a lab of its own, and prints its lines once it has all of them.
+fn in_lab(root: &Path, this: &Path, folder: &Path, part: &str) -> Result<(), Box<dyn Error>> {
     let status = Command::new(root.join("tests/lab/run-in-lab"))
-        .args(["-t", LAB_LIMIT_S, "-m", LAB_MEMORY_MIB, "-o"])
+        .args(["-t", LAB_LIMIT_S, "-m", LAB_MEMORY_MIB, "-c", LAB_CPUS, "-o"])
         .arg(folder.join("out"))
         .arg("--")
-        .arg(&this)
+        .arg(this)
         .arg("inside")
-        .arg(&folder)
-        .args(parts)
+        .arg(folder)
+        .arg(part)
         .stdout(std::process::Stdio::null())
         .status()?;
-    let said = std::fs::read_to_string(folder.join("out/bench"))?;
-    print!("{said}");
+    let read = |file: &str| std::fs::read_to_string(folder.join("out").join(file)).unwrap_or_default();
     if !status.success() {
-        return Err(format!("the lab ended with {status}; its last words are above").into());
+        return Err(format!("the lab ended with {status}: {}", read("trouble").trim()).into());
     }
+    print!("{}", read("bench"));
     Ok(())
 }
 

@@ -499,6 +499,7 @@ fn debian_boots_from_its_own_disk_with_its_stock_kernel_as_it_is_and_as_an_elf_f
         .expect("the base's descriptors");
     let is_read_only = |flags: &Value| text(flags).ends_with('0');
     assert!(!open.is_empty() && open.iter().all(is_read_only), "{facts}");
+    assert!(facts["base_samples"].as_u64() > Some(50), "{facts}");
     assert_eq!(facts["base_untouched"], true, "the overlay's base");
     assert_eq!(facts["overlay_is_clean"], true, "qemu-img check");
 }
