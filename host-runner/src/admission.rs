@@ -399,6 +399,8 @@ pub(crate) mod tests {
             digest: String::new(),
             size_mib: Mib(1),
             memory_min_mib: Mib(1),
+            disk_min_mib: Mib::ZERO,
+            has_kernel: true,
             state: api::ImageState::Ready,
             problem: None,
             created_at: Timestamp::from_unix_ms(0).unwrap(),

@@ -22,7 +22,7 @@ use crate::instance_files::{FileError, InstanceFiles};
 use crate::instances::{Instances, WRITES_MAX};
 use crate::ledger::{Ledger, LedgerError};
 use crate::paths::{PathError, Places};
-use crate::reconcile::{Reconciler, World};
+use crate::reconcile::{COPIES_MAX, Reconciler, World};
 use crate::registry::Registry;
 use crate::rest;
 use crate::usage::{Usage, sample_forever};
@@ -154,6 +154,7 @@ async fn start(settings: &Settings, stop: &CancellationToken) -> Result<(axum::R
         files: files.clone(),
         limits: Limits::look(),
         boot_id: boot_id()?,
+        copies: Semaphore::new(COPIES_MAX),
     };
     let reconciler = Arc::new(Reconciler::new(world, stop.clone()));
     let instances = Arc::new(Instances {

@@ -1,6 +1,7 @@
 //! The files of an instance: its disk and its lock in the state directory, its sockets in the runtime directory.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,13 @@ use uuid::Uuid;
 
 use crate::admission::DiskSpace;
 use crate::images::BootFiles;
-use crate::sparse::{self, CopyError};
+use crate::sparse::{self, CopyError, Watch};
 
 /// The instance's own disk, in its folder.
 const DISK_FILE: &str = "disk.raw";
 /// What the guest's process holds locked, in the instance's folder.
 const LOCK_FILE: &str = "guest.lock";
-/// Ends the name of a folder whose instance is not written down yet.
+/// Ends the name of a folder whose instance may not be written down yet, and of a disk that may not be whole.
 const STAGED: &str = ".new";
 
 /// A file operation on an instance's files failed.
@@ -123,12 +124,23 @@ impl InstanceFiles {
         self.state_dir(id).join(LOCK_FILE)
     }
 
-    /// Makes the files of a new instance beside their place, whole and on disk, before the ledger knows of it. Nobody's disk is in
-    /// such a folder, since no guest boots from there; one that a killed agent left behind is made anew.
+    /// Makes what a new instance's files need beside their place, and on disk, before the ledger knows of it: all of them, where the
+    /// disk is blank; where it begins with an image's, which may take minutes to copy, only their folder, which tells
+    /// [`make`](Self::make) that none of them has ever been there. Nobody's disk is in such a folder, since no guest boots from
+    /// there; one that a killed agent left behind is made anew.
     ///
     /// Leaves nothing behind when it fails.
     pub fn stage(&self, id: Uuid, disk: impl Into<NewDisk>) -> Result<(), FileError> {
-        let staged = remove_dir(&self.staged_dir(id)).and_then(|()| fill(&self.staged_dir(id), &disk.into()));
+        let (dir, disk) = (self.staged_dir(id), disk.into());
+        let staged = remove_dir(&dir)
+            .and_then(|()| {
+                if disk.base.is_some() {
+                    private_dir(&dir)
+                } else {
+                    fill(&dir, &disk, &mut unwatched)
+                }
+            })
+            .and_then(|()| sync_dir(&self.state));
         if staged.is_err() {
             self.unstage(id);
         }
@@ -143,22 +155,22 @@ impl InstanceFiles {
         }
     }
 
-    /// Puts the files of an instance that the ledger knows in their place: staged ones by renaming, missing ones by making them.
-    /// What is there is kept, and must be as the ledger says. A folder that has gone with its disk is an error: a blank disk in its
-    /// place would hide the loss.
-    pub fn make(&self, id: Uuid, disk: impl Into<NewDisk>) -> Result<(), FileError> {
+    /// Puts the files of an instance that the ledger knows in their place: staged ones by completing and renaming them, missing ones
+    /// by making them. What is there is kept, and must be as the ledger says. A folder that has gone with its disk is an error: a
+    /// blank disk in its place would hide the loss.
+    ///
+    /// `watch` hears of the copying of the image's disk, and may break it off; the next call begins it anew.
+    pub fn make(&self, id: Uuid, disk: impl Into<NewDisk>, watch: Watch<'_>) -> Result<(), FileError> {
         let disk = disk.into();
         let (dir, staged) = (self.state_dir(id), self.staged_dir(id));
         if dir.exists() {
-            return fill(&dir, &disk);
+            return fill(&dir, &disk, watch);
         }
-        if !self.are_staged(id) {
-            if disk.size > Mib::ZERO {
-                let lost = "it is gone, and the instance's disk with it; put it back, or delete the instance";
-                return Err(failed("use", &dir)(io::Error::new(io::ErrorKind::NotFound, lost)));
-            }
-            self.stage(id, disk)?;
+        if !staged.exists() && disk.size > Mib::ZERO {
+            let lost = "it is gone, and the instance's disk with it; put it back, or delete the instance";
+            return Err(failed("use", &dir)(io::Error::new(io::ErrorKind::NotFound, lost)));
         }
+        fill(&staged, &disk, watch)?;
         std::fs::rename(&staged, &dir).map_err(failed("put in place", &staged))?;
         sync_dir(&self.state)
     }
@@ -191,7 +203,7 @@ impl InstanceFiles {
         }
     }
 
-    /// Whether [`stage`](Self::stage) has completed, and its files wait for their place.
+    /// Whether the files are whole, and wait for their place.
     pub fn are_staged(&self, id: Uuid) -> bool {
         self.staged_dir(id).join(LOCK_FILE).exists()
     }
@@ -201,9 +213,13 @@ impl InstanceFiles {
         self.lock(id).exists()
     }
 
-    /// What the instance's disk occupies on the file system.
+    /// What the instance's disk occupies on the file system, or what there is of it so far.
     pub fn disk_occupied(&self, id: Uuid) -> Mib {
-        let blocks = std::fs::metadata(self.disk(id)).map_or(0, |metadata| metadata.blocks());
+        let dirs = [self.state_dir(id), self.staged_dir(id)];
+        let disks = dirs.iter().flat_map(|dir| [dir.join(DISK_FILE), half_disk(dir)]);
+        let blocks: u64 = disks
+            .map(|disk| std::fs::metadata(disk).map_or(0, |metadata| metadata.blocks()))
+            .sum();
         Mib::floor_from_bytes(blocks.saturating_mul(512))
     }
 
@@ -259,10 +275,10 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), FileError> {
 }
 
 /// Makes a folder with the disk and the lock, all of it on disk; what is there already is kept.
-fn fill(dir: &Path, disk: &NewDisk) -> Result<(), FileError> {
+fn fill(dir: &Path, disk: &NewDisk, watch: Watch<'_>) -> Result<(), FileError> {
     private_dir(dir)?;
     if disk.size > Mib::ZERO {
-        make_disk(dir, disk)?;
+        make_disk(dir, disk, watch)?;
     }
     // The lock is made last: it is what tells complete files from half-made ones.
     let path = dir.join(LOCK_FILE);
@@ -272,28 +288,49 @@ fn fill(dir: &Path, disk: &NewDisk) -> Result<(), FileError> {
 }
 
 /// Makes the disk: it appears under its name by renaming, with its content and its length, or not at all.
-fn make_disk(dir: &Path, disk: &NewDisk) -> Result<(), FileError> {
+fn make_disk(dir: &Path, disk: &NewDisk, watch: Watch<'_>) -> Result<(), FileError> {
     let path = dir.join(DISK_FILE);
     match std::fs::metadata(&path) {
         Ok(metadata) => return has_length(&path, metadata.len(), disk.size),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(failed("use", &path)(err)),
     }
-    let half = dir.join(format!("{DISK_FILE}{STAGED}"));
-    let mut file = private_file(&half).map_err(failed("make", &half))?;
-    if let Some(base) = &disk.base {
-        // What a copy that broke off has left is no hole.
-        file.set_len(0).map_err(failed("empty", &half))?;
-        let mut from = std::fs::File::open(base).map_err(failed("open", base))?;
-        sparse::copy(&mut from, &mut file, &mut |_| ()).map_err(|err| match err {
-            CopyError::Read(err) => failed("read", base)(err),
-            CopyError::Write(err) => failed("write", &half)(err),
-        })?;
+    let half = half_disk(dir);
+    let written = write_disk(&half, disk, watch);
+    if written.is_err() {
+        // It may be what has filled the file system, and whoever tries again begins anew.
+        let _gone = std::fs::remove_file(&half);
     }
-    file.set_len(disk.size.bytes()).map_err(failed("size", &half))?;
-    file.sync_all().map_err(failed("write", &half))?;
+    written?;
     std::fs::rename(&half, &path).map_err(failed("put in place", &half))?;
     sync_dir(dir)
+}
+
+/// Writes the disk's content, all of it on disk.
+fn write_disk(path: &Path, disk: &NewDisk, watch: Watch<'_>) -> Result<(), FileError> {
+    let mut file = private_file(path).map_err(failed("make", path))?;
+    if let Some(base) = &disk.base {
+        // What a copy that broke off has left is no hole.
+        file.set_len(0).map_err(failed("empty", path))?;
+        let mut from = std::fs::File::open(base).map_err(failed("open", base))?;
+        sparse::copy(&mut from, &mut file, watch).map_err(|err| match err {
+            CopyError::Read(err) => failed("read", base)(err),
+            CopyError::Write(err) => failed("write", path)(err),
+            CopyError::BrokenOff => failed("write", path)(io::ErrorKind::Interrupted.into()),
+        })?;
+    }
+    file.set_len(disk.size.bytes()).map_err(failed("size", path))?;
+    file.sync_all().map_err(failed("write", path))
+}
+
+/// The disk of an instance in this folder, while it is made.
+fn half_disk(dir: &Path) -> PathBuf {
+    dir.join(format!("{DISK_FILE}{STAGED}"))
+}
+
+/// Lets every copy go on to its end.
+fn unwatched(_percent: u8) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 fn has_length(path: &Path, length: u64, disk: Mib) -> Result<(), FileError> {
@@ -347,9 +384,9 @@ mod tests {
     fn a_lost_folder_is_made_again_only_where_no_disk_went_with_it() {
         let (_dir, files) = files();
         let (without, with) = (Uuid::now_v7(), Uuid::now_v7());
-        files.make(without, Mib::ZERO).unwrap();
+        files.make(without, Mib::ZERO, &mut unwatched).unwrap();
         assert!(files.are_ready(without));
-        let error = files.make(with, Mib(1)).unwrap_err().to_api();
+        let error = files.make(with, Mib(1), &mut unwatched).unwrap_err().to_api();
         assert!(error.message.contains("gone"), "{error}");
         assert!(!files.state_dir(with).exists());
     }
@@ -359,7 +396,7 @@ mod tests {
         let (_dir, files) = files();
         let id = Uuid::now_v7();
         files.stage(id, Mib(100)).unwrap();
-        files.make(id, Mib(100)).unwrap();
+        files.make(id, Mib(100), &mut unwatched).unwrap();
         assert!(files.are_ready(id));
         assert_eq!(std::fs::metadata(files.disk(id)).unwrap().len(), Mib(100).bytes());
         assert_eq!(files.disk_occupied(id), Mib::ZERO);
@@ -376,7 +413,7 @@ mod tests {
         };
         let id = Uuid::now_v7();
         files.stage(id, disk.clone()).unwrap();
-        files.make(id, disk).unwrap();
+        files.make(id, disk, &mut unwatched).unwrap();
         let own = std::fs::read(files.disk(id)).unwrap();
         assert!(own.starts_with(b"root file system\0") && own.len() == 2 << 20);
         let own = std::fs::File::options().write(true).open(files.disk(id)).unwrap();
@@ -385,14 +422,59 @@ mod tests {
     }
 
     #[test]
+    fn only_the_making_copies_an_images_disk_and_one_that_was_broken_off_begins_anew() {
+        let (dir, files) = files();
+        let base = dir.path().join("base");
+        std::fs::write(&base, vec![7; 3 << 20]).unwrap();
+        let (disk, id) = (
+            NewDisk {
+                size: Mib(4),
+                base: Some(base.clone()),
+            },
+            Uuid::now_v7(),
+        );
+        files.stage(id, disk.clone()).unwrap();
+        assert_eq!(
+            (files.are_staged(id), files.disk_occupied(id)),
+            (false, Mib::ZERO)
+        );
+        // An agent that was killed in the middle of its copy.
+        std::fs::write(half_disk(&files.staged_dir(id)), vec![9; 1 << 20]).unwrap();
+        assert_eq!(files.disk_occupied(id), Mib(1));
+
+        std::fs::rename(&base, dir.path().join("away")).unwrap();
+        assert!(files.make(id, disk.clone(), &mut unwatched).is_err());
+        assert_eq!(
+            files.disk_occupied(id),
+            Mib::ZERO,
+            "a half disk gives its room back"
+        );
+        std::fs::rename(dir.path().join("away"), &base).unwrap();
+
+        let mut heard = Vec::new();
+        let broken = files.make(id, disk.clone(), &mut |percent| {
+            heard.push(percent);
+            ControlFlow::Break(())
+        });
+        if broken.is_err() {
+            // Where the file system shares blocks, it is done with the first word of it.
+            assert_eq!(heard, [33]);
+            assert!(!files.are_ready(id));
+            files.make(id, disk, &mut unwatched).unwrap();
+        }
+        let own = std::fs::read(files.disk(id)).unwrap();
+        assert!(own[..3 << 20].iter().all(|byte| *byte == 7) && own[3 << 20..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
     fn making_twice_keeps_what_is_on_the_disk() {
         let (_dir, files) = files();
         let id = Uuid::now_v7();
         files.stage(id, Mib(1)).unwrap();
-        files.make(id, Mib(1)).unwrap();
+        files.make(id, Mib(1), &mut unwatched).unwrap();
         let disk = std::fs::File::options().write(true).open(files.disk(id)).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&disk, b"precious", 0).unwrap();
-        files.make(id, Mib(1)).unwrap();
+        files.make(id, Mib(1), &mut unwatched).unwrap();
         assert!(std::fs::read(files.disk(id)).unwrap().starts_with(b"precious"));
         files.check_disk(id, Mib(1)).unwrap();
     }
@@ -406,7 +488,7 @@ mod tests {
         std::fs::write(files.staged_dir(id).join(DISK_FILE), "").unwrap();
         files.stage(id, Mib(1)).unwrap();
         assert_eq!((files.stray(id), files.are_ready(id)), (None, false));
-        files.make(id, Mib(1)).unwrap();
+        files.make(id, Mib(1), &mut unwatched).unwrap();
         assert!(files.are_ready(id));
         files.check_disk(id, Mib(1)).unwrap();
         assert!(!files.staged_dir(id).exists());
@@ -420,9 +502,9 @@ mod tests {
             std::fs::create_dir(files.state_dir(id)).unwrap();
             std::fs::write(files.state_dir(id).join(name), "").unwrap();
         }
-        files.make(half, Mib(1)).unwrap();
+        files.make(half, Mib(1), &mut unwatched).unwrap();
         files.check_disk(half, Mib(1)).unwrap();
-        let error = files.make(other, Mib(1)).unwrap_err().to_api();
+        let error = files.make(other, Mib(1), &mut unwatched).unwrap_err().to_api();
         assert!(error.message.contains("0 bytes"), "{error}");
         assert!(!files.are_ready(other));
     }
@@ -431,8 +513,8 @@ mod tests {
     fn folders_that_nobody_knows_are_found_and_left_alone() {
         let (_dir, files) = files();
         let (known, stray) = (Uuid::now_v7(), Uuid::now_v7());
-        files.make(known, Mib::ZERO).unwrap();
-        files.make(stray, Mib::ZERO).unwrap();
+        files.make(known, Mib::ZERO, &mut unwatched).unwrap();
+        files.make(stray, Mib::ZERO, &mut unwatched).unwrap();
         assert_eq!(files.strays(|id| id == known).unwrap(), [files.state_dir(stray)]);
         assert!(files.are_ready(stray));
     }

@@ -101,8 +101,8 @@ impl Registry {
         Ok(records.get(&id).cloned())
     }
 
-    /// Adds an instance, or refuses. `decide` sees all instances, `prepare` then makes what the instance needs, and only after that
-    /// the ledger has it: an instance in the ledger is whole. When it cannot be written down, `undo` takes back what was prepared.
+    /// Adds an instance, or refuses. `decide` sees all instances, `prepare` then makes what tells a new instance from one whose files are
+    /// lost, and only after that the ledger has it. When it cannot be written down, `undo` takes back what was prepared.
     ///
     /// All of it happens under the lock, so that nobody else is promised the same meanwhile. Must not be cancelled in between.
     pub async fn add<E, Prepared>(

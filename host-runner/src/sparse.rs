@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::ControlFlow;
 
 use rustix::io::Errno;
 
@@ -19,20 +20,26 @@ pub enum CopyError {
     /// The copy.
     #[error("cannot write")]
     Write(#[source] io::Error),
+    /// Whoever watched it has had it broken off.
+    #[error("broken off")]
+    BrokenOff,
 }
+
+/// Hears after each piece of a copy how many hundredths are done (0 to 100, never fewer than before), and says whether it goes on.
+pub type Watch<'a> = &'a mut dyn FnMut(u8) -> ControlFlow<()>;
 
 /// Copies a file into an empty one: by sharing its blocks where the file system can, else the data without the holes between. Blocks of
 /// zeroes become holes: not every file system tells of the holes that it has, and a disk may be full of zeroes.
-/// `progress` hears the hundredths that are done, each once.
-pub fn copy(from: &mut File, to: &mut File, progress: &mut dyn FnMut(u8)) -> Result<(), CopyError> {
+pub fn copy(from: &mut File, to: &mut File, watch: Watch<'_>) -> Result<(), CopyError> {
     if rustix::fs::ioctl_ficlone(&*to, &*from).is_ok() {
-        progress(100);
+        // It is done: nothing is left to break off.
+        let _goes_on = watch(100);
         return Ok(());
     }
     let length = from.metadata().map_err(CopyError::Read)?.len();
     to.set_len(length).map_err(CopyError::Write)?;
     let mut piece = vec![0; PIECE];
-    let (mut at, mut shown) = (0, 0);
+    let mut at = 0;
     while let Some((start, end)) = data_from(from, at, length)? {
         from.seek(SeekFrom::Start(start)).map_err(CopyError::Read)?;
         to.seek(SeekFrom::Start(start)).map_err(CopyError::Write)?;
@@ -48,9 +55,8 @@ pub fn copy(from: &mut File, to: &mut File, progress: &mut dyn FnMut(u8)) -> Res
             write_data(to, piece.get(..read).unwrap_or_default()).map_err(CopyError::Write)?;
             at += read as u64;
             let percent = u8::try_from(u128::from(at) * 100 / u128::from(length.max(1))).unwrap_or(100);
-            if percent > shown {
-                shown = percent;
-                progress(percent);
+            if watch(percent).is_break() {
+                return Err(CopyError::BrokenOff);
             }
         }
     }
@@ -103,7 +109,11 @@ mod tests {
         from.write_all_at(b"first", 0).unwrap();
         from.write_all_at(&vec![7; PIECE + 5], 40 << 20).unwrap();
         let mut heard = Vec::new();
-        copy(&mut from, &mut to, &mut |percent| heard.push(percent)).unwrap();
+        copy(&mut from, &mut to, &mut |percent| {
+            heard.push(percent);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let read = |file: &mut File| {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(0)).unwrap();
@@ -115,7 +125,30 @@ mod tests {
             to.metadata().unwrap().blocks() * 512 < 16 << 20,
             "the holes stay holes"
         );
-        assert!(heard.is_sorted() && !heard.is_empty());
+        assert!(
+            heard.is_sorted() && heard.last() == Some(&64),
+            "the end is a hole: {heard:?}"
+        );
+    }
+
+    #[test]
+    fn a_copy_can_be_broken_off_at_each_piece() {
+        let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        from.write_all_at(&vec![7; 4 * PIECE], 0).unwrap();
+        let mut pieces = 0;
+        let broken = copy(&mut from, &mut to, &mut |percent| {
+            pieces += 1;
+            if percent >= 50 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        // A file system that shares blocks is done at once.
+        assert!(matches!(
+            (broken, pieces),
+            (Err(CopyError::BrokenOff), 2) | (Ok(()), 1)
+        ));
     }
 
     #[test]
@@ -126,7 +159,7 @@ mod tests {
             bytes[at] = 9;
         }
         from.write_all(&bytes).unwrap();
-        copy(&mut from, &mut to, &mut |_| ()).unwrap();
+        copy(&mut from, &mut to, &mut |_| ControlFlow::Continue(())).unwrap();
         let mut copied = vec![1; bytes.len()];
         to.read_exact_at(&mut copied, 0).unwrap();
         assert!(copied == bytes);
@@ -141,7 +174,7 @@ mod tests {
         for length in [0, 1 << 20] {
             let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
             from.set_len(length).unwrap();
-            copy(&mut from, &mut to, &mut |_| ()).unwrap();
+            copy(&mut from, &mut to, &mut |_| ControlFlow::Continue(())).unwrap();
             assert_eq!(to.metadata().unwrap().len(), length);
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -387,12 +388,18 @@ fn add_copy(
     let staged = staging.folder().join("copy");
     let mut target = File::create(&staged).map_err(|err| ImageError::io("create", &staged, err))?;
     progress(Progress { step, percent: 0 });
+    let mut shown = 0;
     sparse::copy(file, &mut target, &mut |percent| {
-        progress(Progress { step, percent });
+        if percent > shown {
+            shown = percent;
+            progress(Progress { step, percent });
+        }
+        ControlFlow::Continue(())
     })
     .map_err(|err| match err {
         CopyError::Read(err) => source("read", path)(err),
         CopyError::Write(err) => ImportError::Store(ImageError::io("write", &staged, err)),
+        CopyError::BrokenOff => source("read", path)(io::ErrorKind::Interrupted.into()),
     })?;
     Ok(staging.add(&staged)?)
 }

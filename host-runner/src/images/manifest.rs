@@ -192,6 +192,13 @@ impl Manifest {
             .fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
         Mib::ceil_from_bytes(bytes)
     }
+
+    /// The size of its disk; zero where it has none.
+    pub(super) fn disk_min(&self) -> Mib {
+        self.disk
+            .as_ref()
+            .map_or(Mib::ZERO, |disk| Mib::ceil_from_bytes(disk.size))
+    }
 }
 
 #[cfg(test)]

@@ -189,6 +189,8 @@ impl ImageStore {
             digest: held.digest.to_string(),
             size_mib: held.manifest.size(),
             memory_min_mib: held.manifest.memory_min_mib,
+            disk_min_mib: held.manifest.disk_min(),
+            has_kernel: held.manifest.kernel.is_some(),
             state: if problem.is_none() {
                 ImageState::Ready
             } else {
@@ -211,7 +213,7 @@ impl ImageStore {
             }),
             disk: held.manifest.disk.as_ref().map(|blob| BaseDisk {
                 path: path(&blob.sha256),
-                size: Mib::ceil_from_bytes(blob.size),
+                size: held.manifest.disk_min(),
             }),
             memory_min: held.manifest.memory_min_mib,
             digest: held.digest.to_string(),
@@ -294,6 +296,8 @@ fn unreadable(name: &str, problem: &str, remedy: &str) -> Image {
         digest: String::new(),
         size_mib: Mib::ZERO,
         memory_min_mib: Mib::ZERO,
+        disk_min_mib: Mib::ZERO,
+        has_kernel: false,
         state: ImageState::Corrupt,
         problem: Some(format!("{problem}; {remedy}")),
         created_at: timestamp(SystemTime::UNIX_EPOCH),

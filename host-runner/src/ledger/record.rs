@@ -75,6 +75,8 @@ pub struct Live {
     pub pid: Option<u32>,
     /// The last sample.
     pub usage: Option<InstanceUsage>,
+    /// How much of its image's disk has been copied, in hundredths, while that is under way.
+    pub copied_percent: Option<u8>,
 }
 
 /// An instance, whole.
@@ -137,6 +139,7 @@ impl Record {
             engine: self.launch.as_ref().map(|launch| launch.engine.clone()),
             ports: launch.map(|launch| launch.ports.clone()).unwrap_or_default(),
             usage: self.live.usage.clone().filter(|_| running),
+            copied_percent: (self.live.copied_percent).filter(|_| self.status.state == RunState::Creating),
             created_at: self.created_at,
             started_at: launch.and_then(|launch| launch.started_at),
             boot_ms: launch.and_then(|launch| launch.boot_ms),

@@ -2,6 +2,7 @@
 //!
 //! Level-triggered: a wake-up says "look", never what has changed. The decisions are in [`decide`]; the tasks only see and act.
 
+mod creation;
 mod decide;
 mod failure;
 mod owner;
@@ -10,7 +11,7 @@ mod resets;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -29,6 +30,9 @@ use crate::images::ImageStore;
 use crate::instance_files::InstanceFiles;
 use crate::registry::Registry;
 
+/// How many disks are copied at a time.
+pub const COPIES_MAX: usize = 2;
+
 /// What the tasks act on.
 #[derive(Debug)]
 pub struct World {
@@ -44,6 +48,8 @@ pub struct World {
     pub limits: Limits,
     /// This boot of the host.
     pub boot_id: String,
+    /// A turn for each disk that is copied at a time: more at once would only be slower together.
+    pub copies: Semaphore,
 }
 
 /// All instances' tasks.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::creation::Creation;
 use super::failure::{Cause, failure, with_remedy};
 use super::resets::ResetStreak;
 use super::{
@@ -20,7 +21,6 @@ use crate::console::replay::Replay;
 use crate::console::{ConsoleHub, Sighting};
 use crate::engines::limits::{Budget, GroupWatch};
 use crate::engines::{Engine, EngineError, Guest, GuestEnd, LaunchOrder, choose_ports, memory_overhead};
-use crate::instance_files::NewDisk;
 use crate::ledger::{self, Launch, Record};
 
 /// How often a launch is tried with other ports when the chosen ones were taken in between.
@@ -316,7 +316,7 @@ impl Owner {
         let now = self.born.elapsed();
         match step {
             Step::Rest => {}
-            Step::MakeFiles => self.make_files(record).await?,
+            Step::MakeFiles => self.make_files(record).await,
             Step::Launch => self.launch(record).await?,
             Step::PowerOn => self.power_on().await?,
             Step::PressPower => {
@@ -348,25 +348,16 @@ impl Owner {
         Ok(Pass::LookAgain(Duration::ZERO))
     }
 
-    async fn make_files(&mut self, record: &Record) -> Result<(), ApiError> {
-        let (files, id, size) = (self.world.files.clone(), self.id, record.spec.disk_mib);
-        // Staged files have their content. What has to be made anew begins with the image's disk, too, and fails without it.
-        let boot = match self.world.images.resolve(&record.spec.image).await {
-            Ok(boot) => Some(boot),
-            Err(error) if size > api::Mib::ZERO && !files.are_staged(id) => {
-                self.fail(record, &error.to_api()).await;
-                return Ok(());
-            }
-            Err(_) => None,
+    async fn make_files(&self, record: &Record) {
+        let creation = Creation {
+            world: &self.world,
+            record,
+            bell: &self.bell,
+            cancel: &self.cancel,
         };
-        let disk = NewDisk::of(size, boot.as_ref());
-        let made = tokio::task::spawn_blocking(move || files.make(id, disk))
-            .await
-            .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
-        if let Err(error) = made {
-            self.fail(record, &error.to_api()).await;
+        if let Err(error) = creation.run().await {
+            self.fail(record, &error).await;
         }
-        Ok(())
     }
 
     async fn launch(&mut self, record: &Record) -> Result<(), ApiError> {

@@ -29,7 +29,7 @@ const LOADER: [u8; 23] = [
 ];
 
 /// A raw disk of 1 MiB whose first sector is the loader.
-fn disk() -> tempfile::NamedTempFile {
+pub fn disk() -> tempfile::NamedTempFile {
     let mut sector = [LOADER.as_slice(), SAYS].concat();
     sector.resize(510, 0);
     sector.extend([0x55, 0xaa]);

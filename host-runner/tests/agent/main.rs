@@ -11,6 +11,7 @@ mod admission;
 mod bad_input;
 mod boot_loader;
 mod console;
+mod creation;
 mod events;
 mod full_disk;
 mod held;

@@ -113,6 +113,20 @@ describe('the window', () => {
     expect(screen.getByRole('region', { name: 'The end of the engine’s log' })).toHaveTextContent('Cannot allocate');
   });
 
+  it('says how much of its image’s disk is copied while an instance is made', async () => {
+    const picture = SCENES['one_running']?.();
+    if (!picture) throw new Error('there is no such scene');
+    const instances = picture.instances.map((placed) =>
+      placed.instance.spec.name === 'build-1'
+        ? { ...placed, instance: { ...placed.instance, state: 'creating' as const, engine: null, copied_percent: 42 } }
+        : placed,
+    );
+    const { user } = open('one_running', { picture: { ...picture, instances } });
+    await user.click(await screen.findByRole('button', { name: /^build-1, being created/ }));
+    expect(await screen.findByText(/^Copying the image’s disk: 42% · .* so far$/)).toBeVisible();
+    expect(screen.getByRole('button', { name: 'Delete' })).toBeEnabled();
+  });
+
   it('does anything from the palette', async () => {
     const { user } = open('one_running');
     await screen.findByRole('button', { name: /^tiny-1/ });

@@ -19,6 +19,10 @@ pub struct Image {
     pub size_mib: Mib,
     /// The least memory that a guest of it boots with.
     pub memory_min_mib: Mib,
+    /// The least disk that an instance of it has: the size of the image's own, which it begins with; 0 where it needs none.
+    pub disk_min_mib: Mib,
+    /// Whether it has a kernel of its own, which a microVM boots; without one, the disk's own boot loader starts it, on QEMU alone.
+    pub has_kernel: bool,
     /// Whether it can be used.
     pub state: ImageState,
     /// Why not, and the remedy; absent when it can.

@@ -219,6 +219,8 @@ pub struct Instance {
     pub ports: Vec<PublishedPort>,
     /// What it uses; absent when it does not run.
     pub usage: Option<InstanceUsage>,
+    /// How much of its image's disk has been copied, 0 to 100; present only in state `creating`, and only where there is one to copy.
+    pub copied_percent: Option<u8>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its guest was last powered on; absent when it does not run.

@@ -26,7 +26,10 @@ fn engine(dir: &Path) -> Microvm {
 /// An instance whose control socket this process serves, as a machine that is called `says` and is in `state`.
 fn served(microvm: &Microvm, says: Uuid, state: &'static str) -> Uuid {
     let id = Uuid::now_v7();
-    microvm.files.make(id, api::Mib::ZERO).unwrap();
+    microvm
+        .files
+        .make(id, api::Mib::ZERO, &mut |_| std::ops::ControlFlow::Continue(()))
+        .unwrap();
     private_dir(&microvm.files.runtime_dir(id)).unwrap();
     let name = if says.is_nil() { id } else { says };
     let listener = UnixListener::bind(microvm.runtime(id, API_SOCKET)).unwrap();
@@ -87,7 +90,10 @@ async fn a_lock_whose_holder_is_not_found_is_no_guest_and_not_none() {
     let dir = tempfile::tempdir().unwrap();
     let microvm = engine(dir.path());
     let id = Uuid::now_v7();
-    microvm.files.make(id, api::Mib::ZERO).unwrap();
+    microvm
+        .files
+        .make(id, api::Mib::ZERO, &mut |_| std::ops::ControlFlow::Continue(()))
+        .unwrap();
     let _lock = held_lock(&microvm, id);
     // This process is alive and is no monitor: a number alone is not believed.
     std::fs::write(microvm.files.lock(id), std::process::id().to_string()).unwrap();

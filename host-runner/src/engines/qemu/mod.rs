@@ -419,7 +419,9 @@ mod tests {
         let qemu = qemu(dir.path());
         let id = Uuid::now_v7();
         assert!(qemu.find(id).await.unwrap().is_none());
-        qemu.files.make(id, api::Mib::ZERO).unwrap();
+        qemu.files
+            .make(id, api::Mib::ZERO, &mut |_| std::ops::ControlFlow::Continue(()))
+            .unwrap();
         assert!(qemu.find(id).await.unwrap().is_none());
         assert!(!qemu.was_spawned(id));
     }

@@ -774,6 +774,14 @@ size_mib: Mib,
  */
 memory_min_mib: Mib, 
 /**
+ * The least disk that an instance of it has: the size of the image's own, which it begins with; 0 where it needs none.
+ */
+disk_min_mib: Mib, 
+/**
+ * Whether it has a kernel of its own, which a microVM boots; without one, the disk's own boot loader starts it, on QEMU alone.
+ */
+has_kernel: boolean, 
+/**
  * Whether it can be used.
  */
 state: ImageState, 
@@ -836,6 +844,10 @@ ports: Array<PublishedPort>,
  * What it uses; absent when it does not run.
  */
 usage: InstanceUsage | null, 
+/**
+ * How much of its image's disk has been copied, 0 to 100; present only in state `creating`, and only where there is one to copy.
+ */
+copied_percent: number | null, 
 /**
  * When it was created.
  */

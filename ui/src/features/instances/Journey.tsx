@@ -1,5 +1,5 @@
 import type { Instance } from '../../api/generated/contract';
-import { formatDuration } from '../../domain/format';
+import { formatDuration, formatShare } from '../../domain/format';
 import { JOURNEY, journeyOf } from '../../domain/lifecycle';
 import { useWords } from '../../i18n/useWords';
 import { Icon } from '../../primitives/Icon';
@@ -34,6 +34,8 @@ export function Journey({ instance }: { instance: Instance }) {
       </ol>
       {moving && (
         <p className={styles.time}>
+          {instance.copied_percent !== null &&
+            `${words.t('instance.copying', { share: formatShare(instance.copied_percent / 100, words.locale) })} · `}
           {words.t('instance.elapsed', { duration: formatDuration(now - since, words.locale) })}
         </p>
       )}

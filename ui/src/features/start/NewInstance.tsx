@@ -10,7 +10,7 @@ import type { Platform } from '../../platform';
 import { Choice, Field } from '../../primitives/Field';
 import { FormDialog } from '../../primitives/FormDialog';
 import { useSession } from '../../session';
-import { imagesOf, initialForm, prefixOf, problemOf, requestFrom, type StartForm } from './form';
+import { imagesOf, initialForm, prefixOf, problemOf, requestFrom, withImage, type StartForm } from './form';
 import styles from './NewInstance.module.css';
 import { Places, useBatchPreview } from './Places';
 import { useAnswer } from './useAnswer';
@@ -23,7 +23,8 @@ export function NewInstance({ template }: { template: Template | undefined }) {
   const images = imagesOf(machines.values());
   const [form, setForm] = useState(() => initialForm(template, images));
   const [machine, setMachine] = useState<string | null>(null);
-  const request = requestFrom(form, template);
+  const image = images.find(({ name }) => name === form.image);
+  const request = requestFrom(form, template, image);
   const preview = usePreview(request);
   const [ids] = useState(() => Array.from({ length: BATCH_MAX }, uuidV7));
   const [apart, setApart] = useState(false);
@@ -40,7 +41,7 @@ export function NewInstance({ template }: { template: Template | undefined }) {
 
   const set = (field: keyof StartForm) => (value: string) => setForm((now) => ({ ...now, [field]: value }));
   const problem = (field: keyof StartForm) => {
-    const found = problemOf(field, form);
+    const found = problemOf(field, form, image);
     return found && words.say(found);
   };
   const submit = async () => {
@@ -71,7 +72,7 @@ export function NewInstance({ template }: { template: Template | undefined }) {
       <Choice
         label={words.t('start.image')}
         value={form.image}
-        onValue={set('image')}
+        onValue={(name) => setForm((now) => withImage(now, name, images))}
         options={images.map((image) => ({ value: image.name, label: image.title }))}
       />
       <Field
@@ -90,7 +91,7 @@ export function NewInstance({ template }: { template: Template | undefined }) {
           value={form.disk}
           onValue={set('disk')}
           problem={problem('disk')}
-          hint={words.t('start.disk.hint')}
+          hint={image && image.disk_min_mib > 0 ? words.t('start.disk.image', { min: image.disk_min_mib }) : words.t('start.disk.hint')}
         />
       </div>
       <div className={styles.several}>

@@ -23,16 +23,36 @@ export const LIMITS: Readonly<Record<NumberField, { readonly min: number; readon
   count: { min: 1, max: BATCH_MAX },
 };
 
-/** The form's beginning: a template's numbers, or modest ones. */
+/** The form's beginning: a template's numbers, or modest ones; never less than the image needs. */
 export function initialForm(template: Template | undefined, images: readonly Image[]): StartForm {
-  return {
-    image: template?.image ?? images[0]?.name ?? '',
+  const form = {
+    image: '',
     name: '',
     vcpus: String(template?.vcpus ?? 1),
     memory: String(template?.memory_mib ?? 128),
     disk: String(template?.disk_mib ?? 0),
     count: '1',
   };
+  return withImage(form, template?.image ?? images[0]?.name ?? '', images);
+}
+
+/** The form with another image: what it has less of than that image needs is raised. */
+export function withImage(form: StartForm, name: string, images: readonly Image[]): StartForm {
+  const image = images.find((image) => image.name === name);
+  const raised = (typed: string, least: number) => (Number(typed) < least ? String(least) : typed);
+  return {
+    ...form,
+    image: name,
+    memory: raised(form.memory, image?.memory_min_mib ?? 0),
+    disk: raised(form.disk, image?.disk_min_mib ?? 0),
+  };
+}
+
+/** What a field may hold, where its image has a say in it. */
+function limitsOf(field: NumberField, image: Image | undefined): { readonly min: number; readonly max: number } {
+  const { min, max } = LIMITS[field];
+  const least = { memory: image?.memory_min_mib, disk: image?.disk_min_mib, vcpus: undefined, count: undefined }[field];
+  return { min: Math.max(min, least ?? 0), max };
 }
 
 /** Every image that some machine holds, by name. */
@@ -42,15 +62,15 @@ export function imagesOf(machines: Iterable<PoolMachine>): readonly Image[] {
   return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** What is wrong with a field; undefined where nothing is. */
-export function problemOf(field: keyof StartForm, form: StartForm): Message | undefined {
+/** What is wrong with a field of a form with this image; undefined where nothing is. */
+export function problemOf(field: keyof StartForm, form: StartForm, image: Image | undefined): Message | undefined {
   switch (field) {
     case 'image':
       return form.image === '' ? { key: 'start.no_image' } : undefined;
     case 'name':
       return form.name === '' || isInstanceName(form.name) ? undefined : { key: 'start.name.bad' };
     default: {
-      const { min, max } = LIMITS[field];
+      const { min, max } = limitsOf(field, image);
       const value = Number(form[field]);
       const good = /^\d+$/.test(form[field]) && value >= min && value <= max;
       return good ? undefined : { key: 'start.number.bad', values: { min, max } };
@@ -59,9 +79,13 @@ export function problemOf(field: keyof StartForm, form: StartForm): Message | un
 }
 
 /** The request that the form stands for; undefined while something in it is wrong. */
-export function requestFrom(form: StartForm, template: Template | undefined): InstanceRequest | undefined {
+export function requestFrom(
+  form: StartForm,
+  template: Template | undefined,
+  image: Image | undefined,
+): InstanceRequest | undefined {
   const fields = Object.keys(form) as (keyof StartForm)[];
-  if (fields.some((field) => problemOf(field, form) !== undefined)) return undefined;
+  if (fields.some((field) => problemOf(field, form, image) !== undefined)) return undefined;
   return {
     name: form.name === '' ? null : form.name,
     name_prefix: template?.name_prefix ?? prefixOf(form.image),

@@ -10,6 +10,7 @@ export const start = {
   'start.memory': 'Memory, MiB',
   'start.disk': 'Disk, MiB',
   'start.disk.hint': '0 for none',
+  'start.disk.image': 'at least the image’s own: {{min, number}}',
   'start.number.bad': 'A whole number from {{min, number}} to {{max, number}}.',
   'start.machine': 'Machine',
   'start.best': 'The best one',

@@ -42,6 +42,8 @@ const IMAGE: Image = {
   digest: 'a'.repeat(64),
   size_mib: 28,
   memory_min_mib: 64,
+  disk_min_mib: 0,
+  has_kernel: true,
   state: 'ready',
   problem: null,
   created_at: '2026-01-31T08:00:00Z',
@@ -130,6 +132,7 @@ export interface InstanceSketch {
   readonly cpu?: number;
   readonly state?: Instance['state'];
   readonly progress?: Instance['progress'];
+  readonly copiedPercent?: number;
 }
 
 /** An instance from its sketch. */
@@ -166,6 +169,7 @@ export function instanceOf(sketch: InstanceSketch): Instance {
       reason: 'QEMU with TCG: the CPU has neither vmx nor svm, so the guest is emulated.',
     },
     ports: running ? [{ guest: 80, host: 40_080 + sketch.number }] : [],
+    copied_percent: sketch.copiedPercent ?? null,
     usage: running ? { cpu_percent: sketch.cpu ?? 8, memory_mib: Math.round(sketch.mib * 0.62) } : null,
     created_at: '2026-01-31T13:40:00Z',
     started_at: running ? new Date(Date.now() - 4000).toISOString() : null,
