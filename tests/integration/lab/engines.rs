@@ -13,6 +13,7 @@ usage is told: yes
 changed while it runs: "code":"wrong_state"
 started twice: the same run
 page: <h1>lake</h1>
+memory that the guest no longer uses: goes back to the machine
 its port after a reboot inside: the same
 its page after a reboot inside: <h1>lake</h1>
 its console shows what was before: yes
@@ -30,7 +31,8 @@ deleted: "code":"instance_not_found"
 fn what_a_user_does_with_an_instance_comes_to_the_same_on_both_engines() {
     let output = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab {
-        limit_s: 300,
+        limit_s: 420,
+        cpus: 2,
         log: "agent.log",
         ..Lab::default()
     };

@@ -40,6 +40,8 @@ pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
             "mac": mac(order.id),
             "backend": { "stream": { "path": NETWORK_SOCKET } },
         }],
+        // Nothing is taken from the guest: what it does not use goes back to the machine by itself.
+        "balloon": { "size_mib": 0 },
         "serial_socket": SERIAL_SOCKET,
         "api_socket": API_SOCKET,
         "ending_file": ENDING_FILE,
@@ -102,6 +104,7 @@ mod tests {
         assert_eq!(document["memory"]["size_mib"], 128);
         assert_eq!(document["boot"]["initrd"], Value::Null);
         assert_eq!(document["paused"], true);
+        assert_eq!(document["balloon"]["size_mib"], 0);
         assert_eq!(document["disks"], json!([]));
         assert_eq!(document["networks"][0]["mac"], "52:54:00:0a:0b:0c");
     }

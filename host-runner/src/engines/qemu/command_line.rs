@@ -78,6 +78,11 @@ pub fn arguments(order: &LaunchOrder, accelerator: Accelerator, user: Option<&st
     line.pair("-device", "virtio-net-pci,netdev=net,romfile=");
     line.pair("-object", "rng-builtin,id=rng")
         .pair("-device", "virtio-rng-pci,rng=rng");
+    // Nothing is taken from the guest: what it does not use goes back to the machine by itself.
+    line.pair(
+        "-device",
+        "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
+    );
     if let Some(path) = &order.disk {
         disk(&mut line, path);
     }

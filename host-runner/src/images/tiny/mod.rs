@@ -51,7 +51,8 @@ impl Ingredients {
 
     /// Equal text is an equal image.
     fn list(&self) -> String {
-        let recipe = Sha256Hex::of(&[&initramfs::recipe(), COMMAND_LINE.as_bytes()].concat());
+        let recipe =
+            Sha256Hex::of(&[&initramfs::recipe(), &modules::recipe(), COMMAND_LINE.as_bytes()].concat());
         let mut parts = vec![format!(
             "recipe {}",
             recipe.as_str().get(..16).unwrap_or_default()

@@ -9,8 +9,18 @@ use super::programs::Program;
 
 /// Without these the guest has no network, no disk, and does not hear the power button.
 const REQUIRED: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_net", "evdev", "button"];
-/// These make it better where the kernel has them: devices without PCI, and randomness from the machine.
-const OPTIONAL: [&str; 2] = ["virtio_mmio", "virtio_rng"];
+/// These make it better where the kernel has them: devices without PCI, randomness from the machine, and unused memory that goes back
+/// to it.
+const OPTIONAL: [&str; 3] = ["virtio_mmio", "virtio_rng", "virtio_balloon"];
+
+/// What identifies this choice: any change of it is a change of the image.
+pub(super) fn recipe() -> Vec<u8> {
+    REQUIRED
+        .iter()
+        .chain(&OPTIONAL)
+        .flat_map(|name| format!("{name}\0").into_bytes())
+        .collect()
+}
 
 /// Debian's generic kernel has some 4,000 modules; a tree beyond this is not a kernel's.
 const FILES_MAX: usize = 50_000;
