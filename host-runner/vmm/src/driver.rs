@@ -367,14 +367,46 @@ fn grow(machine: &Machine, id: &str, size_mib: u32) -> Result<(), Refusal> {
 
 /// What the kernel says before it resets itself because it cannot go on.
 const PANIC: &str = "Kernel panic - not syncing";
+/// What it says, as loudly, before a reset that somebody asked for.
+const RESTART: &str = "reboot: Restarting system";
 /// How many lines of the console tell of a panic: a deep stack takes more than a hundred of them after the first.
 const PANIC_LINES: usize = 200;
 
-/// A reset is a panic's where the console ends with one. A guest that only pretends hurts itself alone.
 fn after_reset(machine: &Machine) -> Ending {
     let lines = machine.devices.serial.hub().last_lines(PANIC_LINES);
-    if lines.iter().any(|line| line.contains(PANIC)) {
-        return Ending::Panicked(lines);
+    if ends_in_panic(&lines) {
+        Ending::Panicked(lines)
+    } else {
+        Ending::Reset
     }
-    Ending::Reset
+}
+
+/// A reset is a panic's where the console ends with one: somebody may have read an old one there before a restart. A guest that only
+/// pretends hurts itself alone.
+fn ends_in_panic(lines: &[String]) -> bool {
+    let last = |words: &str| lines.iter().rposition(|line| line.contains(words));
+    last(PANIC) > last(RESTART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_panic_is_what_the_console_ends_with_and_not_what_was_read_there_before_a_restart() {
+        let panic =
+            "[    1.204500] Kernel panic - not syncing: Attempted to kill init!\n[    1.20] Call Trace:\n";
+        let restart = "[   30.104500] reboot: Restarting system\n";
+        assert!(!ends_in_panic(&[]));
+        assert!(!ends_in_panic(&console("login: ")));
+        assert!(ends_in_panic(&console(panic)));
+        assert!(!ends_in_panic(&console(&format!(
+            "# grep panic log\n{panic}{restart}"
+        ))));
+        assert!(ends_in_panic(&console(&format!("{restart}{panic}"))));
+    }
 }

@@ -38,7 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a machine until it ends. Exits with 0 when it was turned off, 10 when it reset itself, 1 when it failed
+    /// Run a machine until it ends. Exits with 0 when it was turned off, 10 when it reset itself, 11 when its kernel panicked, 1 when it failed
     Run {
         /// The machine's configuration, a JSON file
         #[arg(long, value_name = "FILE")]

@@ -14,8 +14,7 @@ use super::control::{self, Machine, control};
 use super::document::{API_SOCKET, ENDING_FILE, SERIAL_SOCKET};
 use super::events::Events;
 use super::network::Network;
-use super::{PASST, STDERR_FILE, ending, write_private};
-use crate::console::replay;
+use super::{STDERR_FILE, ending, installed, write_private};
 use crate::engines::full_disk::FullDisk;
 use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process};
@@ -105,7 +104,10 @@ impl MicrovmGuest {
         }
         tracing::warn!(instance = %self.id, "passt is not there: the guest has no network");
         let group = GuestGroup::of_process(self.id, self.process.pid());
-        let mended = network.mend(Path::new(PASST), &group).await;
+        let mended = match installed() {
+            Ok(programs) => network.mend(&programs.passt, &group).await,
+            Err(lack) => Err(lack.into()),
+        };
         if network.is_up() {
             tracing::info!(instance = %self.id, "the guest has its network again");
         }
@@ -218,7 +220,6 @@ impl Guest for MicrovmGuest {
 
     fn ending(&mut self) -> String {
         let left = ending::read(&self.file(ENDING_FILE));
-        let console = process::harmless(&replay::past(&self.folder));
-        ending::in_words(left.as_ref(), &console, self.process.ending())
+        ending::in_words(left.as_ref(), self.process.ending())
     }
 }

@@ -7,8 +7,10 @@
 )]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Block;
+use super::engine::Engine;
 use crate::config::{DiskConfig, DiskFormat, RateLimits};
 use crate::devices::virtio::VirtioDevice as _;
 use crate::devices::virtio::testing::{self, Driver, Piece, file};
@@ -24,16 +26,30 @@ fn config(path: PathBuf, format: DiskFormat) -> DiskConfig {
     }
 }
 
-/// A driver that does what the bytes say, to a small raw disk.
+/// A driver that does what the bytes say, to a small raw disk: through `io_uring` where the kernel lets it, or through threads, as the
+/// first bit has it.
 pub fn fuzz(data: &[u8]) {
     let (_file, path) = file(&[0x11; 16 << 10]);
     let mut disk = Block::open(&config(path, DiskFormat::Raw), 2, || {}).unwrap();
+    let (threads, data) = match data.split_first() {
+        Some((first, rest)) => (first & 1 == 1, rest),
+        None => (false, data),
+    };
+    if threads {
+        disk.engine = Engine::new(Arc::clone(&disk.image), false, "fuzz".into(), || {}).unwrap();
+    }
     let mut driver = Driver::new(&disk.queue_sizes());
     testing::play(data, &mut driver, &mut disk);
 }
 
-/// An image that consists of these bytes: opened, read, written, zeroed and grown where it can be.
+/// The name, beside the image, of a file that it may lie over: what is beside it are this process's descriptors.
+const BASE: i32 = 90;
+
+/// An image that consists of these bytes: opened, read, written, zeroed and grown where it can be. One whose backing file is called `90`
+/// lies over a raw disk.
 pub fn fuzz_qcow2(image: &[u8]) {
+    let (base, _) = file(&vec![0x22; 32 << 10]);
+    let _base = rustix::io::fcntl_dupfd_cloexec(&base, BASE).unwrap();
     let (_file, path) = file(image);
     let Ok(mut disk) = Block::open(&config(path, DiskFormat::Qcow2), 1, || {}) else {
         return;
