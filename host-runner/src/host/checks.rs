@@ -280,14 +280,14 @@ fn guest_user(present: bool) -> Capability {
         capability(
             "guest_user",
             CapabilityState::Ok,
-            "each guest's QEMU runs as the user millpond-guest, without any right of root's",
+            "each guest's engine runs as the user millpond-guest, without any right of root's",
             None,
         )
     } else {
         capability(
             "guest_user",
             CapabilityState::Limited,
-            "there is no user millpond-guest, so each guest's QEMU runs as root: a guest that breaks out of it is root on this machine",
+            "there is no user millpond-guest, so each guest's engine runs as root: a guest that breaks out of it is root on this machine",
             Some(
                 "make it: `sudo useradd --system --no-create-home --shell /usr/sbin/nologin millpond-guest`, then restart the guests",
             ),
