@@ -112,6 +112,11 @@ fn a_machine_computes_keeps_its_data_and_is_held_grown_and_deflated_while_it_wor
     a_held_guest_does_nothing_and_then_goes_on(&session.facts("held"));
     the_balloon_takes_memory_and_gives_it_back_under_load(&session.facts("balloon"));
     guest_and_host_talk_over_vsock_under_the_filters(&session.facts("vsock"));
+}
+
+#[test]
+fn devices_do_what_they_offer_and_their_driver_reaches_no_file_of_the_machine() {
+    let session = Session::run("devices", &long());
     shapes::a_guest_gives_back_what_it_frees_and_takes_what_it_needs(&session.facts("by_itself"));
     let devices = session.facts("devices");
     devices::disks_have_names_rights_and_limits_and_give_back_what_is_not_needed(&devices);
@@ -407,7 +412,7 @@ fn frames_go_by_so_many_pairs(round: &Value, pairs: usize, when: &str) {
 fn thirty_guests_run_at_once_and_a_hostile_one_harms_itself_alone() {
     let lab = Lab {
         memory_mib: 6144,
-        limit_s: 280,
+        cpus: 2,
         ..Lab::default()
     };
     let session = Session::run("crowd", &lab);

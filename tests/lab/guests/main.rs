@@ -37,7 +37,7 @@ use crate::guest::Files;
 type Facts = Result<Value, Box<dyn Error>>;
 type Scenario = (&'static str, fn(&Files) -> Facts);
 
-const SESSIONS: [(&str, &[Scenario]); 8] = [
+const SESSIONS: [(&str, &[Scenario]); 9] = [
     (
         "machine",
         &[
@@ -45,11 +45,16 @@ const SESSIONS: [(&str, &[Scenario]); 8] = [
             ("disks", disks::survive_a_reset),
             ("held", machines::held_under_load),
             ("balloon", memory::balloon_under_load),
+            ("vsock", machines::vsock),
+        ],
+    ),
+    (
+        "devices",
+        &[
             ("by_itself", memory::memory_by_itself),
             ("devices", devices::disks_and_console),
             ("no_rings", devices::disk_without_rings),
             ("confined", confined::files_in_reach),
-            ("vsock", machines::vsock),
         ],
     ),
     (
