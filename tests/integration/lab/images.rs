@@ -13,6 +13,7 @@ fn instances_of_an_image_with_a_root_disk_have_each_a_disk_of_their_own_that_las
     let lab = Lab {
         limit_s: 500,
         memory_mib: 4096,
+        cpus: 2,
         log: "agent.log",
         ..Lab::default()
     };
