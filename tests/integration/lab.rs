@@ -11,7 +11,7 @@ use std::process::Command;
 use api::{EngineKind, Instance, RunState};
 use support::{Trouble, host_runner, run, tiny_image_state};
 
-/// One lab in some thirty hangs with its first CPU stopped, whatever runs there; a second try tells that from a defect of ours.
+/// The lab's processors are emulated, and that has defects of its own; a second try tells them from ours.
 const TRIES: u32 = 2;
 
 /// What a monitor says that cannot give up all of its rights.

@@ -10,7 +10,7 @@ use crate::initramfs::write_whole;
 use crate::{Initramfs, Trouble, run, vmlinux};
 
 /// What the guest needs of its kernel's modules, in an order in which they depend on each other once `modprobe` has had its say.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     "virtio_mmio",
     "virtio_blk",
     "virtio_net",
@@ -18,6 +18,7 @@ const MODULES: [&str; 7] = [
     "virtio_console",
     "virtio_balloon",
     "vmw_vsock_virtio_transport",
+    "msr",
 ];
 
 /// Runs each line that comes over the serial console.

@@ -1,6 +1,7 @@
 //! Guests on the microVM monitor, each scenario on the lab's kvm-amd. `lab-guests` performs them inside the lab and leaves what it saw;
 //! here is what must be true of it.
 
+mod attacks;
 mod devices;
 mod shapes;
 
@@ -108,6 +109,7 @@ fn a_machine_computes_keeps_its_data_and_is_held_grown_and_deflated_while_it_wor
         "logs are looked at"
     );
     four_processors_are_seen_and_busy(&session.facts("processors"));
+    all_of_64_processors_run_what_they_are_given(&session.facts("most_processors"));
     disks_keep_their_data_over_a_reset_and_grow_while_mounted(&session.facts("disks"));
     a_held_guest_does_nothing_and_then_goes_on(&session.facts("held"));
     the_balloon_takes_memory_and_gives_it_back_under_load(&session.facts("balloon"));
@@ -129,6 +131,12 @@ fn a_driver_reaches_its_snapshots_and_no_other_file(facts: &Value) {
     assert_eq!(text(&facts["snapshot"]), "open", "{facts}");
     assert_eq!(text(&facts["outside"]), "permission denied", "{facts}");
     assert_eq!(text(&facts["system"]), "permission denied", "{facts}");
+}
+
+fn all_of_64_processors_run_what_they_are_given(facts: &Value) {
+    assert_eq!(text(&facts["online"]), "0-63", "{facts}");
+    assert_eq!(facts["ran_on"], 64, "{facts}");
+    assert_eq!(facts["packages"], 1, "all are cores of one package: {facts}");
 }
 
 fn four_processors_are_seen_and_busy(facts: &Value) {
@@ -409,53 +417,19 @@ fn frames_go_by_so_many_pairs(round: &Value, pairs: usize, when: &str) {
 }
 
 #[test]
-fn thirty_guests_run_at_once_and_a_hostile_one_harms_itself_alone() {
+fn thirty_guests_run_at_once_and_all_answer() {
     let lab = Lab {
         memory_mib: 6144,
-        cpus: 2,
-        ..Lab::default()
+        ..long()
     };
-    let session = Session::run("crowd", &lab);
-    a_hostile_guest_harms_itself_alone(&session.facts("hostile"));
-    thirty_guests_answer(&session.facts("thirty"));
+    thirty_guests_answer(&Session::run("crowd", &lab).facts("thirty"));
 }
 
-fn a_hostile_guest_harms_itself_alone(facts: &Value) {
-    let attacked: Vec<&str> = facts["attacked"]
-        .as_array()
-        .expect("lines")
-        .iter()
-        .map(text)
-        .collect();
-    for kind in [1, 2, 3, 4, 5, 19] {
-        let line = format!("attacked kind={kind} ");
-        assert!(
-            attacked.iter().any(|said| said.starts_with(&line)),
-            "{kind}: {attacked:?}"
-        );
-    }
-    let several = "attacked kind=1 queues=5";
-    assert!(
-        attacked.contains(&several),
-        "two pairs and the control queue: {attacked:?}"
-    );
-    assert!(attacked.contains(&"works kind=2"), "after a reset: {attacked:?}");
-    assert!(
-        attacked.last().is_some_and(|said| said.starts_with("survived")),
-        "{attacked:?}"
-    );
-    assert_eq!(text(&facts["broken"]), "no", "the other disk");
-    assert_eq!(facts["state"], "running");
-    let overhead = numbers(&facts["overhead_kib"]);
-    assert!(
-        overhead[1] < overhead[0] + 4096,
-        "no memory for the attacker: {overhead:?}"
-    );
-    assert!(
-        text(&facts["log"]).lines().count() < 40,
-        "the log is not flooded: {}",
-        facts["log"]
-    );
+#[test]
+fn a_guest_that_tries_harms_itself_alone() {
+    let session = Session::run("attacks", &long());
+    attacks::devices_outlive_what_is_done_to_them(&session.facts("hostile"));
+    attacks::ports_and_registers_lead_nowhere(&session.facts("sweep"));
 }
 
 fn thirty_guests_answer(facts: &Value) {

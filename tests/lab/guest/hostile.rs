@@ -1,8 +1,8 @@
 //! A guest that tries: rings and registers as no driver sets them up. Whatever the device makes of it, this program goes on.
 
 use std::error::Error;
-use std::time::{Duration, Instant};
 
+use crate::flight;
 use crate::registers::Physical;
 use crate::ring::{BLOCK, DATA_AT, Descriptor, Device, INDIRECT_TABLE, NEXT, Shape, WRITE};
 
@@ -11,11 +11,8 @@ const WINDOW: usize = 0x1000;
 const MEMORY: usize = 4 << 20;
 /// How often each attack is made on each queue.
 const TIMES: u32 = 3;
-/// How often a device is reset while it works.
-const RESETS: u32 = 100;
 /// How many registers are written without any sense.
 const SENSELESS: u32 = 1_000;
-const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where no memory is: in the gap, just below the end of the address space, and so that an addition would overflow.
 const NOWHERE: [u64; 4] = [0xd000_0000, 0xffff_ffff_ffff_f000, u64::MAX - 7, 1 << 52];
@@ -53,10 +50,10 @@ pub fn attack(first: u64, count: u64, memory: u64) -> Result<(), Box<dyn Error>>
         device.reset();
         let kind = device.kind();
         println!("attacked kind={kind} queues={queues}");
+        let resets = flight::resets(&device, queues);
+        println!("resets kind={kind} times={resets}");
         if kind == BLOCK {
-            resets_in_flight(&device);
-            println!("resets kind={kind} times={RESETS}");
-            read_sector(&device)?;
+            flight::read_sector(&device)?;
             println!("works kind={kind}");
         }
         device.reset();
@@ -210,53 +207,5 @@ fn senseless(device: &Device, seed: &mut u64) {
             2 => drop(device.registers.read32(offset)),
             _ => device.registers.write32(offset, value),
         }
-    }
-}
-
-/// The head and the status of a request to a disk (5.2.6): the first sector is read.
-fn describe_read(device: &Device, length: u32) {
-    device.memory.write32(DATA_AT, 0);
-    device.memory.write32(DATA_AT + 4, 0);
-    device.memory.write64(DATA_AT + 8, 0);
-    device.memory.write8(DATA_AT + 16, 0xff);
-    let base = device.memory.address + DATA_AT as u64;
-    let part = |address, length, flags, next| Descriptor {
-        address,
-        length,
-        flags,
-        next,
-    };
-    device.describe(0, part(base, 16, NEXT, 1));
-    device.describe(1, part(base + 0x1000, length, NEXT | WRITE, 2));
-    device.describe(2, part(base + 16, 1, WRITE, 0));
-}
-
-/// Reads of a disk, and a reset while they are on their way: memory must be the guest's own afterwards.
-fn resets_in_flight(device: &Device) {
-    for _ in 0..RESETS {
-        device.begin(0, device.good_shape(8));
-        describe_read(device, 1 << 20);
-        device.offer(0, &[0; 8], 8);
-        device.reset();
-    }
-}
-
-/// A read that nothing is wrong with.
-fn read_sector(device: &Device) -> Result<(), Box<dyn Error>> {
-    device.begin(0, device.good_shape(8));
-    describe_read(device, 512);
-    device.offer(0, &[0], 1);
-    let begun = Instant::now();
-    while device.used() == 0 {
-        if begun.elapsed() > ANSWER_DEADLINE {
-            return Err("the disk does not answer any more".into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let status = device.memory.read32(DATA_AT + 16) & 0xff;
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(format!("the disk says {status}").into())
     }
 }

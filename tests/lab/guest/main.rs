@@ -3,6 +3,7 @@
 //! ```text
 //! lab-guest frames FILE                   prints how many pages of a file lie above 4 GiB
 //! lab-guest hostile FIRST COUNT MEMORY    attacks COUNT virtio devices, whose registers begin at FIRST, with rings in MEMORY
+//! lab-guest sweep PROCESSOR               reads and writes what ports and model-specific registers there are, and many that there are not
 //! lab-guest queue-stats INTERFACE         prints what the queues of a network interface have done
 //! lab-guest queue-pairs INTERFACE COUNT   has its driver use so many pairs of queues
 //! lab-guest vsock-echo PORT               answers one connection from the host with what it says, in capitals
@@ -10,10 +11,12 @@
 //! ```
 
 mod ethtool;
+mod flight;
 mod frames;
 mod hostile;
 mod registers;
 mod ring;
+mod sweep;
 mod vsock;
 
 use std::error::Error;
@@ -37,6 +40,7 @@ fn perform(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["hostile", first, count, memory] => {
             hostile::attack(address(first)?, count.parse()?, address(memory)?)
         }
+        ["sweep", processor] => sweep::sweep(processor.parse()?),
         ["queue-stats", interface] => ethtool::print_stats(interface),
         ["queue-pairs", interface, count] => ethtool::set_pairs(interface, count.parse()?),
         ["vsock-echo", port] => vsock::echo(port.parse()?),

@@ -193,10 +193,11 @@ impl Guest {
             let read = self.console.read(&mut part).unwrap_or(0);
             if read == 0 || begun.elapsed() > DEADLINE {
                 let threads = self.monitor.threads();
+                let nudged = self.nudged();
                 // One that has ended says how.
                 let ended = self.monitor.wait(END_DEADLINE);
                 return Err(format!(
-                    "the console does not say {mark:?} but: {}; the monitor: {}, {ended:?}; its threads:\n{threads}",
+                    "the console does not say {mark:?} but: {}; after a key: {nudged:?}; the monitor: {}, {ended:?}; its threads:\n{threads}",
                     self.said,
                     self.log(),
                 )
@@ -204,6 +205,15 @@ impl Guest {
             }
             self.said += &String::from_utf8_lossy(part.get(..read).unwrap_or_default());
         }
+    }
+
+    /// What it says once a key is pressed: a serial port whose interrupt was lost goes on with the next one.
+    fn nudged(&mut self) -> String {
+        let mut part = [0; 4096];
+        let _closed = writeln!(self.console);
+        let _bounded = self.console.set_read_timeout(Some(END_DEADLINE));
+        let read = self.console.read(&mut part).unwrap_or(0);
+        String::from_utf8_lossy(part.get(..read).unwrap_or_default()).into_owned()
     }
 
     /// Runs a command in the guest, and returns what it says. One that fails is an error.

@@ -12,6 +12,8 @@ use crate::Facts;
 use crate::guest::{DEADLINE, Files, Guest};
 
 const VCPUS: u32 = 4;
+/// As many as a configuration takes.
+const VCPUS_MAX: u32 = 64;
 /// How long a guest is watched, in seconds.
 const WATCH_S: u64 = 2;
 /// How often it is held.
@@ -31,6 +33,21 @@ pub fn processors(files: &Files) -> Facts {
     let busy = guest.run("awk '/^cpu[0-9]/ {print $2 + $3}' /proc/stat")?;
     let busy: Vec<u64> = busy.lines().filter_map(|line| line.parse().ok()).collect();
     Ok(json!({"seen": seen, "cores": topology, "busy_ticks": busy}))
+}
+
+/// As many processors as a machine may have: all come up, and each runs what it is given.
+pub fn most_processors(files: &Files) -> Facts {
+    let mut guest = files.start("most-processors", &json!({"cpus": {"count": VCPUS_MAX}}))?;
+    let run = format!(
+        "for cpu in $(seq 0 {}); do taskset -c $cpu cut -d' ' -f 39 /proc/self/stat; done | sort -un | wc -l",
+        VCPUS_MAX - 1
+    );
+    Ok(json!({
+        "online": guest.run("cat /sys/devices/system/cpu/online")?,
+        "ran_on": guest.number(&run)?,
+        "packages": guest.number("sort -u /sys/devices/system/cpu/cpu*/topology/physical_package_id | wc -l")?,
+        "log": guest.log(),
+    }))
 }
 
 /// Held and let go, again and again, while it computes, writes and counts.
@@ -93,16 +110,7 @@ pub fn vsock(files: &Files) -> Facts {
         "lab-guest vsock-echo 600 >/tmp/echo 2>&1 & until grep -q listening /tmp/echo; do usleep 50000; done",
     )?;
     let (answer, megabyte) = host_begins(&guest)?;
-    let listener = std::thread::spawn(move || -> std::io::Result<String> {
-        let (mut stream, _) = from_guest.accept()?;
-        let mut word = String::new();
-        BufReader::new(stream.try_clone()?).read_line(&mut word)?;
-        stream.write_all(b"heard ")?;
-        stream.write_all(word.as_bytes())?;
-        Ok(word)
-    });
-    let heard = guest.run("lab-guest vsock-say 700 water")?;
-    let said = listener.join().map_err(|_| "the listener panicked")??;
+    let (said, heard) = guest_begins(&mut guest, from_guest, "water")?;
     guest.ask("PUT", "/v1/balloon", &json!({"size_mib": 32}))?;
     wait_until("the balloon is full", DEADLINE, || {
         (guest.stats().ok()?["balloon"]["actual_mib"] == 32).then_some(())
@@ -110,11 +118,30 @@ pub fn vsock(files: &Files) -> Facts {
     Ok(json!({
         "answer": answer,
         "megabyte_came_back": megabyte,
-        "guest_said": said.trim(),
+        "guest_said": said,
         "guest_heard": heard,
         "seccomp": seccomp_modes(&guest)?,
         "log": guest.log(),
     }))
+}
+
+/// A connection that the guest begins, to its host's port 700, where the listener is: a word, and the answer that it hears.
+pub fn guest_begins(
+    guest: &mut Guest,
+    listener: UnixListener,
+    word: &str,
+) -> Result<(String, String), Box<dyn std::error::Error>> {
+    let listener = std::thread::spawn(move || -> std::io::Result<String> {
+        let (mut stream, _) = listener.accept()?;
+        let mut word = String::new();
+        BufReader::new(stream.try_clone()?).read_line(&mut word)?;
+        stream.write_all(b"heard ")?;
+        stream.write_all(word.as_bytes())?;
+        Ok(word)
+    });
+    let heard = guest.run(&format!("lab-guest vsock-say 700 {word}"))?;
+    let said = listener.join().map_err(|_| "the listener panicked")??;
+    Ok((said.trim().to_owned(), heard))
 }
 
 /// A connection that the host begins: a word, and more than any buffer holds.

@@ -37,11 +37,12 @@ use crate::guest::Files;
 type Facts = Result<Value, Box<dyn Error>>;
 type Scenario = (&'static str, fn(&Files) -> Facts);
 
-const SESSIONS: [(&str, &[Scenario]); 9] = [
+const SESSIONS: [(&str, &[Scenario]); 10] = [
     (
         "machine",
         &[
             ("processors", machines::processors),
+            ("most_processors", machines::most_processors),
             ("disks", disks::survive_a_reset),
             ("held", machines::held_under_load),
             ("balloon", memory::balloon_under_load),
@@ -73,9 +74,10 @@ const SESSIONS: [(&str, &[Scenario]); 9] = [
             ("pairs", queues::pairs_by_kernel_and_by_monitor),
         ],
     ),
+    ("crowd", &[("thirty", many::thirty)]),
     (
-        "crowd",
-        &[("hostile", attacks::hostile_guest), ("thirty", many::thirty)],
+        "attacks",
+        &[("hostile", attacks::hostile_guest), ("sweep", attacks::sweep)],
     ),
     ("debian", &[("debian", debian::boots_from_its_disk)]),
     ("features", &[("features", elsewhere::features)]),
