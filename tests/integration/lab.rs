@@ -23,8 +23,6 @@ struct Lab {
     memory_mib: u32,
     /// QEMU's model of the processor.
     processor: &'static str,
-    /// One stands still least often; an agent admits no instance with more vCPUs than its machine has.
-    cpus: u32,
     /// A file in the output that tells of a failure.
     log: &'static str,
 }
@@ -35,7 +33,6 @@ impl Default for Lab {
             limit_s: 280,
             memory_mib: 3072,
             processor: "EPYC",
-            cpus: 1,
             log: "log",
         }
     }
@@ -49,7 +46,7 @@ fn run_in_lab(lab: &Lab, output: &Path, command: impl Fn() -> Result<Vec<OsStrin
         run(Command::new(&script)
             .args(["-t", &lab.limit_s.to_string(), "-p", lab.processor])
             .args(["-m", &lab.memory_mib.to_string()])
-            .args(["-c", &lab.cpus.to_string(), "-o"])
+            .arg("-o")
             .arg(output)
             .arg("--")
             .args(command()?))

@@ -7,7 +7,7 @@ use support::{host_runner, tiny_image_state};
 use super::{Lab, run_in_lab};
 
 /// What comes of each action, on either engine.
-const EXPECTED: &str = r#"changed at rest: "lake" 2 160
+const EXPECTED: &str = r#"changed at rest: "lake" 1 160
 told how long it took to boot: yes
 usage is told: yes
 changed while it runs: "code":"wrong_state"
@@ -32,7 +32,6 @@ fn what_a_user_does_with_an_instance_comes_to_the_same_on_both_engines() {
     let output = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab {
         limit_s: 420,
-        cpus: 2,
         log: "agent.log",
         ..Lab::default()
     };

@@ -11,9 +11,8 @@ use super::{Lab, instance, run_in_lab};
 fn instances_of_an_image_with_a_root_disk_have_each_a_disk_of_their_own_that_lasts() {
     let output = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab {
-        limit_s: 500,
+        limit_s: 700,
         memory_mib: 4096,
-        cpus: 2,
         log: "agent.log",
         ..Lab::default()
     };
