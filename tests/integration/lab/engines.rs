@@ -31,7 +31,7 @@ deleted: "code":"instance_not_found"
 fn what_a_user_does_with_an_instance_comes_to_the_same_on_both_engines() {
     let output = tempfile::tempdir().expect("a temporary folder");
     let lab = Lab {
-        limit_s: 420,
+        limit_s: 560,
         log: "agent.log",
         ..Lab::default()
     };
