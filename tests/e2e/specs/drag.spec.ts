@@ -40,6 +40,20 @@ test('Escape puts a lifted card back', async ({ window, page }) => {
   await expect(window.blocks()).toHaveCount(0);
 });
 
+test('a card that is held follows what another window does meanwhile', async ({ window, another }) => {
+  const left = window.panel('Why').getByRole('row', { name: /Memory left after/ });
+  await window.dragOver('Tiny Linux', 'This computer');
+  await expect(left).toContainText('0.79');
+  await another.start('Tiny Linux');
+  await expect(left).toContainText('0.57');
+  await expect(window.machine('This computer')).toContainText('best · 344 MiB left after');
+  await another.deleteOpenInstance();
+  await expect(left).toContainText('0.79');
+  await window.page.keyboard.press('Escape');
+  await window.drop();
+  await expect(window.blocks()).toHaveCount(0);
+});
+
 test('a drop on a machine that is too small creates nothing and shows the numbers', async ({ window }) => {
   await window.dragOver('Roomy Linux', 'This computer');
   const machine = window.machine('This computer');

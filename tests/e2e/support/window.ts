@@ -21,8 +21,8 @@ interface WorkerFixtures {
   readonly desk: Desk;
 }
 
-/** Tests over a desk; each has the window open. */
-export const test = base.extend<{ window: PoolWindow }, WorkerFixtures>({
+/** Tests over a desk; each has the window open, and `another` where it asks for it. */
+export const test = base.extend<{ window: PoolWindow; another: PoolWindow }, WorkerFixtures>({
   desk: [
     // Playwright reads the fixture's needs from this pattern.
     // eslint-disable-next-line no-empty-pattern
@@ -46,16 +46,25 @@ export const test = base.extend<{ window: PoolWindow }, WorkerFixtures>({
     },
     { scope: 'worker', timeout: 120_000 },
   ],
-  window: async ({ page, desk }, use) => {
-    const trouble: string[] = [];
-    page.on('pageerror', (error) => trouble.push(error.message));
-    await page.goto(desk.url);
-    const window = new PoolWindow(page);
-    await expect(window.vessel('This computer')).toBeVisible();
-    await use(window);
-    expect(trouble, 'errors of the page').toEqual([]);
+  window: async ({ page, desk }, use) => opened(page, desk, use),
+  another: async ({ browser, desk }, use) => {
+    // Of its own browser's context, as it is somebody else's: neither covers the other.
+    const context = await browser.newContext();
+    await opened(await context.newPage(), desk, use);
+    await context.close();
   },
 });
+
+/** A window for as long as it is used. */
+async function opened(page: Page, desk: Desk, use: (window: PoolWindow) => Promise<void>): Promise<void> {
+  const trouble: string[] = [];
+  page.on('pageerror', (error) => trouble.push(error.message));
+  await page.goto(desk.url);
+  const window = new PoolWindow(page);
+  await expect(window.vessel('This computer')).toBeVisible();
+  await use(window);
+  expect(trouble, 'errors of the page').toEqual([]);
+}
 
 /** The window, in the words of somebody who uses it. */
 export class PoolWindow {
@@ -123,6 +132,13 @@ export class PoolWindow {
 
   async drop(): Promise<void> {
     await this.page.mouse.up();
+  }
+
+  /** Starts an instance of a template on this computer. */
+  async start(template: string): Promise<void> {
+    await this.dragOver(template, 'This computer');
+    await this.drop();
+    await expect(this.panel('Instance').getByText(/^Ready in /)).toBeVisible({ timeout: 60_000 });
   }
 
   /** Deletes the instance whose panel is open, and waits until it is gone. */

@@ -1,4 +1,4 @@
-import { configure, screen, waitFor, within } from '@testing-library/react';
+import { act, configure, screen, waitFor, within } from '@testing-library/react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { PlanStanding } from '../api/generated/contract';
@@ -134,6 +134,21 @@ describe('the failure of a machine', () => {
     expect(await within(panel).findByText('Without atlas, 1 instance finds no room.')).toBeVisible();
     expect(within(panel).getByText('needs 48 GiB, this computer has 22.7 GiB free')).toBeVisible();
     expect(screen.getByRole('button', { name: /^files, / })).toHaveAttribute('data-stranded', 'true');
+  });
+});
+
+describe('the form for an instance', () => {
+  it('answers by the pool of now, for as long as it is open', async () => {
+    const { user, platform, session } = open('two');
+    await user.click(await screen.findByRole('button', { name: 'New instance…' }));
+    const dialog = await screen.findByRole('dialog');
+    const atlas = await within(dialog).findByRole('radio', { name: /^atlas/ });
+    expect(atlas).not.toHaveAccessibleName(/has 0 MiB free/);
+    const machine = [...session.pool.getState().pool.machines.values()].find(({ name }) => name === 'atlas');
+    const usage = machine?.usage;
+    if (!machine || !usage) throw new Error('the scene has no usage of atlas');
+    act(() => platform.change({ machines: [{ ...machine, usage: { ...usage, memory_free_mib: 0 } }] }));
+    await waitFor(() => expect(atlas).toHaveAccessibleName(/atlas has 0 MiB free/));
   });
 });
 

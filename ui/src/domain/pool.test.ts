@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
-import type { PoolChange } from '../api/generated/contract';
+import type { HostUsage, PoolChange, PoolMachine } from '../api/generated/contract';
 import { idOf, instanceOf, machineOf, SCENES } from '../platform/testing/scenes';
-import { applyChange, findInstance, poolOf, totalsOf, type Pool } from './pool';
+import { applyChange, findInstance, poolOf, roomOf, totalsOf, type Pool } from './pool';
 
 function seven(): Pool {
   const scene = SCENES['seven'];
@@ -87,3 +87,34 @@ it('the gauges add up what has been seen, CPU weighted by threads', () => {
   });
   expect(totalsOf(pool)).toMatchObject({ cpuShare: 0.25, threads: 8, memoryOffered: 32 * 1024, running: 0 });
 });
+
+describe('the room of a pool', () => {
+  it('is the same however busy its machines are', () => {
+    const before = seven();
+    const machine = before.machines.get(idOf(3));
+    if (!machine?.usage) throw new Error('the scene has no usage of it');
+    const busy = { ...machine, usage: { ...machine.usage, cpu_percent: 99 } };
+    expect(roomOf(applied(before, { machines: [busy] }))).toBe(roomOf(before));
+  });
+
+  it.each([
+    ['memory', (pool: Pool) => withUsage(pool, { memory_free_mib: 1 })],
+    ['disk', (pool: Pool) => withUsage(pool, { disk_free_mib: 1 })],
+    ['a drain', (pool: Pool) => withMachine(pool, { draining: true })],
+    ['a lost machine', (pool: Pool) => applied(pool, { removed_machines: [idOf(3)] })],
+  ])('is another after a change of %s', (_what, changed) => {
+    expect(roomOf(changed(seven()))).not.toBe(roomOf(seven()));
+  });
+});
+
+function withMachine(pool: Pool, more: Partial<PoolMachine>): Pool {
+  const machine = pool.machines.get(idOf(3));
+  if (!machine) throw new Error('the scene has no such machine');
+  return applied(pool, { machines: [{ ...machine, ...more }] });
+}
+
+function withUsage(pool: Pool, more: Partial<HostUsage>): Pool {
+  const usage = pool.machines.get(idOf(3))?.usage;
+  if (!usage) throw new Error('the scene has no usage of it');
+  return withMachine(pool, { usage: { ...usage, ...more } });
+}

@@ -156,3 +156,16 @@ export function totalsOf(pool: Pool): Totals {
   }
   return { ...sums, cpuShare: sums.threads > 0 ? busyThreads / sums.threads : 0 };
 }
+
+/**
+ * What decides where an instance fits, but for how busy the machines are: two pools with the same room refuse the same. It is compared,
+ * never read.
+ */
+export function roomOf(pool: Pool): string {
+  return [...pool.machines.values()]
+    .map(({ id, link, draining, usage }) => {
+      const held = (pool.instances.get(id) ?? []).map((one) => `${one.id}${one.state}${String(one.generation)}`);
+      return [id, link.state, draining, usage?.memory_free_mib, usage?.disk_free_mib, ...held].join(' ');
+    })
+    .join('\n');
+}

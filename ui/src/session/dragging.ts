@@ -1,8 +1,10 @@
 import type { Template } from '../api/generated/contract';
+import { roomOf } from '../domain/pool';
 import { dropOutcome, refusalText, type DropTarget } from '../domain/verdict';
 import type { Platform } from '../platform';
 import { AT_REST, type DragStore, type Lifted, WATER, OUTSIDE } from './drag';
 import { tellRefusal, type Instances } from './instances';
+import type { PoolStore } from './pool';
 import type { ToastStore } from './toasts';
 import { requestOf } from './view';
 
@@ -14,7 +16,12 @@ export interface Dragging {
   readonly drop: () => Promise<DropResult>;
   /** Puts it back. */
   readonly cancel: () => void;
+  /** Stops watching the pool. */
+  readonly end: () => void;
 }
+
+/** How long the pool's changes are gathered during a drag before the machines are asked again. */
+export const ASK_AGAIN_MS = 250;
 
 /** How a drop ended, for whoever has to say it. */
 export type DropResult =
@@ -24,6 +31,7 @@ export type DropResult =
 
 interface Needs {
   readonly platform: Pick<Platform, 'call'>;
+  readonly pool: PoolStore;
   readonly drag: DragStore;
   readonly toasts: ToastStore;
   readonly instances: Instances;
@@ -31,27 +39,51 @@ interface Needs {
   readonly nameOf: (machine: string) => string;
 }
 
-export function dragging({ platform, drag, toasts, instances, nameOf }: Needs): Dragging {
+export function dragging({ platform, pool, drag, toasts, instances, nameOf }: Needs): Dragging {
   // The answers of the drag under way; a drop that comes before them waits for them.
   let asked: Promise<unknown> = Promise.resolve();
+  // The pool that they are about.
+  let room: string | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
 
   const lift = (template: Template, by: Lifted['by']) => {
     const request = requestOf(template);
     const lifted: Lifted = { template, request, by };
     drag.setState({ ...AT_REST, lifted, target: by === 'keyboard' ? WATER : OUTSIDE });
-    asked = platform.call('placement_preview', { request }).then(
-      (preview) => {
-        if (drag.getState().lifted !== lifted) return;
-        const verdicts = new Map(preview.verdicts.map((verdict) => [verdict.machine, verdict]));
-        drag.setState({ preview, verdicts });
-        void lookAtReserve(lifted);
-      },
-      (thrown: unknown) => {
-        if (drag.getState().lifted === lifted) drag.setState(AT_REST);
-        tellRefusal(toasts, thrown);
-      },
-    );
+    asked = ask(lifted).catch((thrown: unknown) => {
+      if (drag.getState().lifted === lifted) drag.setState(AT_REST);
+      tellRefusal(toasts, thrown);
+    });
   };
+
+  const ask = async (lifted: Lifted) => {
+    room = roomOf(pool.getState().pool);
+    const preview = await platform.call('placement_preview', { request: lifted.request });
+    if (drag.getState().lifted !== lifted) return;
+    const verdicts = new Map(preview.verdicts.map((verdict) => [verdict.machine, verdict]));
+    drag.setState({ preview, verdicts });
+    void lookAtReserve(lifted);
+  };
+
+  /** Others use the pool, too: what is shown of a card that is held for long is true when it is let go. */
+  const askAgain = async (lifted: Lifted) => {
+    await asked;
+    try {
+      if (drag.getState().lifted === lifted) await ask(lifted);
+    } catch {
+      // The answers of before stay, and the next change asks again: the machine itself has the last word on a drop.
+    }
+    timer = undefined;
+    watch();
+  };
+  const watch = () => {
+    const { lifted } = drag.getState();
+    if (!lifted || timer !== undefined || roomOf(pool.getState().pool) === room) return;
+    timer = setTimeout(() => void askAgain(lifted), ASK_AGAIN_MS);
+  };
+  const unwatch = pool.subscribe((state, before) => {
+    if (state.pool !== before.pool) watch();
+  });
 
   /** Comes after the verdicts: they are what a drag waits for. */
   const lookAtReserve = async (lifted: Lifted) => {
@@ -113,5 +145,9 @@ export function dragging({ platform, drag, toasts, instances, nameOf }: Needs): 
     },
     drop,
     cancel: () => drag.setState(AT_REST),
+    end: () => {
+      unwatch();
+      clearTimeout(timer);
+    },
   };
 }

@@ -57,6 +57,7 @@ export function startSession(platform: Platform, settings: Settings, first?: Ope
     // An activity list that cannot be read is an empty one; the pool's own failure says more.
     activity.getState().reread().catch(() => undefined);
   };
+  const lifting = dragging({ platform, pool: feed.store, drag, toasts, instances, nameOf });
   const plans = planKeeper({ platform, pool: feed.store, view });
   const recovery = recoveryWatch(platform, feed.store);
   const unsubscribe = platform.subscribe({
@@ -86,11 +87,12 @@ export function startSession(platform: Platform, settings: Settings, first?: Ope
     track: pointerTrack(),
     settings: settingsKeeper(platform, settings),
     instances,
-    dragging: dragging({ platform, drag, toasts, instances, nameOf }),
+    dragging: lifting,
     plans,
     recovery: recovery.store,
     end: () => {
       unsubscribe();
+      lifting.end();
       plans.end();
       recovery.end();
     },

@@ -5,6 +5,7 @@ import { startWords } from '../i18n';
 import { idOf, machineOf, SCENES, TINY } from '../platform/testing/scenes';
 import { ScriptedPlatform } from '../platform/testing/scripted';
 import { startSession, type Session } from '.';
+import { ASK_AGAIN_MS } from './dragging';
 import { REGRET_MS } from './instances';
 import { poolFeed } from './pool';
 
@@ -115,6 +116,46 @@ describe('a session', () => {
     expect(await session.dragging.drop()).toEqual({ kind: 'cancelled' });
     expect(session.drag.getState().lifted).toBeUndefined();
     expect(asked('instance_create')).toEqual([]);
+  });
+
+  describe('a card that is held while somebody else uses the pool', () => {
+    const fill = (freeMib: number) => {
+      const machine = session.pool.getState().pool.machines.get(idOf(2));
+      if (!machine?.usage) throw new Error('the scene has no usage of it');
+      platform.change({ machines: [{ ...machine, usage: { ...machine.usage, memory_free_mib: freeMib } }] });
+      return vi.advanceTimersByTimeAsync(50);
+    };
+
+    it('is judged by the pool of now, asked once for all that came meanwhile', async () => {
+      session.dragging.lift(TINY, 'pointer');
+      await vi.advanceTimersByTimeAsync(10);
+      const before = session.drag.getState().preview;
+      await fill(700);
+      await fill(64);
+      expect(asked('placement_preview')).toHaveLength(1);
+      await vi.advanceTimersByTimeAsync(ASK_AGAIN_MS);
+      expect(asked('placement_preview')).toHaveLength(2);
+      expect(session.drag.getState().preview).not.toBe(before);
+      await vi.advanceTimersByTimeAsync(10 * ASK_AGAIN_MS);
+      expect(asked('placement_preview')).toHaveLength(2);
+    });
+
+    it('is refused by the machine that has filled up', async () => {
+      session.dragging.lift(TINY, 'pointer');
+      session.dragging.aim({ kind: 'machine', id: idOf(2) });
+      await fill(64);
+      await vi.advanceTimersByTimeAsync(ASK_AGAIN_MS);
+      expect(await session.dragging.drop()).toEqual({ kind: 'refused' });
+      expect(asked('instance_create')).toEqual([]);
+    });
+
+    it('asks nobody once it is put back', async () => {
+      session.dragging.lift(TINY, 'pointer');
+      session.dragging.cancel();
+      await fill(64);
+      await vi.advanceTimersByTimeAsync(ASK_AGAIN_MS);
+      expect(asked('placement_preview')).toHaveLength(1);
+    });
   });
 
   it('forgets the answers to a drag that was cancelled', async () => {
