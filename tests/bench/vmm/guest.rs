@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use support::{archive, vmlinux};
+use support::{archive, host_runner, vmlinux};
 
 /// What init writes to the console first.
 pub const MARK: &str = "GUEST-INIT";
@@ -22,11 +23,8 @@ pub fn prepare(folder: &Path) -> Result<(), Box<dyn Error>> {
     let state = support::tiny_image_state()?;
     let manifest = fs::read_to_string(state.join("images/manifests/tiny-linux.json"))?;
     let manifest: serde_json::Value = serde_json::from_str(&manifest)?;
-    let sum = manifest["kernel"]["sha256"]
-        .as_str()
-        .ok_or("the image has a kernel")?;
-    let image = fs::read(state.join(format!("images/blobs/sha256-{sum}")))?;
-    fs::write(folder.join("vmlinux"), vmlinux(&image)?)?;
+    let image = fs::read(blob_of(&state, &manifest, "kernel")?)?;
+    keep_kernel(folder, &vmlinux(&image)?)?;
     let root = tempfile::tempdir()?;
     for place in ["bin", "dev", "proc"] {
         fs::create_dir(root.path().join(place))?;
@@ -34,11 +32,31 @@ pub fn prepare(folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::copy("/bin/busybox", root.path().join("bin/busybox"))?;
     fs::write(root.path().join("init"), INIT)?;
     fs::write(folder.join("initrd"), archive(root.path())?)?;
-    let sum = manifest["initrd"]["sha256"]
+    crate::tools::prepare(folder, &fs::read(blob_of(&state, &manifest, "initrd")?)?)
+}
+
+/// Keeps a kernel as an agent does that imports it: with holes where it has only zeroes.
+fn keep_kernel(folder: &Path, kernel: &[u8]) -> Result<(), Box<dyn Error>> {
+    let work = tempfile::tempdir_in(folder)?;
+    let source = work.path().join("vmlinux");
+    fs::write(&source, kernel)?;
+    let state = work.path().join("state");
+    support::run(
+        Command::new(host_runner()?)
+            .args(["image", "import", "--name", "bench", "--kernel"])
+            .arg(&source)
+            .arg("--state-dir")
+            .arg(&state),
+    )?;
+    let manifest = fs::read_to_string(state.join("images/manifests/bench.json"))?;
+    let blob = blob_of(&state, &serde_json::from_str(&manifest)?, "kernel")?;
+    Ok(fs::rename(blob, folder.join("vmlinux"))?)
+}
+
+/// The file of a part of an image.
+fn blob_of(state: &Path, manifest: &serde_json::Value, part: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let sum = manifest[part]["sha256"]
         .as_str()
-        .ok_or("the image has an initial RAM file system")?;
-    crate::tools::prepare(
-        folder,
-        &fs::read(state.join(format!("images/blobs/sha256-{sum}")))?,
-    )
+        .ok_or_else(|| format!("the image has no {part}"))?;
+    Ok(state.join(format!("images/blobs/sha256-{sum}")))
 }

@@ -2,6 +2,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod holes;
 mod linux;
 mod pvh;
 
@@ -15,6 +16,8 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::config::BootConfig;
 use crate::cpu::Entry;
 use crate::memory::{self, GuestMemory, HIGH_MEMORY_START, LOW_MEMORY_END};
+
+use self::holes::Sparse;
 
 /// Where the command line lies.
 const COMMAND_LINE: GuestAddress = GuestAddress(0x2_0000);
@@ -168,9 +171,11 @@ fn load_kernel(
     kernel.seek(SeekFrom::Start(0)).map_err(read)?;
     let start = GuestAddress(HIGH_MEMORY_START);
     if magic == ELF_MAGIC {
-        return Elf::load(memory, None, kernel, Some(start)).map_err(|err| BootError::Load {
-            path: path.clone(),
-            err,
+        return Elf::load(memory, None, &mut Sparse::new(kernel), Some(start)).map_err(|err| {
+            BootError::Load {
+                path: path.clone(),
+                err,
+            }
         });
     }
     match BzImage::load(memory, None, kernel, Some(start)) {

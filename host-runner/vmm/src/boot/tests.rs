@@ -90,6 +90,63 @@ fn a_bz_image_is_entered_in_long_mode_with_its_parameters() {
     assert_eq!(read(0x70), 0xe_0000, "the ACPI tables");
 }
 
+/// An ELF kernel with an entry by PVH and one segment of 32 MiB for 16 MiB and up, of which only the first and the last page are data.
+fn mostly_a_hole() -> std::fs::File {
+    use std::os::unix::fs::FileExt as _;
+    const SEGMENT: u64 = 32 << 20;
+    let header = |kind: u32, offset: u64, size: u64| {
+        let rest = [offset, 16 << 20, 16 << 20, size, size, 4096]
+            .map(u64::to_le_bytes)
+            .concat();
+        [&kind.to_le_bytes()[..], &7_u32.to_le_bytes(), &rest].concat()
+    };
+    // Source: the ELF-64 object file format: the file's header, and a header for each segment.
+    let head = [
+        b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0",
+        &(16_u64 << 20).to_le_bytes()[..],
+        &64_u64.to_le_bytes(),
+        &[0; 12],
+        &[64, 0, 56, 0, 2, 0, 0, 0, 0, 0, 0, 0],
+        &header(1, 4096, SEGMENT),
+        &header(4, 512, 24),
+    ]
+    .concat();
+    // A note of Xen's, type 18: where the kernel is entered.
+    let note = [
+        &[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0][..],
+        b"Xen\0",
+        &(16_u64 << 20).to_le_bytes(),
+    ]
+    .concat();
+    let memory_file = rustix::fs::memfd_create("kernel", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let kernel = std::fs::File::from(memory_file);
+    kernel.set_len(4096 + SEGMENT).unwrap();
+    kernel.write_all_at(&head, 0).unwrap();
+    kernel.write_all_at(&note, 512).unwrap();
+    kernel.write_all_at(&[0xf4; 4096], 4096).unwrap();
+    kernel.write_all_at(&[0xc3; 4096], SEGMENT).unwrap();
+    kernel
+}
+
+#[test]
+fn the_holes_of_an_elf_kernel_take_no_memory() {
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use vm_memory::{GuestMemoryBackend as _, GuestMemoryRegion as _};
+    let kernel = mostly_a_hole();
+    let memory = machine(64);
+    let config = boot(Path::new(&format!("/proc/self/fd/{}", kernel.as_raw_fd())));
+    let entry = load(&config, &memory, GuestAddress(0xe_0000)).unwrap();
+    assert!(matches!(entry, Entry::Pvh { .. }), "{entry:?}");
+    let byte = |at: u64| memory.read_obj::<u8>(GuestAddress(at)).unwrap();
+    assert_eq!((byte(16 << 20), byte((48 << 20) - 1)), (0xf4, 0xc3));
+    let region = memory.iter().next().unwrap();
+    let used = region.file_offset().unwrap().file().metadata().unwrap().blocks() * 512;
+    // Huge pages, where a machine has them for such memory, are whole.
+    assert!(used <= 8 << 20, "{used} bytes of 32 MiB");
+    assert_eq!(byte(32 << 20), 0);
+}
+
 #[test]
 fn an_initial_ram_file_system_that_leaves_no_room_to_unpack_is_refused_with_the_numbers() {
     let image = file(&bz_image(|_| {}));
