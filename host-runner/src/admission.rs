@@ -268,6 +268,7 @@ pub(crate) mod tests {
             started_at: None,
             progress: Progress::PoweredOn,
             boot_ms: None,
+            guest_status: None,
             ended,
         }
     }

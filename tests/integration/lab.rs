@@ -3,6 +3,7 @@
 mod engines;
 mod guests;
 mod images;
+mod teller;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -51,15 +51,19 @@ serve() {
   echo "$0: the agent does not answer" >&2
   return 1
 }
-# Reads the console until it says so.
+# Reads the console until it says so. A byte at a time, so that what comes behind it is still there for the next look; and with no more of
+# it in mind than that takes, as this is a slow machine, and a boot is long.
 console_says() {
-  local line seen=''
-  while IFS= read -r -t "$patience" -n 1 -d '' line <&"${console[0]}"; do
-    seen+=$line
-    printf '%s' "$line" >> "$OUT/$console_file"
-    [[ $seen != *"$1"* ]] || return 0
+  local byte end='' said
+  exec {said}>> "$OUT/$console_file"
+  while IFS= read -r -t "$patience" -n 1 -d '' byte <&"${console[0]}"; do
+    printf '%s' "$byte" >&"$said"
+    ((${#end} < 200)) || end=${end: -100}
+    end+=$byte
+    [[ $end != *"$1" ]] || { exec {said}>&-; return 0; }
   done
-  echo "$0: the console does not say $1 but: $seen" >&2
+  exec {said}>&-
+  echo "$0: the console does not say $1 but: $(tail -c 4000 "$OUT/$console_file")" >&2
   return 1
 }
 # Opens the console, which begins with its past.

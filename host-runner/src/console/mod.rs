@@ -57,6 +57,20 @@ pub struct Sighting {
     pub at: Instant,
 }
 
+impl Sighting {
+    /// What the console shows, or that the guest is ready, where it said so itself before the console showed it.
+    pub fn or_ready(seen: Option<Self>, said_at: Option<Instant>) -> Option<Self> {
+        let said = said_at.map(|at| Self {
+            progress: Progress::Ready,
+            at,
+        });
+        match (seen, said) {
+            (Some(seen), Some(said)) if seen.progress == Progress::Ready && seen.at <= said.at => Some(seen),
+            (seen, said) => said.or(seen),
+        }
+    }
+}
+
 /// A running hub. Dropping it ends its tasks and with them every viewer.
 #[derive(Debug)]
 pub struct ConsoleHub {
@@ -195,6 +209,26 @@ async fn write_typed(mut write: OwnedWriteHalf, mut typed: mpsc::Receiver<Bytes>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_ready_once_its_console_shows_it_or_it_says_so() {
+        let early = Instant::now();
+        let late = early + Duration::from_secs(1);
+        let seen = |progress, at| Some(Sighting { progress, at });
+        let ready = |at| seen(Progress::Ready, at);
+        assert_eq!(Sighting::or_ready(None, None), None);
+        assert_eq!(Sighting::or_ready(None, Some(late)), ready(late));
+        assert_eq!(
+            Sighting::or_ready(seen(Progress::Booting, early), None),
+            seen(Progress::Booting, early)
+        );
+        assert_eq!(
+            Sighting::or_ready(seen(Progress::Booting, early), Some(late)),
+            ready(late)
+        );
+        assert_eq!(Sighting::or_ready(ready(early), Some(late)), ready(early));
+        assert_eq!(Sighting::or_ready(ready(late), Some(early)), ready(early));
+    }
 
     fn hub() -> (tempfile::TempDir, ConsoleHub, UnixStream) {
         let dir = tempfile::tempdir().unwrap();

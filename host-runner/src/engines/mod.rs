@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use api::{EngineChoice, EngineKind, Mib, PublishedPort};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::limits::GuestGroup;
@@ -78,6 +79,16 @@ pub struct LaunchOrder {
     pub group: GuestGroup,
 }
 
+/// What a guest has told of its own state. It is the guest's word: to be shown, and trusted with nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// When it first said that it has started all that it is there for.
+    pub ready_at: Option<Instant>,
+    /// One line on what it is at, of at most [`api::GUEST_STATUS_CHARS_MAX`] characters and without control characters; empty where it took
+    /// back what it had said.
+    pub status: Option<String>,
+}
+
 /// What runs guests.
 ///
 /// Ordering: [`find`](Engine::find) comes before [`launch`](Engine::launch), and `launch` only follows when it found nothing.
@@ -119,6 +130,11 @@ pub trait Guest: Send + Sync + std::fmt::Debug {
     /// What the last [`status`](Self::status) found the guest to lack: why the engine holds its vCPUs of its own accord, or what it runs
     /// without.
     fn trouble(&self) -> Option<EngineError>;
+
+    /// What the guest has told of its own state since it is watched; nothing on an engine that has no way for it.
+    fn told(&self) -> Told {
+        Told::default()
+    }
 
     /// Returns when something happened that is worth a look; it says nothing about what. Safe to cancel.
     async fn changed(&mut self);

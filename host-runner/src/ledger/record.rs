@@ -53,8 +53,11 @@ pub struct Launch {
     pub started_at: Option<Timestamp>,
     /// How far the guest has come.
     pub progress: Progress,
-    /// Milliseconds from power-on to the login prompt.
+    /// Milliseconds from power-on to the login prompt, or to the guest's own word that it is ready.
     pub boot_ms: Option<u32>,
+    /// What the guest last said that it is at.
+    #[serde(default)]
+    pub guest_status: Option<String>,
     /// Whether the guest is known to be gone. Until then its memory counts as promised.
     pub ended: bool,
 }
@@ -143,6 +146,7 @@ impl Record {
             created_at: self.created_at,
             started_at: launch.and_then(|launch| launch.started_at),
             boot_ms: launch.and_then(|launch| launch.boot_ms),
+            guest_status: launch.and_then(|launch| launch.guest_status.clone()),
         }
     }
 }

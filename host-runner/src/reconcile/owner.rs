@@ -261,6 +261,8 @@ impl Owner {
             .sightings
             .as_mut()
             .map(|sightings| *sightings.borrow_and_update());
+        let told = self.guest.as_ref().map(|guest| guest.told()).unwrap_or_default();
+        let sighting = Sighting::or_ready(sighting, told.ready_at);
         let boot_ms = sighting.and_then(|sighting| self.boot_ms(sighting));
         let trouble = self.trouble(decision.state, record.status.failure.as_ref());
         let shown = |now: &mut Record| {
@@ -279,6 +281,9 @@ impl Owner {
             if let (Some(launch), Some(sighting)) = (&mut record.launch, sighting) {
                 launch.progress = launch.progress.max(sighting.progress);
                 launch.boot_ms = launch.boot_ms.or(boot_ms);
+            }
+            if let (Some(launch), Some(status)) = (&mut record.launch, &told.status) {
+                launch.guest_status = Some(status.clone()).filter(|status| !status.is_empty());
             }
         };
         // A failure is noted by its own step, with its reason.
@@ -434,6 +439,7 @@ impl Owner {
             started_at: None,
             progress: Progress::PoweredOn,
             boot_ms: None,
+            guest_status: None,
             ended: false,
         };
         self.world

@@ -441,6 +441,7 @@ pub fn new_instance(id: Uuid, create: CreateInstance) -> Instance {
         created_at: now(),
         started_at: None,
         boot_ms: None,
+        guest_status: None,
     }
 }
 

@@ -8,6 +8,7 @@
 //! lab-guest queue-pairs INTERFACE COUNT   has its driver use so many pairs of queues
 //! lab-guest vsock-echo PORT               answers one connection from the host with what it says, in capitals
 //! lab-guest vsock-say PORT WORD           says a word to the host, and prints the answer
+//! lab-guest vsock-tell PORT LINE…         tells the host some lines
 //! ```
 
 mod ethtool;
@@ -45,6 +46,7 @@ fn perform(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["queue-pairs", interface, count] => ethtool::set_pairs(interface, count.parse()?),
         ["vsock-echo", port] => vsock::echo(port.parse()?),
         ["vsock-say", port, word] => vsock::say(port.parse()?, word),
+        ["vsock-tell", port, lines @ ..] => vsock::tell(port.parse()?, lines),
         _ => Err("no such work".into()),
     }
 }

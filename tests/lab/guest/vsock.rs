@@ -69,13 +69,23 @@ pub fn echo(port: u32) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Says a word to whoever listens on the host, and prints the answer.
-pub fn say(port: u32, word: &str) -> Result<(), Box<dyn Error>> {
+/// A connection to whoever listens on the host.
+fn connect(port: u32) -> io::Result<File> {
     let socket = socket()?;
     let there = address(HOST, port);
     // SAFETY: the address is as long as it is said to be, and outlives the call.
     done(unsafe { libc::connect(socket.as_raw_fd(), (&raw const there).cast(), length()) })?;
-    let mut stream = File::from(socket);
+    Ok(File::from(socket))
+}
+
+/// Tells whoever listens on the host some lines, and waits for no answer.
+pub fn tell(port: u32, lines: &[&str]) -> Result<(), Box<dyn Error>> {
+    Ok(connect(port)?.write_all(lines.join("\n").as_bytes())?)
+}
+
+/// Says a word to whoever listens on the host, and prints the answer.
+pub fn say(port: u32, word: &str) -> Result<(), Box<dyn Error>> {
+    let mut stream = connect(port)?;
     writeln!(stream, "{word}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

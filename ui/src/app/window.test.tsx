@@ -127,6 +127,22 @@ describe('the window', () => {
     expect(screen.getByRole('button', { name: 'Delete' })).toBeEnabled();
   });
 
+  it('shows what a guest says of itself, as it is written', async () => {
+    const picture = SCENES['one_running']?.();
+    if (!picture) throw new Error('there is no such scene');
+    const said = 'cloud-init: <b>done</b>';
+    const instances = picture.instances.map((placed) =>
+      placed.instance.spec.name === 'tiny-1' ? { ...placed, instance: { ...placed.instance, guest_status: said } } : placed,
+    );
+    const { user } = open('one_running', { picture: { ...picture, instances } });
+    await user.click(await screen.findByRole('button', { name: /^build-1/ }));
+    expect(await screen.findByText('Engine')).toBeVisible();
+    expect(screen.queryByText('Guest says')).toBeNull();
+    await user.click(screen.getByRole('button', { name: /^tiny-1/ }));
+    expect(await screen.findByText(said)).toBeVisible();
+    expect(screen.getByText('Guest says')).toBeVisible();
+  });
+
   it('does anything from the palette', async () => {
     const { user } = open('one_running');
     await screen.findByRole('button', { name: /^tiny-1/ });

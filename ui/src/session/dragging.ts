@@ -68,21 +68,23 @@ export function dragging({ platform, pool, drag, toasts, instances, nameOf }: Ne
   /** Others use the pool, too: what is shown of a card that is held for long is true when it is let go. */
   const askAgain = async (lifted: Lifted) => {
     await asked;
+    const held = () => drag.getState().lifted === lifted;
     try {
-      if (drag.getState().lifted === lifted) await ask(lifted);
+      if (held() && roomOf(pool.getState().pool) !== room) await ask(lifted);
     } catch {
       // The answers of before stay, and the next change asks again: the machine itself has the last word on a drop.
     }
     timer = undefined;
-    watch();
+    // What came while the machines answered.
+    if (held() && roomOf(pool.getState().pool) !== room) watch(lifted);
   };
-  const watch = () => {
-    const { lifted } = drag.getState();
-    if (!lifted || timer !== undefined || roomOf(pool.getState().pool) === room) return;
-    timer = setTimeout(() => void askAgain(lifted), ASK_AGAIN_MS);
+  // A busy pool changes with every frame: it is looked at a few times a second, and else left to be drawn.
+  const watch = (lifted: Lifted) => {
+    timer ??= setTimeout(() => void askAgain(lifted), ASK_AGAIN_MS);
   };
   const unwatch = pool.subscribe((state, before) => {
-    if (state.pool !== before.pool) watch();
+    const { lifted } = drag.getState();
+    if (lifted && state.pool !== before.pool) watch(lifted);
   });
 
   /** Comes after the verdicts: they are what a drag waits for. */

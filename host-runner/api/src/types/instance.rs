@@ -6,6 +6,9 @@ use uuid::Uuid;
 use super::{EngineKind, Mib, Placement, Timestamp};
 use crate::ErrorCode;
 
+/// The most characters of what a guest says that it is at.
+pub const GUEST_STATUS_CHARS_MAX: usize = 200;
+
 /// Which engine an instance is to run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, TS)]
 #[serde(rename_all = "snake_case")]
@@ -141,7 +144,8 @@ pub enum RunState {
     Deleting,
 }
 
-/// How far a running guest has come, as seen on its serial console. A guest that prints nothing stays at `powered_on`.
+/// How far a running guest has come, as seen on its serial console or told by itself. A guest that prints and tells nothing stays at
+/// `powered_on`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, TS)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
@@ -149,7 +153,7 @@ pub enum Progress {
     PoweredOn,
     /// The guest's firmware or kernel prints.
     Booting,
-    /// A login prompt is up.
+    /// A login prompt is up, or the guest has said that it is ready.
     Ready,
 }
 
@@ -225,6 +229,9 @@ pub struct Instance {
     pub created_at: Timestamp,
     /// When its guest was last powered on; absent when it does not run.
     pub started_at: Option<Timestamp>,
-    /// Milliseconds from power-on to the login prompt of the present run; absent until then.
+    /// Milliseconds from power-on to the login prompt of the present run, or to its guest's own word that it is ready; absent until then.
     pub boot_ms: Option<u32>,
+    /// What its guest last said that it is at, in its own words: one line of at most 200 characters. Absent where it said nothing, and when
+    /// it does not run.
+    pub guest_status: Option<String>,
 }

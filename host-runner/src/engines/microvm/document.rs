@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::notify::NOTIFY_PORT;
 use crate::engines::LaunchOrder;
 use crate::images::KernelFiles;
 
@@ -17,8 +18,13 @@ pub const API_SOCKET: &str = "api.sock";
 pub const SERIAL_SOCKET: &str = "serial.sock";
 /// Where the monitor finds the guest's network.
 pub const NETWORK_SOCKET: &str = "net.sock";
+/// Where the monitor's end of its guest's vsock is; a guest that connects to port P of the host arrives at this name with `_P` behind it.
+pub const VSOCK_SOCKET: &str = "vsock";
 /// What the monitor leaves of its guest's end.
 pub const ENDING_FILE: &str = "ending.json";
+
+/// The guest's address on its vsock: the first that means nothing else.
+const GUEST_ADDRESS: u32 = 3;
 
 /// What the monitor is told of one guest, which this kernel starts.
 pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
@@ -40,6 +46,8 @@ pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
             "mac": mac(order.id),
             "backend": { "stream": { "path": NETWORK_SOCKET } },
         }],
+        // Each monitor has a vsock of its own: their guests may all have the same address.
+        "vsock": { "cid": GUEST_ADDRESS, "path": VSOCK_SOCKET },
         // Nothing is taken from the guest: what it does not use goes back to the machine by itself.
         "balloon": { "size_mib": 0 },
         "serial_socket": SERIAL_SOCKET,
@@ -50,9 +58,14 @@ pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
 }
 
 /// The image's own command line and the guest's name. A kernel that panics ends its machine at once, so that the agent learns of it;
-/// an image that has its own wish keeps it, since what comes later on a kernel's command line counts.
+/// an image that has its own wish keeps it, since what comes later on a kernel's command line counts. A systemd learns where it can tell that
+/// it has started all; other guests do not mind.
 fn command_line(order: &LaunchOrder, kernel: &KernelFiles) -> String {
-    let text = format!("panic=-1 {} millpond.name={}", kernel.command_line, order.name);
+    let notify = format!("systemd.set_credential=vmm.notify_socket:vsock-stream:2:{NOTIFY_PORT}");
+    let text = format!(
+        "panic=-1 {notify} {} millpond.name={}",
+        kernel.command_line, order.name
+    );
     text.trim().to_owned()
 }
 
@@ -105,6 +118,7 @@ mod tests {
         assert_eq!(document["boot"]["initrd"], Value::Null);
         assert_eq!(document["paused"], true);
         assert_eq!(document["balloon"]["size_mib"], 0);
+        assert_eq!(document["vsock"], json!({ "cid": 3, "path": "vsock" }));
         assert_eq!(document["disks"], json!([]));
         assert_eq!(document["networks"][0]["mac"], "52:54:00:0a:0b:0c");
     }
@@ -117,7 +131,7 @@ mod tests {
         };
         assert_eq!(
             document(&order(), &kernel)["boot"]["command_line"],
-            "panic=-1 console=ttyS0 panic=5 millpond.name=tiny-1"
+            "panic=-1 systemd.set_credential=vmm.notify_socket:vsock-stream:2:1024 console=ttyS0 panic=5 millpond.name=tiny-1"
         );
     }
 

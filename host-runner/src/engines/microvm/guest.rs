@@ -14,11 +14,12 @@ use super::control::{self, Machine, control};
 use super::document::{API_SOCKET, ENDING_FILE, SERIAL_SOCKET};
 use super::events::Events;
 use super::network::Network;
+use super::notify::Notifications;
 use super::{STDERR_FILE, ending, installed, write_private};
 use crate::engines::full_disk::FullDisk;
 use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process};
-use crate::engines::{EngineError, Guest};
+use crate::engines::{EngineError, Guest, Told};
 use crate::instance_files::InstanceFiles;
 use crate::reconcile::GuestStatus;
 
@@ -38,14 +39,25 @@ pub(super) struct MicrovmGuest {
     network: Option<Network>,
     /// Tells when something happens to it.
     events: Option<Events>,
+    /// Hears what it tells of itself.
+    notifications: Option<Notifications>,
     disk: FullDisk,
 }
 
 impl MicrovmGuest {
     pub(super) fn new(files: &InstanceFiles, id: Uuid, process: Process, network: Option<Network>) -> Self {
+        let folder = files.runtime_dir(id);
+        let notifications = match Notifications::listen(&folder) {
+            Ok(notifications) => Some(notifications),
+            Err(error) => {
+                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "what a guest tells of itself is not heard");
+                None
+            }
+        };
         Self {
             id,
-            folder: files.runtime_dir(id),
+            folder,
+            notifications,
             disk: FullDisk::new(files.disk(id)),
             process,
             network,
@@ -163,7 +175,20 @@ impl Guest for MicrovmGuest {
         self.disk.trouble().or_else(cut_off)
     }
 
+    fn told(&self) -> Told {
+        self.notifications
+            .as_ref()
+            .map(Notifications::told)
+            .unwrap_or_default()
+    }
+
     async fn changed(&mut self) {
+        let told = async {
+            match &mut self.notifications {
+                Some(notifications) => notifications.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         let cut_off = async {
             match &self.network {
                 Some(network) => network.ended().await,
@@ -179,6 +204,7 @@ impl Guest for MicrovmGuest {
         tokio::select! {
             () = self.process.ended() => {}
             () = cut_off => {}
+            () = told => {}
             () = rang => {}
         }
     }

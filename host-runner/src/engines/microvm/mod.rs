@@ -5,6 +5,8 @@
 //! RUNTIME/instances/ID/config.json  what the machine is made of
 //!                      api.sock     the monitor's control socket
 //!                      serial.sock  the guest's console, which begins with its last 64 KiB
+//!                      vsock        the monitor's end of the guest's vsock
+//!                      vsock_1024   where the guest tells its state
 //!                      net.sock     where the monitor meets the guest's network
 //!                      network.json which passt that is
 //!                      ending.json  how the guest came to its end
@@ -18,6 +20,7 @@ mod events;
 mod guest;
 mod introduction;
 mod network;
+mod notify;
 mod readiness;
 
 use std::ffi::OsString;

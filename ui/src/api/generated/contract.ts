@@ -857,9 +857,14 @@ created_at: Timestamp,
  */
 started_at: Timestamp | null, 
 /**
- * Milliseconds from power-on to the login prompt of the present run; absent until then.
+ * Milliseconds from power-on to the login prompt of the present run, or to its guest's own word that it is ready; absent until then.
  */
-boot_ms: number | null, };
+boot_ms: number | null, 
+/**
+ * What its guest last said that it is at, in its own words: one line of at most 200 characters. Absent where it said nothing, and when
+ * it does not run.
+ */
+guest_status: string | null, };
 
 /**
  * What can be done to an instance.
@@ -1583,7 +1588,8 @@ verdicts: Array<Verdict>,
 best: string | null, };
 
 /**
- * How far a running guest has come, as seen on its serial console. A guest that prints nothing stays at `powered_on`.
+ * How far a running guest has come, as seen on its serial console or told by itself. A guest that prints and tells nothing stays at
+ * `powered_on`.
  */
 export type Progress = "powered_on" | "booting" | "ready";
 

@@ -186,9 +186,15 @@ function EngineWords({ engine }: { engine: NonNullable<Instance['engine']> }) {
 function InstanceFacts({ machineName, instance }: { machineName: string; instance: Instance }) {
   const words = useWords();
   const now = useNow(60_000);
-  const { spec, usage, engine, ports } = instance;
+  const { spec, usage, engine, ports, guest_status: status } = instance;
   return (
     <Facts>
+      {status !== null && (
+        <Fact name={words.t('instance.guest_status')}>
+          {/* Its own words, in whatever direction they are written. */}
+          <bdi>{status}</bdi>
+        </Fact>
+      )}
       <Fact name={words.t('instance.cpu')}>
         {usage
           ? words.t('instance.cpu.of', {

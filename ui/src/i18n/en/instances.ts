@@ -35,6 +35,7 @@ export const instances = {
   'instance.failed.log': 'The end of the engine’s log',
   'instance.ready_in': 'Ready in {{duration}}',
   'instance.copying': 'Copying the image’s disk: {{share}}',
+  'instance.guest_status': 'Guest says',
   'instance.elapsed': '{{duration}} so far',
   'instance.stale': '{{machine}} cannot be reached: this is the last that was seen. The guest keeps running.',
   'instance.open_console': 'Open console',

@@ -38,6 +38,7 @@ export const instances: InWords<typeof english> = {
   'instance.failed.log': '引擎日志的末尾',
   'instance.ready_in': '{{duration}}后就绪',
   'instance.copying': '正在复制镜像的磁盘：{{share}}',
+  'instance.guest_status': '实例自述',
   'instance.elapsed': '已用 {{duration}}',
   'instance.stale': '无法连接 {{machine}}：这是最后看到的状态，实例仍在运行。',
   'instance.open_console': '打开控制台',

@@ -133,6 +133,7 @@ export interface InstanceSketch {
   readonly state?: Instance['state'];
   readonly progress?: Instance['progress'];
   readonly copiedPercent?: number;
+  readonly guestStatus?: string;
 }
 
 /** An instance from its sketch. */
@@ -173,6 +174,7 @@ export function instanceOf(sketch: InstanceSketch): Instance {
     usage: running ? { cpu_percent: sketch.cpu ?? 8, memory_mib: Math.round(sketch.mib * 0.62) } : null,
     created_at: '2026-01-31T13:40:00Z',
     started_at: running ? new Date(Date.now() - 4000).toISOString() : null,
+    guest_status: running ? (sketch.guestStatus ?? null) : null,
     boot_ms: running && (sketch.progress ?? 'ready') === 'ready' ? 6240 : null,
   };
 }
