@@ -2,15 +2,17 @@
 //! `creating`, and everything else goes on meanwhile.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use api::{CreateInstance, Instance, Mib, RunState};
+use api::{CreateInstance, ErrorCode, Instance, Mib, RunState};
 use hyper::StatusCode;
 use uuid::Uuid;
 
 use crate::boot_loader;
-use crate::support::{Agent, Options, tiny};
+use crate::full_disk::{agent_on_a_small_disk, created_once_there_is_room, fill};
+use crate::support::{Agent, Options, PROGRAM, tiny};
 
 /// The image's disk, held so that whoever opens it waits: a write lease (fcntl(2)), which the kernel breaks by force only after 45 s. It is
 /// let go when this is dropped.
@@ -127,4 +129,54 @@ async fn the_next_agent_copies_the_disk_that_a_killed_one_had_begun() {
     agent.launch().await;
     agent.until_state(id, RunState::Stopped).await;
     assert_disk_is_whole(&agent, id);
+}
+
+/// A disk of 4 MiB without a hole, as an image of the agent with this state.
+fn import_full_disk(state: &Path) -> PathBuf {
+    const BYTES: u64 = 4 << 20;
+    let disk = boot_loader::disk();
+    let rest = vec![7; usize::try_from(BYTES).unwrap() - 512];
+    disk.as_file().write_all_at(&rest, 512).unwrap();
+    let imported = Command::new(PROGRAM)
+        .args(["image", "import", "--name", "by-itself", "--disk"])
+        .arg(disk.path())
+        .arg("--state-dir")
+        .arg(state)
+        .output()
+        .unwrap();
+    assert!(imported.status.success(), "{imported:?}");
+    let blobs = std::fs::read_dir(state.join("images/blobs")).unwrap();
+    let mut paths = blobs.map(|entry| entry.unwrap().path());
+    let is_disk = |path: &PathBuf| path.metadata().unwrap().len() == BYTES;
+    paths.find(is_disk).expect("the image's disk")
+}
+
+#[tokio::test]
+async fn a_machine_whose_disk_fills_during_the_copy_says_so_and_has_the_room_back() {
+    let (agent, state) = agent_on_a_small_disk().await;
+    let blob = import_full_disk(&state);
+    let _looked_at: Vec<api::Image> = agent.get("/v1/images").await;
+    let mut body = wanted("first");
+    body.spec.disk_mib = Mib(4);
+
+    let held = HeldDisk::new(&blob);
+    let id = create(&agent, &body).await;
+    let filler = state.join("filler");
+    fill(&filler);
+    // Room for half of it, and for what is written down.
+    let half = std::fs::File::options().write(true).open(&filler).unwrap();
+    half.set_len(half.metadata().unwrap().len() - (2 << 20)).unwrap();
+    drop((half, held));
+    let failed = agent.until_state(id, RunState::Failed).await;
+    let failure = failed.failure.expect("a reason");
+    assert_eq!(failure.code, ErrorCode::DiskFull, "{failure:?}");
+    assert!(failure.message.contains("free some space"), "{failure:?}");
+
+    std::fs::remove_file(&filler).unwrap();
+    agent.delete(id).await.expect::<Instance>(StatusCode::ACCEPTED);
+    agent.until_gone(id).await;
+    let left = std::fs::read_dir(state.join("instances")).unwrap().count();
+    assert_eq!(left, 0, "half a disk is no use to anybody");
+    let again = created_once_there_is_room(&agent, &body).await;
+    agent.until_state(again, RunState::Stopped).await;
 }

@@ -84,7 +84,7 @@ async fn assert_nothing_is_held(agent: &Agent, state: &Path) {
     assert_eq!(left, 0);
 }
 
-async fn created_once_there_is_room(agent: &Agent, body: &CreateInstance) -> Uuid {
+pub async fn created_once_there_is_room(agent: &Agent, body: &CreateInstance) -> Uuid {
     let id = Uuid::now_v7();
     eventually("room again", SOON, async || {
         let answer = agent.create(id, body).await;

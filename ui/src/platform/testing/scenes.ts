@@ -282,7 +282,7 @@ function sevenMachines(): PoolPicture {
       { number: 4, machine: 2, name: 'dns', mib: 2 * GIB },
       { number: 5, machine: 2, name: 'mail', mib: 6 * GIB, vcpus: 2 },
       { number: 6, machine: 2, name: 'wiki', mib: 4 * GIB, cpu: 62 },
-      { number: 7, machine: 3, name: 'db-1', mib: 6 * GIB, vcpus: 2 },
+      { number: 7, machine: 3, name: 'db-1', mib: 6 * GIB, vcpus: 2, guestStatus: 'cloud-init: done' },
       { number: 8, machine: 3, name: 'ci', mib: 4 * GIB, progress: 'booting', cpu: 99 },
       { number: 9, machine: 4, name: 'render', mib: 12 * GIB, vcpus: 4, cpu: 390 },
       { number: 10, machine: 4, name: 'cam', mib: GIB },
