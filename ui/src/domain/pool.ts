@@ -163,9 +163,14 @@ export function totalsOf(pool: Pool): Totals {
  */
 export function roomOf(pool: Pool): string {
   return [...pool.machines.values()]
-    .map(({ id, link, draining, usage }) => {
-      const held = (pool.instances.get(id) ?? []).map((one) => `${one.id}${one.state}${String(one.generation)}`);
-      return [id, link.state, draining, usage?.memory_free_mib, usage?.disk_free_mib, ...held].join(' ');
-    })
+    .map(({ id, link, draining, usage }) =>
+      [id, link.state, draining, usage?.memory_free_mib, usage?.disk_free_mib, heldOf(pool, id)].join(' '),
+    )
     .join('\n');
+}
+
+/** What a machine holds, and in which state. It is compared, never read. */
+export function heldOf(pool: Pool, machine: string): string {
+  const held = pool.instances.get(machine) ?? NO_INSTANCES;
+  return held.map((one) => `${one.id}${one.state}${String(one.generation)}`).join(' ');
 }

@@ -65,26 +65,26 @@ export function dragging({ platform, pool, drag, toasts, instances, nameOf }: Ne
     void lookAtReserve(lifted);
   };
 
+  const isOutdated = () => roomOf(pool.getState().pool) !== room;
   /** Others use the pool, too: what is shown of a card that is held for long is true when it is let go. */
-  const askAgain = async (lifted: Lifted) => {
-    await asked;
-    const held = () => drag.getState().lifted === lifted;
+  const askAgain = async () => {
+    const { lifted, preview } = drag.getState();
     try {
-      if (held() && roomOf(pool.getState().pool) !== room) await ask(lifted);
+      // Before the first answers there is nothing to ask again.
+      if (lifted && preview && isOutdated()) await ask(lifted);
     } catch {
       // The answers of before stay, and the next change asks again: the machine itself has the last word on a drop.
     }
     timer = undefined;
     // What came while the machines answered.
-    if (held() && roomOf(pool.getState().pool) !== room) watch(lifted);
+    if (drag.getState().lifted && isOutdated()) watch();
   };
   // A busy pool changes with every frame: it is looked at a few times a second, and else left to be drawn.
-  const watch = (lifted: Lifted) => {
-    timer ??= setTimeout(() => void askAgain(lifted), ASK_AGAIN_MS);
+  const watch = () => {
+    timer ??= setTimeout(() => void askAgain(), ASK_AGAIN_MS);
   };
   const unwatch = pool.subscribe((state, before) => {
-    const { lifted } = drag.getState();
-    if (lifted && state.pool !== before.pool) watch(lifted);
+    if (drag.getState().lifted && state.pool !== before.pool) watch();
   });
 
   /** Comes after the verdicts: they are what a drag waits for. */

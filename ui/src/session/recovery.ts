@@ -1,7 +1,7 @@
 import { create, type StoreApi, type UseBoundStore } from 'zustand';
 
 import type { Recovery } from '../api/generated/contract';
-import type { Pool } from '../domain/pool';
+import { heldOf, type Pool } from '../domain/pool';
 import type { Platform } from '../platform';
 import type { PoolStore } from './pool';
 
@@ -60,9 +60,6 @@ export function recoveryWatch(
 function matters(pool: Pool): string | undefined {
   if (pool.machines.size < 2 || pool.places.size === 0) return undefined;
   return [...pool.machines.values()]
-    .map(({ id, link, draining, host }) => {
-      const held = (pool.instances.get(id) ?? []).map((one) => `${one.id}${one.state}${String(one.generation)}`);
-      return [id, link.state, draining, host?.memory_offered_mib, ...held].join(' ');
-    })
+    .map(({ id, link, draining, host }) => [id, link.state, draining, host?.memory_offered_mib, heldOf(pool, id)].join(' '))
     .join('\n');
 }

@@ -149,6 +149,20 @@ describe('a session', () => {
       expect(asked('instance_create')).toEqual([]);
     });
 
+    it('is judged anew, too, when another one was let go a moment before', async () => {
+      session.dragging.lift(TINY, 'pointer');
+      await vi.advanceTimersByTimeAsync(10);
+      await fill(700);
+      session.dragging.cancel();
+      session.dragging.lift(TINY, 'pointer');
+      await vi.advanceTimersByTimeAsync(10);
+      await fill(64);
+      await vi.advanceTimersByTimeAsync(ASK_AGAIN_MS);
+      expect(asked('placement_preview')).toHaveLength(3);
+      const verdict = session.drag.getState().verdicts.get(idOf(2));
+      expect(verdict?.refusals).toMatchObject([{ reason: 'insufficient_memory', free_mib: 64 }]);
+    });
+
     it('asks nobody once it is put back', async () => {
       session.dragging.lift(TINY, 'pointer');
       session.dragging.cancel();

@@ -45,7 +45,8 @@ impl<'a> Sparse<'a> {
         }
         Ok(match self.data.start.checked_sub(position) {
             Some(hole @ 1..) => Stretch::Hole(hole),
-            _ => Stretch::Data(self.data.end - position),
+            // A file system that answers with an end before its beginning has nothing.
+            _ => Stretch::Data(self.data.end.saturating_sub(position)),
         })
     }
 }

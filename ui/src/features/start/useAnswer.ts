@@ -9,8 +9,8 @@ import type { PoolStore } from '../../session/pool';
 export const ASK_AGAIN_MS = 500;
 
 /**
- * The answer of the pool of now to a form as it stands; the last one while a new one is asked for. `question` is undefined while something in the
- * form is wrong; `ask` must always be the same function.
+ * The answer of the pool of now to a form as it stands; the last one while a new one is asked for. `question` is undefined while
+ * something in the form is wrong; `ask` must always be the same function.
  */
 export function useAnswer<Question, Answer>(
   question: Question | undefined,
