@@ -23,7 +23,7 @@ pub use desktop::Desktop;
 pub use initramfs::{Initramfs, archive, vmlinux};
 pub use lab_guest::lab_guest;
 pub use machine::Machine;
-pub use monitor::{MachineFolder, Monitor, QUIET_COMMAND_LINE, ask};
+pub use monitor::{MachineFolder, Mapping, Monitor, QUIET_COMMAND_LINE, ask};
 pub use process::{Place, Process, run};
 pub use ssh_agent::SshAgent;
 pub use ssh_keys::{KeyKind, SshKey};

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -159,7 +160,7 @@ impl Monitor {
         told.collect::<Vec<_>>().concat()
     }
 
-    /// Its proportional share of memory beyond the guest's own, in KiB: all mappings but the one that is as large as the guest's memory.
+    /// Its proportional share of memory beyond the guest's own, in KiB: all mappings but those that together are the guest's memory.
     ///
     /// # Errors
     /// As [`guest_share_kib`](Self::guest_share_kib).
@@ -167,47 +168,114 @@ impl Monitor {
         Ok(self.shares_kib(guest_memory_mib)?.0)
     }
 
-    /// Its proportional share of the guest's own memory, in KiB: the mapping that is as large as that.
+    /// Its proportional share of the guest's own memory, in KiB: the mappings without a gap between them that are as large as that together.
     ///
     /// # Errors
-    /// [`Trouble::Unexpected`] where not exactly one mapping has that size.
+    /// [`Trouble::Unexpected`] where not exactly one row of mappings has that size.
     pub fn guest_share_kib(&self, guest_memory_mib: u32) -> Result<u32, Trouble> {
         Ok(self.shares_kib(guest_memory_mib)?.1)
     }
 
     fn shares_kib(&self, guest_memory_mib: u32) -> Result<(u32, u32), Trouble> {
-        let guest_kib = guest_memory_mib << 10;
-        let (mut beyond, mut own, mut size, mut guests) = (0, 0, 0, 0);
-        let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.id()))
-            .map_err(Trouble::io("read a monitor's mappings"))?;
-        for line in smaps.lines() {
-            let mut words = line.split_whitespace();
-            let name = words.next().unwrap_or_default();
-            let mut kib = || {
-                words
-                    .next()
-                    .and_then(|word| word.parse::<u32>().ok())
-                    .unwrap_or(0)
-            };
-            match name {
-                "Size:" => {
-                    size = kib();
-                    guests += u32::from(size == guest_kib);
+        let share = |of: &[Mapping]| of.iter().map(|one| one.share_kib).sum::<u32>();
+        let rows = self.rows(guest_memory_mib)?;
+        let [row] = rows.as_slice() else {
+            return Err(Trouble::Unexpected {
+                what: "one row of mappings that has the size of the guest's memory".to_owned(),
+                found: format!("{} of them", rows.len()),
+            });
+        };
+        Ok((share(&self.mappings()?).saturating_sub(share(row)), share(row)))
+    }
+
+    /// Its mappings without a gap between them that are so large together: guest memory is one, or several where parts of it are a file.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn rows(&self, size_mib: u32) -> Result<Vec<Vec<Mapping>>, Trouble> {
+        let mappings = self.mappings()?;
+        let rows =
+            (0..mappings.len()).filter_map(|first| row_of(mappings.get(first..)?, u64::from(size_mib) << 20));
+        Ok(rows.map(<[Mapping]>::to_vec).collect())
+    }
+
+    /// What it has mapped.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn mappings(&self) -> Result<Vec<Mapping>, Trouble> {
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.id()));
+        Ok(mappings(
+            &smaps.map_err(Trouble::io("read a monitor's mappings"))?,
+        ))
+    }
+}
+
+/// A mapping of a process.
+#[derive(Debug, Clone, Default)]
+pub struct Mapping {
+    /// Where it is.
+    pub addresses: Range<u64>,
+    /// The file that it is of; nothing for memory of the process alone.
+    pub of: String,
+    /// The size of its pages, in KiB.
+    pub page_kib: u32,
+    /// How much of it is there, in KiB.
+    pub resident_kib: u32,
+    /// The process's proportional share of that, in KiB.
+    pub share_kib: u32,
+}
+
+/// The mappings that `smaps` tells of: each begins with its addresses, rights, offset, device and inode, and what it is of.
+///
+/// Source: proc_pid_smaps(5).
+fn mappings(smaps: &str) -> Vec<Mapping> {
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in smaps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match (words.as_slice(), mappings.last_mut()) {
+            ([field, kib, "kB"], Some(last)) => {
+                let kib = kib.parse().unwrap_or(0);
+                match *field {
+                    "KernelPageSize:" => last.page_kib = kib,
+                    "Rss:" => last.resident_kib = kib,
+                    "Pss:" => last.share_kib = kib,
+                    _ => {}
                 }
-                "Pss:" if size == guest_kib => own += kib(),
-                "Pss:" => beyond += kib(),
-                _ => {}
             }
-        }
-        if guests == 1 {
-            Ok((beyond, own))
-        } else {
-            Err(Trouble::Unexpected {
-                what: "one mapping that has the size of the guest's memory".to_owned(),
-                found: format!("{guests} of them"),
-            })
+            ([addresses, _, _, _, _, of @ ..], _) => {
+                let address = |hex| u64::from_str_radix(hex, 16).ok();
+                let bounds = addresses.split_once('-');
+                if let Some((Some(start), Some(end))) =
+                    bounds.map(|(start, end)| (address(start), address(end)))
+                {
+                    mappings.push(Mapping {
+                        addresses: start..end,
+                        of: of.first().copied().unwrap_or_default().to_owned(),
+                        ..Mapping::default()
+                    });
+                }
+            }
+            _ => {}
         }
     }
+    mappings
+}
+
+/// The first of the mappings and those that follow it without a gap, if they can be of that size together.
+fn row_of(mappings: &[Mapping], size: u64) -> Option<&[Mapping]> {
+    let start = mappings.first()?.addresses.start;
+    let mut end = start;
+    for (count, mapping) in (1..).zip(mappings) {
+        if mapping.addresses.start != end {
+            return None;
+        }
+        end = mapping.addresses.end;
+        if end - start >= size {
+            return mappings.get(..count).filter(|_| end - start == size);
+        }
+    }
+    None
 }
 
 /// A thread that ended before its file was opened, or before it was read.

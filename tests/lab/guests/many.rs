@@ -44,15 +44,22 @@ pub fn thirty(files: &Files) -> Facts {
         })?;
         answers.push(page.trim().to_owned());
     }
-    let mut overhead_kib = 0;
+    let (mut overhead_kib, mut kernels_kib, mut kernels_share_kib) = (0, 0, 0);
     for guest in &guests {
         overhead_kib += guest.monitor.overhead_kib(MEMORY_MIB)?;
+        let mappings = guest.monitor.mappings()?;
+        for one in mappings.iter().filter(|one| one.of.ends_with("/vmlinux")) {
+            kernels_kib += one.resident_kib;
+            kernels_share_kib += one.share_kib;
+        }
     }
     Ok(json!({
         "answers": answers,
         "launched_ms": u32::try_from(launched_ms)?,
         "ready_ms": u32::try_from(ready_ms)?,
         "overhead_kib_each": overhead_kib / GUESTS,
+        "of_the_kernel_kib_each": kernels_kib / GUESTS,
+        "of_the_kernel_kib_in_all": kernels_share_kib,
     }))
 }
 

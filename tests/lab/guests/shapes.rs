@@ -1,11 +1,12 @@
 //! The kinds of memory that a machine can have: on both sides of the gap for devices, in a file, and in huge pages. With each it goes on from
 //! a snapshot.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 
 use serde_json::{Value, json};
-use support::wait_until;
+use support::{Mapping, wait_until};
 
 use crate::Facts;
 use crate::guest::{DEADLINE, Files, Guest, MEMORY_MIB};
@@ -80,25 +81,16 @@ fn before_and_after(
     }))
 }
 
-/// The monitor's mappings that are as large as the guest's memory, or as its part on one side of the gap: what they are of, and the size
-/// of their pages.
-fn mappings(guest: &Guest) -> Result<Vec<Value>, Box<dyn Error>> {
-    let sizes = [MEMORY_MIB, 3072, MEMORY_BEYOND_THE_GAP_MIB - 3072].map(|mib| u64::from(mib) << 10);
-    let smaps = fs::read_to_string(format!("/proc/{}/smaps", guest.monitor.id()))?;
+/// What the guest's memory is of, on each side of the gap: the kinds of its mappings, and the size of their pages.
+fn mappings(guest: &Guest) -> Result<Vec<BTreeSet<String>>, Box<dyn Error>> {
     let mut found = Vec::new();
-    let (mut name, mut wanted) = ("", false);
-    for line in smaps.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            [field, kib, "kB"] if *field == "Size:" => wanted = sizes.contains(&kib.parse::<u64>()?),
-            [field, kib, "kB"] if *field == "KernelPageSize:" && wanted => {
-                found.push(json!({"of": name, "page_kib": kib.parse::<u64>()?}));
-            }
-            // A mapping begins with its addresses, rights, offset, device and inode; what it is of follows, if it is of anything.
-            [addresses, _, _, _, _, of @ ..] if addresses.contains('-') => {
-                name = of.first().copied().unwrap_or_default();
-            }
-            _ => {}
+    for size_mib in [MEMORY_MIB, 3072, MEMORY_BEYOND_THE_GAP_MIB - 3072] {
+        for row in guest.monitor.rows(size_mib)? {
+            let kind = |one: &Mapping| {
+                let of = one.of.rsplit('/').next().filter(|name| !name.is_empty());
+                format!("{}, {} KiB", of.unwrap_or("nobody else's"), one.page_kib)
+            };
+            found.push(row.iter().map(kind).collect());
         }
     }
     Ok(found)

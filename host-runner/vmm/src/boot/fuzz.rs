@@ -2,7 +2,7 @@
 
 use vm_memory::GuestAddress;
 
-use super::load;
+use super::{explaining, load};
 use crate::config::BootConfig;
 use crate::devices::virtio::testing::file;
 use crate::memory::{self, Backing};
@@ -20,6 +20,14 @@ pub fn fuzz(data: &[u8]) {
     let length = (u64::from(how >> 2) << 14).max(kernel.len() as u64);
     if file.set_len(length).is_err() {
         return;
+    }
+    let stretches = explaining::stretches(&file);
+    let whole = |at: u64| at.is_multiple_of(4096);
+    let mut before = 0;
+    for one in stretches {
+        assert!(before <= one.file.start && one.file.start < one.file.end && one.file.end <= length);
+        assert!(whole(one.file.start) && whole(one.file.end) && whole(one.address));
+        before = one.file.end;
     }
     let boot = BootConfig {
         initrd: (how & 2 != 0).then(|| path.clone()),

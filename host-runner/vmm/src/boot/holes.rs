@@ -19,16 +19,26 @@ pub(super) struct Sparse<'a> {
     file: &'a mut File,
     /// The stretch of data that was found last.
     data: Range<u64>,
+    /// What is passed over, too: it is in its place already.
+    there: Vec<Range<u64>>,
 }
 
 impl<'a> Sparse<'a> {
-    pub fn new(file: &'a mut File) -> Self {
-        Self { file, data: 0..0 }
+    /// `there` are parts of the file that are in memory where it would be read to.
+    pub fn new(file: &'a mut File, there: Vec<Range<u64>>) -> Self {
+        Self {
+            file,
+            data: 0..0,
+            there,
+        }
     }
 
     /// Where the data at `position` ends, or else where the hole at `position` does. Leaves the file anywhere.
     fn stretch(&mut self, position: u64) -> io::Result<Stretch> {
         use rustix::fs::{SeekFrom, seek};
+        if let Some(there) = self.there.iter().find(|there| there.contains(&position)) {
+            return Ok(Stretch::Hole(there.end - position));
+        }
         if !self.data.contains(&position) {
             let file = &*self.file;
             self.data = match seek(file, SeekFrom::Data(position)) {
@@ -46,7 +56,12 @@ impl<'a> Sparse<'a> {
         Ok(match self.data.start.checked_sub(position) {
             Some(hole @ 1..) => Stretch::Hole(hole),
             // A file system that answers with an end before its beginning has nothing.
-            _ => Stretch::Data(self.data.end.saturating_sub(position)),
+            _ => {
+                let there = self.there.iter().map(|there| there.start);
+                let there = there.filter(|start| *start > position).min();
+                let end = self.data.end.min(there.unwrap_or(u64::MAX));
+                Stretch::Data(end.saturating_sub(position))
+            }
         })
     }
 }
@@ -132,7 +147,7 @@ mod tests {
         let mut memory = vec![before; length];
         file.seek(SeekFrom::Start(from)).unwrap();
         let slice = VolatileSlice::from(memory.as_mut_slice());
-        let read = Sparse::new(file).read_volatile(&mut slice.get_slice(0, length).unwrap())?;
+        let read = Sparse::new(file, Vec::new()).read_volatile(&mut slice.get_slice(0, length).unwrap())?;
         assert_eq!(file.stream_position().unwrap(), from + read as u64);
         memory.truncate(read);
         Ok(memory)

@@ -1,5 +1,8 @@
 //! Loading a kernel, and telling it what it needs to know.
 
+#[cfg(test)]
+mod elf;
+mod explaining;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod holes;
@@ -8,6 +11,7 @@ mod pvh;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use linux_loader::loader::{BzImage, Elf, KernelLoader, KernelLoaderResult, PvhBootCapability};
@@ -171,11 +175,11 @@ fn load_kernel(
     kernel.seek(SeekFrom::Start(0)).map_err(read)?;
     let start = GuestAddress(HIGH_MEMORY_START);
     if magic == ELF_MAGIC {
-        return Elf::load(memory, None, &mut Sparse::new(kernel), Some(start)).map_err(|err| {
-            BootError::Load {
-                path: path.clone(),
-                err,
-            }
+        let shown = show_what_explains(kernel, memory);
+        let mut kernel = Sparse::new(kernel, shown);
+        return Elf::load(memory, None, &mut kernel, Some(start)).map_err(|err| BootError::Load {
+            path: path.clone(),
+            err,
         });
     }
     match BzImage::load(memory, None, kernel, Some(start)) {
@@ -188,6 +192,17 @@ fn load_kernel(
             err,
         }),
     }
+}
+
+/// Has the guest see, in its place, the file itself where the kernel explains itself. Returns which parts of the file.
+///
+/// Where that is not possible, in memory that others share for example, it is copied like the rest.
+fn show_what_explains(kernel: &File, memory: &GuestMemory) -> Vec<Range<u64>> {
+    let stretches = explaining::stretches(kernel).into_iter();
+    stretches
+        .filter(|one| memory::show(memory, GuestAddress(one.address), kernel, &one.file).is_ok())
+        .map(|one| one.file)
+        .collect()
 }
 
 fn write_command_line(text: &str, memory: &GuestMemory) -> Result<(), BootError> {

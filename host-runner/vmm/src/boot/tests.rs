@@ -90,61 +90,112 @@ fn a_bz_image_is_entered_in_long_mode_with_its_parameters() {
     assert_eq!(read(0x70), 0xe_0000, "the ACPI tables");
 }
 
-/// An ELF kernel with an entry by PVH and one segment of 32 MiB for 16 MiB and up, of which only the first and the last page are data.
-fn mostly_a_hole() -> std::fs::File {
-    use std::os::unix::fs::FileExt as _;
-    const SEGMENT: u64 = 32 << 20;
-    let header = |kind: u32, offset: u64, size: u64| {
-        let rest = [offset, 16 << 20, 16 << 20, size, size, 4096]
-            .map(u64::to_le_bytes)
-            .concat();
-        [&kind.to_le_bytes()[..], &7_u32.to_le_bytes(), &rest].concat()
-    };
-    // Source: the ELF-64 object file format: the file's header, and a header for each segment.
-    let head = [
-        b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0",
-        &(16_u64 << 20).to_le_bytes()[..],
-        &64_u64.to_le_bytes(),
-        &[0; 12],
-        &[64, 0, 56, 0, 2, 0, 0, 0, 0, 0, 0, 0],
-        &header(1, 4096, SEGMENT),
-        &header(4, 512, 24),
-    ]
-    .concat();
-    // A note of Xen's, type 18: where the kernel is entered.
-    let note = [
-        &[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0][..],
-        b"Xen\0",
-        &(16_u64 << 20).to_le_bytes(),
-    ]
-    .concat();
-    let memory_file = rustix::fs::memfd_create("kernel", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    let kernel = std::fs::File::from(memory_file);
-    kernel.set_len(4096 + SEGMENT).unwrap();
-    kernel.write_all_at(&head, 0).unwrap();
-    kernel.write_all_at(&note, 512).unwrap();
-    kernel.write_all_at(&[0xf4; 4096], 4096).unwrap();
-    kernel.write_all_at(&[0xc3; 4096], SEGMENT).unwrap();
-    kernel
+const MIB: u64 = 1 << 20;
+
+fn of(kernel: &std::fs::File) -> BootConfig {
+    use std::os::fd::AsRawFd as _;
+    boot(Path::new(&format!("/proc/self/fd/{}", kernel.as_raw_fd())))
 }
 
 #[test]
 fn the_holes_of_an_elf_kernel_take_no_memory() {
-    use std::os::fd::AsRawFd as _;
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
     use vm_memory::{GuestMemoryBackend as _, GuestMemoryRegion as _};
-    let kernel = mostly_a_hole();
+    // Of a segment of 32 MiB only the first and the last page are data.
+    let segment = elf::Segment {
+        flags: 7,
+        offset: MIB,
+        address: 16 * MIB,
+        size: 32 * MIB,
+    };
+    let kernel = elf::file(&[segment], &[]);
+    kernel.write_all_at(&[0xf4; 4096], MIB).unwrap();
+    kernel.write_all_at(&[0xc3; 4096], 33 * MIB - 4096).unwrap();
     let memory = machine(64);
-    let config = boot(Path::new(&format!("/proc/self/fd/{}", kernel.as_raw_fd())));
-    let entry = load(&config, &memory, GuestAddress(0xe_0000)).unwrap();
+    let entry = load(&of(&kernel), &memory, GuestAddress(0xe_0000)).unwrap();
     assert!(matches!(entry, Entry::Pvh { .. }), "{entry:?}");
     let byte = |at: u64| memory.read_obj::<u8>(GuestAddress(at)).unwrap();
-    assert_eq!((byte(16 << 20), byte((48 << 20) - 1)), (0xf4, 0xc3));
+    assert_eq!((byte(16 * MIB), byte(48 * MIB - 1)), (0xf4, 0xc3));
     let region = memory.iter().next().unwrap();
     let used = region.file_offset().unwrap().file().metadata().unwrap().blocks() * 512;
     // Huge pages, where a machine has them for such memory, are whole.
-    assert!(used <= 8 << 20, "{used} bytes of 32 MiB");
-    assert_eq!(byte(32 << 20), 0);
+    assert!(used <= 8 * MIB, "{used} bytes of 32 MiB");
+    assert_eq!(byte(32 * MIB), 0);
+}
+
+/// 2 MiB of code, 3 MiB of data that explains it but for a few bytes around them, and 2 MiB of data that is written.
+fn kernel_with_data() -> std::fs::File {
+    use std::os::unix::fs::FileExt as _;
+    let segment = |flags, at: u64, size| elf::Segment {
+        flags,
+        offset: at,
+        address: at + 15 * MIB,
+        size,
+    };
+    let section = |name, flags, offset, size| elf::Section {
+        name,
+        flags,
+        offset,
+        size,
+    };
+    let kernel = elf::file(
+        &[segment(5, MIB, 5 * MIB), segment(6, 6 * MIB, 2 * MIB)],
+        &[
+            section(".text", 6, MIB, 2 * MIB),
+            section(".BTF", 2, 3 * MIB + 8, 3 * MIB - 16),
+            section(".data", 3, 6 * MIB, 2 * MIB),
+        ],
+    );
+    for at in 1..8 {
+        kernel
+            .write_all_at(&[u8::try_from(at).unwrap(); 1 << 20], at * MIB)
+            .unwrap();
+    }
+    kernel
+}
+
+/// What the guest sees of it: a byte of each MiB, and the first and the last of what explains it, which share their pages with others.
+fn seen(memory: &GuestMemory) -> Vec<u8> {
+    let places = (16..23)
+        .map(|mib| mib * MIB + 5000)
+        .chain([18 * MIB, 21 * MIB - 1]);
+    places
+        .map(|at| memory.read_obj::<u8>(GuestAddress(at)).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_kernel_is_the_same_whether_its_data_is_copied_or_shown() {
+    use crate::memory::{Backing, create};
+    for backing in [Backing::Private, Backing::Shared] {
+        let (kernel, memory) = (kernel_with_data(), create(64, backing).unwrap());
+        load(&of(&kernel), &memory, GuestAddress(0xe_0000)).unwrap();
+        assert_eq!(seen(&memory), [1, 2, 3, 4, 5, 6, 7, 3, 5], "{backing:?}");
+        assert_eq!(memory.read_obj::<u8>(GuestAddress(23 * MIB)).unwrap(), 0);
+    }
+}
+
+#[test]
+fn what_explains_a_kernel_is_its_file_and_what_a_guest_writes_there_is_its_own() {
+    use std::os::unix::fs::FileExt as _;
+    let (kernel, memory) = (
+        kernel_with_data(),
+        crate::memory::create(64, crate::memory::Backing::Private).unwrap(),
+    );
+    load(&of(&kernel), &memory, GuestAddress(0xe_0000)).unwrap();
+    memory
+        .write_obj(0xaa_u8, GuestAddress(18 * MIB + MIB / 2))
+        .unwrap();
+    let mut byte = [0];
+    kernel.read_exact_at(&mut byte, 3 * MIB + MIB / 2).unwrap();
+    assert_eq!(byte, [3], "the file is as it was");
+    // Nobody changes a kernel's file that a guest runs; here it shows which memory is the file's.
+    kernel.write_all_at(&[0xbb; 8 << 20], 0).unwrap();
+    assert_eq!(seen(&memory), [1, 2, 0xbb, 0xbb, 0xbb, 6, 7, 3, 5]);
+    assert_eq!(
+        memory.read_obj::<u8>(GuestAddress(18 * MIB + MIB / 2)).unwrap(),
+        0xaa
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! | RAM | ACPI, BIOS  | RAM: kernel, initrd …      | MMIO gap          | RAM, the rest …
 //! ```
 
+mod pages;
 mod private;
 
 use std::fs::File;
@@ -12,15 +13,16 @@ use std::io;
 use std::ops::Range;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{
     Address as _, Bytes as _, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
     GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
 };
 
-/// The guest's memory. The bitmap holds the pages that devices wrote; those that vCPUs wrote are in KVM's log.
-pub type GuestMemory = GuestMemoryMmap<AtomicBitmap>;
+pub use self::pages::Pages;
+
+/// The guest's memory. The pages that devices wrote are in the bitmap; those that vCPUs wrote are in KVM's log.
+pub type GuestMemory = GuestMemoryMmap<Pages>;
 
 /// Where the hole for devices begins, in bytes.
 pub const GAP_START: u64 = 3 << 30;
@@ -107,6 +109,10 @@ fn create_private(size_mib: u32) -> Result<GuestMemory, MemoryError> {
             huge_pages: false,
             err,
         })?;
+        if range.start == 0 {
+            // The guest is handed a few pages there, and its kernel leaves the first MiB alone.
+            private::in_small_pages(&mapping, private::HUGE_PAGE);
+        }
         let region = GuestRegionMmap::new(mapping, GuestAddress(range.start));
         regions.push(region.ok_or(MemoryError::Size(size_mib))?);
     }
@@ -136,16 +142,41 @@ fn create_file(size_mib: u32, pages: MemfdFlags) -> Result<GuestMemory, MemoryEr
     map(&File::from(file), size_mib, huge)
 }
 
+/// Puts whole pages of a file in the place of memory that nobody has written yet. Each is read when the guest touches it, and is the page
+/// that others have of this file, until the guest writes to it: then it has one of its own.
+///
+/// The file must keep these pages as long as the guest runs: one that is gone when it is touched ends the process.
+///
+/// # Errors
+/// A range that is not whole pages within one region, memory that is a file itself, or what the system says of the file.
+pub fn show(memory: &GuestMemory, start: GuestAddress, file: &File, part: &Range<u64>) -> io::Result<()> {
+    let in_process = |bytes: u64| usize::try_from(bytes).map_err(io::Error::other);
+    let region = memory.find_region(start).ok_or(io::ErrorKind::InvalidInput)?;
+    if region.file_offset().is_some() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let length = part.end.saturating_sub(part.start);
+    let offset = start.raw_value() - region.start_addr().raw_value();
+    private::show(
+        region,
+        (in_process(offset)?, in_process(length)?),
+        file,
+        part.start,
+    )?;
+    region.get_mmap().bitmap().are_of_a_file(offset..offset + length);
+    Ok(())
+}
+
 /// Gives the whole pages of a part of a region back to the host: they read as zeroes from now on. The range is of guest-physical addresses
 /// within the region, and of whole pages of 4 KiB.
 ///
 /// In a file's mapping this takes the pages away from everybody who shares the file; a file that is mapped privately is refused, since a
 /// hole in it would not take its pages away. So are huge pages that were reserved: another machine could take them, and the guest, which
-/// may touch them again at any time, would find none.
+/// may touch them again at any time, would find none; and pages of a file that is [shown](show), which would be as in the file again.
 ///
 /// # Errors
 /// A range that is not whole pages within the region, or what the system says.
-pub fn give_back(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> io::Result<()> {
+pub fn give_back(region: &GuestRegionMmap<Pages>, range: &Range<u64>) -> io::Result<()> {
     let base = region.start_addr().raw_value();
     let whole = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
     if !whole || range.start < base || range.end > base + region.len() || range.end <= range.start {
@@ -153,6 +184,16 @@ pub fn give_back(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> 
     }
     let (offset, length) = (range.start - base, range.end - range.start);
     match region.file_offset() {
+        None if region
+            .get_mmap()
+            .bitmap()
+            .has_of_a_file(&(offset..offset + length)) =>
+        {
+            Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "pages of the kernel's file stay",
+            ))
+        }
         None => {
             let in_process = |bytes| usize::try_from(bytes).map_err(io::Error::other);
             private::give_back(region, in_process(offset)?, in_process(length)?)
@@ -178,7 +219,7 @@ pub fn give_back(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> 
 ///
 /// # Errors
 /// As of [`give_back`], but that memory which stays the guest's is overwritten.
-pub fn clear(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> io::Result<()> {
+pub fn clear(region: &GuestRegionMmap<Pages>, range: &Range<u64>) -> io::Result<()> {
     if !is_reserved(region) {
         return give_back(region, range);
     }
@@ -198,7 +239,7 @@ pub fn clear(region: &GuestRegionMmap<AtomicBitmap>, range: &Range<u64>) -> io::
     Ok(())
 }
 
-fn is_reserved(region: &GuestRegionMmap<AtomicBitmap>) -> bool {
+fn is_reserved(region: &GuestRegionMmap<Pages>) -> bool {
     GuestMemoryRegion::is_hugetlbfs(region) == Some(true)
 }
 
@@ -232,6 +273,8 @@ pub fn size_mib(memory: &GuestMemory) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -298,6 +341,52 @@ mod tests {
             }
             assert_eq!(memory.read_obj::<u8>(GuestAddress(0)).unwrap(), 9);
         }
+    }
+
+    /// Four pages of ones, and one byte more.
+    fn ones() -> File {
+        let file = File::from(rustix::fs::memfd_create("ones", MemfdFlags::CLOEXEC).unwrap());
+        file.write_all_at(&[1; (4 << 12) + 1], 0).unwrap();
+        file
+    }
+
+    #[test]
+    fn pages_of_a_file_are_seen_where_they_are_shown_and_stay() {
+        let memory = create(64, Backing::Private).unwrap();
+        let region = memory.iter().next().unwrap();
+        show(&memory, GuestAddress(2 << 12), &ones(), &(1 << 12..3 << 12)).unwrap();
+        let seen = || [1, 2, 3, 4].map(|page: u64| memory.read_obj::<u8>(GuestAddress(page << 12)).unwrap());
+        assert_eq!(seen(), [0, 1, 1, 0]);
+        memory.write_obj(7_u8, GuestAddress(3 << 12)).unwrap();
+        // They would be as in the file again, where the guest may count on zeroes.
+        for touching in [0..3 << 12, 3 << 12..4 << 12, 3 << 12..8 << 12] {
+            assert!(give_back(region, &touching).is_err(), "{touching:?}");
+        }
+        assert_eq!(seen(), [0, 1, 7, 0]);
+        for beside in [0..2 << 12, 4 << 12..8 << 12] {
+            give_back(region, &beside).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_whole_pages_are_shown_within_private_memory() {
+        let (memory, file) = (create(64, Backing::Private).unwrap(), ones());
+        for (start, part) in [
+            (8, 0..1 << 12),
+            (0, 8..1 << 12),
+            (0, 0..100),
+            (0, 0..0),
+            ((64 << 20) - (1 << 12), 0..2 << 12),
+            (64 << 20, 0..1 << 12),
+        ] {
+            assert!(
+                show(&memory, GuestAddress(start), &file, &part).is_err(),
+                "{start} {part:?}"
+            );
+        }
+        assert_eq!(memory.read_obj::<u8>(GuestAddress(0)).unwrap(), 0);
+        let shared = create(64, Backing::Shared).unwrap();
+        assert!(show(&shared, GuestAddress(0), &file, &(0..1 << 12)).is_err());
     }
 
     /// What the machine's pool of huge pages can give at most, in MiB: 0 also where there is no pool.

@@ -4,11 +4,15 @@
 )]
 //! Memory of this process alone, which the kernel gives in huge pages where it can.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::ptr::null_mut;
 
-use vm_memory::bitmap::{AtomicBitmap, NewBitmap as _};
+use vm_memory::bitmap::NewBitmap as _;
 use vm_memory::mmap::{MmapRegion, MmapRegionBuilder};
+
+use super::Pages;
 
 /// The size of a small page, in bytes.
 const PAGE: usize = 4096;
@@ -21,7 +25,7 @@ pub(super) const HUGE_PAGE: usize = 2 << 20;
 /// 512 small ones that it would consist of. A kernel without huge pages gives small ones.
 ///
 /// Source: the kernel's `Documentation/admin-guide/mm/transhuge.rst`.
-pub(super) fn map(size: usize) -> io::Result<MmapRegion<AtomicBitmap>> {
+pub(super) fn map(size: usize) -> io::Result<MmapRegion<Pages>> {
     let reserved = size.checked_add(HUGE_PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -42,7 +46,7 @@ pub(super) fn map(size: usize) -> io::Result<MmapRegion<AtomicBitmap>> {
     }
     // SAFETY: the range is mapped, readable and writable, and nothing ever unmaps it.
     let region = unsafe {
-        MmapRegionBuilder::new_with_bitmap(size, AtomicBitmap::with_len(size))
+        MmapRegionBuilder::new_with_bitmap(size, Pages::with_len(size))
             .with_mmap_prot(protection)
             .with_mmap_flags(flags)
             .with_raw_mmap_pointer(aligned.cast())
@@ -51,10 +55,22 @@ pub(super) fn map(size: usize) -> io::Result<MmapRegion<AtomicBitmap>> {
     region.map_err(io::Error::other)
 }
 
+/// Has the first `length` bytes of a region that [`map`] made consist of small pages: where little is touched, a huge page is mostly lost.
+///
+/// A wish, as huge pages are: `length` beyond the region, or a kernel without huge pages, changes nothing.
+pub(super) fn in_small_pages(region: &MmapRegion<Pages>, length: usize) {
+    if length <= region.size() {
+        // SAFETY: the range is of the region's mapping, as checked, and what it holds stays as it is.
+        unsafe {
+            libc::madvise(region.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE);
+        }
+    }
+}
+
 /// Takes the pages of a range out of a private mapping: they read as zeroes from then on.
 ///
 /// The range is `length` bytes at `offset`, whole pages within a region that [`map`] made; anything else is refused.
-pub(super) fn give_back(region: &MmapRegion<AtomicBitmap>, offset: usize, length: usize) -> io::Result<()> {
+pub(super) fn give_back(region: &MmapRegion<Pages>, offset: usize, length: usize) -> io::Result<()> {
     let end = offset.checked_add(length).filter(|end| *end <= region.size());
     if end.is_none() || !offset.is_multiple_of(PAGE) || !length.is_multiple_of(PAGE) {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -66,5 +82,42 @@ pub(super) fn give_back(region: &MmapRegion<AtomicBitmap>, offset: usize, length
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Puts whole pages of a file in the place of a part of a region: they are read from the file when they are touched first, and what is
+/// written to them stays in this process.
+///
+/// The part is `length` bytes at `offset`, whole pages within a region that [`map`] made, and so is `file_offset`; anything else is refused.
+pub(super) fn show(
+    region: &MmapRegion<Pages>,
+    (offset, length): (usize, usize),
+    file: &File,
+    file_offset: u64,
+) -> io::Result<()> {
+    let end = offset.checked_add(length).filter(|end| *end <= region.size());
+    if end.is_none() || length == 0 || !offset.is_multiple_of(PAGE) || !length.is_multiple_of(PAGE) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // The kernel refuses an offset within a page by itself.
+    let file_offset = libc::off_t::try_from(file_offset).map_err(io::Error::other)?;
+    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    // SAFETY: the range is whole pages of the region's mapping, as checked, and is mapped before and after, readable and writable. The memory
+    // is the guest's, which nobody holds a Rust reference to: all access goes through volatile accesses of bytes, to which pages that turn
+    // into others are like any other write of the guest. A page that the file no longer has when it is touched ends the process.
+    let shown = unsafe {
+        libc::mmap(
+            region.as_ptr().add(offset).cast(),
+            length,
+            region.prot(),
+            flags,
+            file.as_raw_fd(),
+            file_offset,
+        )
+    };
+    if shown == libc::MAP_FAILED {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
     }
 }

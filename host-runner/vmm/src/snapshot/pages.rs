@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;
-use vm_memory::bitmap::{AtomicBitmap, Bitmap};
+use vm_memory::bitmap::Bitmap as _;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
-use crate::memory::{self, GuestMemory};
+use crate::memory::{self, GuestMemory, Pages};
 
 /// The size of a page, in bytes.
 pub const PAGE: u64 = PAGE_BYTES as u64;
@@ -19,7 +19,7 @@ const PAGE_BYTES: usize = 4096;
 /// How many bytes are moved at a time: they are in the processor's cache when they are added to the sum.
 const PART: usize = 64 << 10;
 
-type Region = GuestRegionMmap<AtomicBitmap>;
+type Region = GuestRegionMmap<Pages>;
 
 /// Pages that follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,7 +210,7 @@ fn touched_of_file(
     Ok(())
 }
 
-/// Memory of this process alone: a page is there, or the kernel has put it into swap.
+/// Memory of this process alone: a page is there, or the kernel has put it into swap. One of a file that is shown is there once it was touched.
 fn touched_of_process(
     region: &Region,
     part: Range<u64>,
@@ -230,7 +230,11 @@ fn touched_of_process(
         let part = entries.get_mut(..bytes).unwrap_or_default();
         page_map.read_exact_at(part, (first + page) * ENTRY as u64)?;
         for entry in part.as_chunks::<ENTRY>().0 {
-            if u64::from_ne_bytes(*entry) & (THERE | IN_SWAP) != 0 {
+            let of_a_file = region
+                .get_mmap()
+                .bitmap()
+                .has_of_a_file(&(page * PAGE..(page + 1) * PAGE));
+            if of_a_file || u64::from_ne_bytes(*entry) & (THERE | IN_SWAP) != 0 {
                 push(runs, region.start_addr().0 + page * PAGE, 1);
             }
             page += 1;
@@ -279,7 +283,7 @@ pub fn forget_all(memory: &GuestMemory) {
 }
 
 fn forget(region: &Region) {
-    region.get_mmap().bitmap().reset();
+    region.get_mmap().bitmap().forget();
 }
 
 fn push(runs: &mut Vec<Run>, start: u64, pages: u64) {
@@ -313,6 +317,18 @@ mod tests {
 
     fn page_map() -> File {
         File::open("/proc/self/pagemap").unwrap()
+    }
+
+    #[test]
+    fn pages_of_a_file_that_nobody_has_touched_hold_something_too() {
+        let file = File::from(rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(4 * PAGE).unwrap();
+        file.write_all_at(&[5; 2 * PAGE_BYTES], PAGE).unwrap();
+        let memory = memory::create(64, memory::Backing::Private).unwrap();
+        memory::show(&memory, GuestAddress(9 * PAGE), &file, &(0..4 * PAGE)).unwrap();
+        let runs = touched(&memory, &page_map()).unwrap();
+        let start = 10 * PAGE;
+        assert_eq!(runs, [Run { start, pages: 2 }], "its zeroes need no room");
     }
 
     #[test]

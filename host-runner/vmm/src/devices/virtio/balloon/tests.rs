@@ -42,7 +42,7 @@ fn fill(driver: &Driver, pages: std::ops::Range<u32>) {
     driver
         .memory()
         .iter()
-        .for_each(|region| (**region).bitmap().reset());
+        .for_each(|region| (**region).bitmap().forget());
 }
 
 fn is_zero(driver: &Driver, page: u32) -> bool {

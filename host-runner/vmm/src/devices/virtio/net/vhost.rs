@@ -17,7 +17,7 @@ use vhost::net::VhostNet as _;
 use vhost::vhost_kern::net::Net;
 use vhost::{VhostBackend as _, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_queue::{Queue, QueueT as _};
-use vm_memory::bitmap::{AtomicBitmap, Bitmap as _};
+use vm_memory::bitmap::Bitmap as _;
 use vm_memory::{
     Address as _, GuestAddress, GuestAddressSpace, GuestMemoryBackend as _, GuestMemoryRegion as _,
     GuestRegionMmap,
@@ -26,7 +26,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::features::RING_FEATURES;
 use crate::devices::virtio::Interrupt;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, Pages};
 
 /// The kernel logs what it writes (`VHOST_F_LOG_ALL`).
 const LOG_ALL: u32 = 26;
@@ -211,7 +211,7 @@ impl Vhost {
 
 /// Where the guest's memory lies in this process. Its file, if it has one, is of no interest to the kernel.
 fn table(memory: &GuestMemory) -> Vec<VhostUserMemoryRegionInfo> {
-    let region = |region: &GuestRegionMmap<AtomicBitmap>| VhostUserMemoryRegionInfo {
+    let region = |region: &GuestRegionMmap<Pages>| VhostUserMemoryRegionInfo {
         guest_phys_addr: region.start_addr().raw_value(),
         memory_size: region.len(),
         userspace_addr: region.as_ptr() as u64,
