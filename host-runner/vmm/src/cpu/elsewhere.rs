@@ -93,19 +93,8 @@ fn vendor(entries: &[kvm_cpuid_entry2]) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::row;
     use super::*;
-
-    fn row(function: u32, index: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> kvm_cpuid_entry2 {
-        kvm_cpuid_entry2 {
-            function,
-            index,
-            eax,
-            ebx,
-            ecx,
-            edx,
-            ..Default::default()
-        }
-    }
 
     fn vendor_row(name: [u8; 12]) -> kvm_cpuid_entry2 {
         let word = |at: usize| u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]);

@@ -33,3 +33,17 @@ pub use elsewhere::ElsewhereError;
 pub use features::{FeatureWord, FeatureWords, Missing};
 pub use registers::{Entry, RegisterError, begin};
 pub use state::{VcpuState, VcpuStateError, check, restore, save, tsc_advance};
+
+/// A row of CPUID, for tests: what a leaf and its part answer in EAX, EBX, ECX and EDX.
+#[cfg(test)]
+fn row(function: u32, index: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> kvm_bindings::kvm_cpuid_entry2 {
+    kvm_bindings::kvm_cpuid_entry2 {
+        function,
+        index,
+        eax,
+        ebx,
+        ecx,
+        edx,
+        ..Default::default()
+    }
+}

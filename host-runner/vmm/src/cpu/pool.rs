@@ -143,19 +143,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::features::FeatureWord;
+    use super::super::row;
     use super::*;
-
-    fn row(function: u32, index: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> kvm_cpuid_entry2 {
-        kvm_cpuid_entry2 {
-            function,
-            index,
-            eax,
-            ebx,
-            ecx,
-            edx,
-            ..Default::default()
-        }
-    }
 
     fn model(words: &[(u32, u32, [u32; 4])]) -> FeatureWords {
         let words = words.iter().map(|(leaf, subleaf, bits)| FeatureWord {
