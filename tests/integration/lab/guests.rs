@@ -4,6 +4,7 @@
 mod attacks;
 mod devices;
 mod shapes;
+mod troubles;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -120,6 +121,7 @@ fn a_machine_computes_keeps_its_data_and_is_held_grown_and_deflated_while_it_wor
 fn devices_do_what_they_offer_and_their_driver_reaches_no_file_of_the_machine() {
     let session = Session::run("devices", &long());
     shapes::a_guest_gives_back_what_it_frees_and_takes_what_it_needs(&session.facts("by_itself"));
+    troubles::a_guest_is_told_what_its_disk_did_not_keep_and_goes_on(&session.facts("failing"));
     let devices = session.facts("devices");
     devices::disks_have_names_rights_and_limits_and_give_back_what_is_not_needed(&devices);
     devices::the_virtio_console_carries_lines_both_ways(&devices);
@@ -234,6 +236,7 @@ fn guests_go_on_from_their_snapshots_and_keep_their_connections() {
     shapes::memory_can_lie_beyond_the_gap_in_a_file_and_in_huge_pages(&session.facts("kinds_of_memory"));
     a_connection_outlives_the_end_that_was_killed(&session.facts("connection"));
     a_clock_of_the_time_stamp_counter_is_right_after_an_absence(&session.facts("counter"));
+    troubles::a_snapshot_without_room_leaves_nothing_and_harms_nobody(&session.facts("no_room"));
 }
 
 fn a_chain_of_snapshots_goes_on_where_it_ends(facts: &Value) {
@@ -402,6 +405,18 @@ fn each_vcpu_has_a_queue_pair_of_its_own_before_and_after_a_snapshot(facts: &Val
         text(&facts["one"]["stats"]["queue_pairs"]["one_because"]).contains("multi_queue"),
         "{facts}"
     );
+    let moved = &facts["moved"];
+    assert_eq!(
+        numbers(&moved["received"]),
+        [5, 5],
+        "a guest of one pair goes on where there are several: {moved}"
+    );
+    let refused = text(&moved["refused"]);
+    assert!(
+        refused.contains("has 4 queue pairs, and what it is connected to here has 1")
+            && refused.contains("multi_queue"),
+        "one of four pairs needs four: {refused}"
+    );
 }
 
 /// Each vCPU's echoes go by its own pair; where there are less pairs, each has those of two.
@@ -442,6 +457,16 @@ fn thirty_guests_answer(facts: &Value) {
         .collect();
     let expected: Vec<String> = (1..=30).map(|guest| format!("guest {guest}")).collect();
     assert_eq!(answers, expected);
+    // What their kernels only read, the host has once: a page that a guest has written to is the guest's own.
+    let (each, all) = (
+        &facts["of_the_kernel_kib_each"],
+        &facts["of_the_kernel_kib_in_all"],
+    );
+    assert!(number(each) > 512, "each guest has looked at some of it: {facts}");
+    assert!(
+        number(all) < 15 * number(each),
+        "thirty guests have half of it in common at least: {facts}"
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod network;
 mod no_rings;
 mod queues;
 mod shapes;
+mod troubles;
 
 use std::error::Error;
 use std::path::Path;
@@ -56,6 +57,7 @@ const SESSIONS: [(&str, &[Scenario]); 10] = [
             ("devices", devices::disks_and_console),
             ("no_rings", devices::disk_without_rings),
             ("confined", confined::files_in_reach),
+            ("failing", troubles::disk_that_keeps_nothing),
         ],
     ),
     (
@@ -65,6 +67,7 @@ const SESSIONS: [(&str, &[Scenario]); 10] = [
             ("kinds_of_memory", shapes::kinds_of_memory),
             ("connection", moves::connection),
             ("counter", moves::clock_of_the_counter),
+            ("no_room", troubles::snapshot_without_room),
         ],
     ),
     (

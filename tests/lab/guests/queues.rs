@@ -8,9 +8,11 @@ use support::run;
 
 use crate::Facts;
 use crate::guest::{Files, Guest};
-use crate::network::{Bridge, config, ip};
+use crate::network::{self, Bridge, config, ip};
 
 const VCPUS: u32 = 4;
+/// The number of the first guest's interface; those of the others follow.
+const FIRST: u32 = 0x41;
 /// How many echoes each vCPU asks for.
 const ECHOES: u32 = 20;
 
@@ -22,22 +24,49 @@ pub fn pairs_by_kernel_and_by_monitor(files: &Files) -> Facts {
         ip(&format!("addr add 10.78.0.{vcpu}/24 dev pond4"))?;
     }
     let mut facts = json!({});
-    for (number, (name, vhost)) in (1..).zip([("kernel", true), ("monitor", false)]) {
+    for (number, (name, vhost)) in (0..).zip([("kernel", true), ("monitor", false)]) {
         let tap = bridge.tap_of_several(&format!("pond4{name}"))?;
-        let mut config = config(&tap, 0x40 + number, vhost);
+        let mut config = config(&tap, FIRST + number, vhost);
         config["cpus"] = json!({"count": VCPUS});
-        facts[name] = one_guest(files, name, &tap, &config, &format!("10.78.0.{}", 10 + number))?;
+        facts[name] = one_guest(files, name, &tap, &config, &format!("10.78.0.{}", 11 + number))?;
     }
     // The same guest on a tap of one queue.
     let tap = bridge.tap("pond4one")?;
-    let mut config = config(&tap, 0x43, true);
+    let mut config = config(&tap, FIRST + 2, true);
     config["cpus"] = json!({"count": VCPUS});
     let mut guest = files.start("pairs-one", &config)?;
     facts["one"] = json!({
         "queues": guest.run("ls /sys/class/net/eth0/queues | tr '\\n' ' '")?,
         "stats": guest.stats()?["networks"]["net"],
     });
+    facts["moved"] = on_taps_of_another_kind(files, &bridge, guest, &config)?;
     Ok(facts)
+}
+
+/// A guest of one queue goes on where the tap has several; one of several where the tap has one cannot.
+fn on_taps_of_another_kind(files: &Files, bridge: &Bridge, mut guest: Guest, config: &Value) -> Facts {
+    guest.run("ip link set eth0 up; ip addr add 10.78.0.20/24 dev eth0")?;
+    let ping = "ping -c 5 -i 0.2 -w 60 10.78.0.1 | awk '/received/ {print $4}'";
+    let before = guest.number(ping)?;
+    guest.snapshot("one", false)?;
+    guest.monitor.kill();
+    drop(guest);
+    let mut to = config.clone();
+    to["networks"][0]["backend"]["tap"]["name"] = bridge.tap_of_several("pond4more")?.into();
+    let mut guest = files.restore("pairs-one", &to, &["one"])?;
+    let after = guest.number(ping)?;
+    let stats = guest.stats()?["networks"]["net"].clone();
+    drop(guest);
+    // The first guest's interface, which is known by its address.
+    let mut to = config.clone();
+    to["networks"][0]["mac"] = network::config("", FIRST, true)["networks"][0]["mac"].clone();
+    let saved = Files::place("pairs-kernel")?.file("snapshots");
+    to["restore"] = json!([saved.join("full"), saved.join("more")]);
+    Ok(json!({
+        "received": [before, after],
+        "queue_pairs": stats["queue_pairs"],
+        "refused": files.refusal("pairs-refused", &to)?,
+    }))
 }
 
 fn one_guest(files: &Files, name: &str, tap: &str, config: &Value, address: &str) -> Facts {
