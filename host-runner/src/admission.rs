@@ -240,6 +240,7 @@ pub(crate) mod tests {
                 vcpus: 1,
                 memory_mib: Mib(memory),
                 disk_mib: Mib(disk),
+                disk_limit: api::DiskLimit::default(),
                 engine: EngineRequest::Auto,
                 ports: Vec::new(),
                 placement: api::Placement::default(),

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use api::{
-    AffinityTarget, ApiError, CreateInstance, ErrorCode, InstanceSpec, Placement, StopInstance, StopMode,
+    AffinityTarget, ApiError, CreateInstance, DiskLimit, ErrorCode, InstanceSpec, Placement, StopInstance,
+    StopMode,
 };
 
 /// Bytes in the longest name: a host name's label (RFC 1123).
@@ -12,6 +13,8 @@ const VCPUS_MAX: u32 = 64;
 const MEMORY_MIB_MIN: u32 = 16;
 const MEMORY_MIB_MAX: u32 = 16_777_216;
 const DISK_MIB_MAX: u32 = 67_108_864;
+const DISK_MIB_PER_SECOND_MAX: u32 = 1_048_576;
+const DISK_REQUESTS_PER_SECOND_MAX: u32 = 10_000_000;
 const PORTS_MAX: usize = 16;
 const DEADLINE_MS_MIN: u32 = 1_000;
 const DEADLINE_MS_MAX: u32 = 600_000;
@@ -141,6 +144,24 @@ fn ports(spec: &InstanceSpec) -> Result<(), RuleBroken> {
     Ok(())
 }
 
+fn disk_limit(limit: DiskLimit) -> Result<(), RuleBroken> {
+    for (field, value, most) in [
+        (
+            "disk_limit.mib_per_second",
+            limit.mib_per_second,
+            DISK_MIB_PER_SECOND_MAX,
+        ),
+        (
+            "disk_limit.requests_per_second",
+            limit.requests_per_second,
+            DISK_REQUESTS_PER_SECOND_MAX,
+        ),
+    ] {
+        range(field, value.unwrap_or(1), 1, most)?;
+    }
+    Ok(())
+}
+
 fn placement(wishes: &Placement) -> Result<(), RuleBroken> {
     if let Some(group) = &wishes.group {
         label("placement.group", group)?;
@@ -168,6 +189,7 @@ pub fn check_create(body: &CreateInstance) -> Result<(), RuleBroken> {
     range("vcpus", spec.vcpus, 1, VCPUS_MAX)?;
     range("memory_mib", spec.memory_mib.0, MEMORY_MIB_MIN, MEMORY_MIB_MAX)?;
     range("disk_mib", spec.disk_mib.0, 0, DISK_MIB_MAX)?;
+    disk_limit(spec.disk_limit)?;
     ports(spec)?;
     placement(&spec.placement)
 }
@@ -205,6 +227,7 @@ mod tests {
                 vcpus: 1,
                 memory_mib: Mib(128),
                 disk_mib: Mib::ZERO,
+                disk_limit: api::DiskLimit::default(),
                 engine: EngineRequest::Auto,
                 ports: vec![PortRequest {
                     guest: 80,
@@ -225,6 +248,37 @@ mod tests {
     #[test]
     fn an_ordinary_request_passes() {
         assert_eq!(check_create(&body()), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_of_nothing_or_beyond_all_disks_is_refused() {
+        let limited = |mib, requests| {
+            let mut body = body();
+            body.spec.disk_limit = DiskLimit {
+                mib_per_second: mib,
+                requests_per_second: requests,
+            };
+            check_create(&body).map_err(|error| error.to_api().code)
+        };
+        for (mib, requests) in [
+            (Some(1), None),
+            (None, Some(1)),
+            (Some(1 << 20), Some(10_000_000)),
+        ] {
+            assert_eq!(limited(mib, requests), Ok(()));
+        }
+        for (mib, requests) in [
+            (Some(0), None),
+            (None, Some(0)),
+            (Some((1 << 20) + 1), None),
+            (None, Some(10_000_001)),
+        ] {
+            assert_eq!(
+                limited(mib, requests),
+                Err(ErrorCode::OutOfRange),
+                "{mib:?} {requests:?}"
+            );
+        }
     }
 
     #[test]

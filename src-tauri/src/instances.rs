@@ -50,6 +50,7 @@ pub(crate) fn spec(request: &InstanceRequest, name: String) -> InstanceSpec {
         vcpus: request.vcpus,
         memory_mib: request.memory_mib,
         disk_mib: request.disk_mib,
+        disk_limit: request.disk_limit,
         engine: EngineRequest::Auto,
         ports: request.ports.clone(),
         placement: request.placement.clone(),

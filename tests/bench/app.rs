@@ -141,6 +141,7 @@ impl Bench {
                 vcpus: 1,
                 memory_mib: Mib(128),
                 disk_mib: Mib(0),
+                disk_limit: api::DiskLimit::default(),
                 engine: EngineRequest::Auto,
                 ports: Vec::new(),
                 placement: api::Placement::default(),

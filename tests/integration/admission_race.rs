@@ -19,6 +19,7 @@ fn wish(name: String, memory_mib: u32) -> CreateInstance {
             vcpus: 1,
             memory_mib: Mib(memory_mib),
             disk_mib: Mib(0),
+            disk_limit: api::DiskLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement: api::Placement::default(),

@@ -123,6 +123,7 @@ fn tiny(name: &str, start: bool) -> CreateInstance {
             vcpus: 1,
             memory_mib: Mib(128),
             disk_mib: Mib(0),
+            disk_limit: api::DiskLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement: api::Placement::default(),

@@ -17,7 +17,7 @@ pub use user::{GuestUser, guest_user};
 
 use std::path::PathBuf;
 
-use api::{EngineChoice, EngineKind, Mib, PublishedPort};
+use api::{DiskLimit, EngineChoice, EngineKind, Mib, PublishedPort};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -73,6 +73,8 @@ pub struct LaunchOrder {
     pub boot: BootFiles,
     /// The instance's own disk, if it has one.
     pub disk: Option<PathBuf>,
+    /// How fast it may be used.
+    pub disk_limit: DiskLimit,
     /// The ports to publish.
     pub ports: Vec<PublishedPort>,
     /// The control group for the guest's processes.

@@ -409,6 +409,7 @@ impl Owner {
                 memory: record.spec.memory_mib,
                 boot: boot.clone(),
                 disk: (record.spec.disk_mib > api::Mib::ZERO).then(|| self.world.files.disk(self.id)),
+                disk_limit: record.spec.disk_limit,
                 ports,
                 group: self.group.renew(&self.world.limits, self.id, budget),
             };

@@ -475,6 +475,7 @@ pub fn tiny(name: &str) -> CreateInstance {
             vcpus: 1,
             memory_mib: Mib(128),
             disk_mib: Mib::ZERO,
+            disk_limit: api::DiskLimit::default(),
             engine: EngineRequest::Auto,
             ports: vec![PortRequest {
                 guest: 80,

@@ -1,4 +1,4 @@
-use api::{ApiError, Instance, Mib, Placement, PortRequest};
+use api::{ApiError, DiskLimit, Instance, Mib, Placement, PortRequest};
 use pool::placing::Preview;
 use pool::plans::Recovery;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,10 @@ pub struct InstanceRequest {
     pub memory_mib: Mib,
     /// The instance's own disk; 0 for none.
     pub disk_mib: Mib,
+    /// How fast that disk may be used; absent does not limit it.
+    #[serde(default)]
+    #[ts(as = "Option<DiskLimit>", optional)]
+    pub disk_limit: DiskLimit,
     /// TCP ports to publish.
     pub ports: Vec<PortRequest>,
     /// What it wishes of the machine that holds it; absent wishes nothing.

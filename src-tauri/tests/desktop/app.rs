@@ -296,6 +296,7 @@ async fn every_template_of_the_shelf_names_an_image_and_fits_a_machine_of_the_te
             vcpus: template.vcpus,
             memory_mib: template.memory_mib,
             disk_mib: template.disk_mib,
+            disk_limit: api::DiskLimit::default(),
             ports: template.ports,
             placement: api::Placement::default(),
         };

@@ -212,6 +212,7 @@ pub fn tiny() -> InstanceRequest {
         vcpus: 1,
         memory_mib: Mib(128),
         disk_mib: Mib::ZERO,
+        disk_limit: api::DiskLimit::default(),
         ports: Vec::new(),
         placement: api::Placement::default(),
     }

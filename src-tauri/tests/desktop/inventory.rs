@@ -32,6 +32,7 @@ fn instance(number: u128, state: RunState, placement: Placement) -> api::Instanc
             vcpus: 2,
             memory_mib: Mib(512),
             disk_mib: Mib(1024),
+            disk_limit: api::DiskLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement,

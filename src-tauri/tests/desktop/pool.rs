@@ -28,6 +28,7 @@ fn instance(number: u128, state: RunState) -> api::Instance {
             vcpus: 1,
             memory_mib: Mib(128),
             disk_mib: Mib::ZERO,
+            disk_limit: api::DiskLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement: api::Placement::default(),

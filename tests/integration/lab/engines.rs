@@ -13,6 +13,7 @@ usage is told: yes
 changed while it runs: "code":"wrong_state"
 started twice: the same run
 page: <h1>lake</h1>
+its disk is as slow as was asked for: yes
 memory that the guest no longer uses: goes back to the machine
 its port after a reboot inside: the same
 its page after a reboot inside: <h1>lake</h1>

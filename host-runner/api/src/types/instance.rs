@@ -33,6 +33,28 @@ pub struct PortRequest {
     pub host: Option<u16>,
 }
 
+/// How much of its machine's disk an instance may use in a second, at most; what is absent is not limited. A tenth of a second's worth can be
+/// used at once. Without a disk of its own there is nothing to limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema, TS)]
+#[serde(deny_unknown_fields)]
+pub struct DiskLimit {
+    /// What is read and written together, 1..=1,048,576 MiB a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub mib_per_second: Option<u32>,
+    /// Requests of any size, 1..=10,000,000 a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub requests_per_second: Option<u32>,
+}
+
+impl DiskLimit {
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What an instance is meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +71,10 @@ pub struct InstanceSpec {
     /// The instance's own disk, 0..=67,108,864 MiB; 0 for none.
     #[serde(default)]
     pub disk_mib: Mib,
+    /// How fast that disk may be used; absent does not limit it.
+    #[serde(default, skip_serializing_if = "DiskLimit::is_none")]
+    #[ts(as = "Option<DiskLimit>", optional)]
+    pub disk_limit: DiskLimit,
     /// Which engine to use.
     #[serde(default)]
     pub engine: EngineRequest,

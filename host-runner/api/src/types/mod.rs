@@ -11,8 +11,8 @@ pub use event::{Event, EventBody, EventCursor, Snapshot};
 pub use host::{Capability, CapabilityState, HardwareVirtualization, HostFacts, HostUsage, NetworkMode};
 pub use image::Image;
 pub use instance::{
-    CreateInstance, EngineChoice, EngineRequest, Failure, GUEST_STATUS_CHARS_MAX, Instance, InstanceSpec,
-    InstanceUsage, PortRequest, Progress, PublishedPort, RunState, StopInstance, StopMode,
+    CreateInstance, DiskLimit, EngineChoice, EngineRequest, Failure, GUEST_STATUS_CHARS_MAX, Instance,
+    InstanceSpec, InstanceUsage, PortRequest, Progress, PublishedPort, RunState, StopInstance, StopMode,
 };
 pub use placement::Placement;
 pub use pool::inventory::{Affinity, AffinityKind, AffinityTarget, Mobility};

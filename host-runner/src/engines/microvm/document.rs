@@ -3,6 +3,7 @@
 //! Sockets are named relative to the guest's runtime folder, which is the monitor's working directory: a socket's path may have 107
 //! bytes, and a state directory may be anywhere.
 
+use api::DiskLimit;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -28,8 +29,9 @@ const GUEST_ADDRESS: u32 = 3;
 
 /// What the monitor is told of one guest, which this kernel starts.
 pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
+    let limit = limit(order.disk_limit);
     let disks: Vec<Value> = (order.disk.iter())
-        .map(|path| json!({ "id": "disk", "path": path, "format": "raw" }))
+        .map(|path| json!({ "id": "disk", "path": path, "format": "raw", "limit": limit }))
         .collect();
     json!({
         "id": order.id.to_string(),
@@ -54,6 +56,15 @@ pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
         "api_socket": API_SOCKET,
         "ending_file": ENDING_FILE,
         "paused": true,
+    })
+}
+
+/// The limits of a disk. A tenth of a second's worth can be used at once, as with QEMU.
+fn limit(limit: DiskLimit) -> Value {
+    let bucket = |per_second: u64| json!({ "per_second": per_second, "burst": per_second.div_ceil(10) });
+    json!({
+        "bytes": limit.mib_per_second.map(|mib| bucket(u64::from(mib) << 20)),
+        "operations": limit.requests_per_second.map(|requests| bucket(requests.into())),
     })
 }
 
@@ -97,6 +108,7 @@ mod tests {
                 digest: "00".into(),
             },
             disk: None,
+            disk_limit: DiskLimit::default(),
             ports: Vec::new(),
             group: crate::engines::limits::GuestGroup::default(),
         }
@@ -142,5 +154,22 @@ mod tests {
         let document = document(&order, &kernel());
         assert_eq!(document["disks"][0]["path"], "/state/a,\"b\"/disk.raw");
         assert_eq!(document["disks"][0]["format"], "raw");
+    }
+
+    #[test]
+    fn a_disk_is_as_fast_as_it_may_be() {
+        let mut order = order();
+        order.disk = Some(PathBuf::from("/state/disk.raw"));
+        let limit = |order: &LaunchOrder| document(order, &kernel())["disks"][0]["limit"].clone();
+        assert_eq!(limit(&order), json!({ "bytes": null, "operations": null }));
+        order.disk_limit = DiskLimit {
+            mib_per_second: Some(20),
+            requests_per_second: Some(7),
+        };
+        let expected = json!({
+            "bytes": { "per_second": 20 << 20, "burst": 2 << 20 },
+            "operations": { "per_second": 7, "burst": 1 },
+        });
+        assert_eq!(limit(&order), expected);
     }
 }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use api::{Mib, PublishedPort};
+use api::{DiskLimit, Mib, PublishedPort};
 
 use crate::engines::LaunchOrder;
 
@@ -84,7 +84,7 @@ pub fn arguments(order: &LaunchOrder, accelerator: Accelerator, user: Option<&st
         "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
     );
     if let Some(path) = &order.disk {
-        disk(&mut line, path);
+        disk(&mut line, path, order.disk_limit);
     }
     line.0
 }
@@ -123,12 +123,25 @@ fn network(ports: &[PublishedPort]) -> String {
     text
 }
 
-fn disk(line: &mut Line, path: &Path) {
+fn disk(line: &mut Line, path: &Path, limit: DiskLimit) {
     // JSON, where a comma in the path is only a comma. Blocks that the guest discards or zeroes go back to the machine.
-    let node = serde_json::json!({
-        "driver": "raw", "node-name": "disk", "discard": "unmap", "detect-zeroes": "unmap",
+    let mut node = serde_json::json!({
+        "driver": "raw", "discard": "unmap", "detect-zeroes": "unmap",
         "file": { "driver": "file", "filename": path.to_string_lossy(), "discard": "unmap" },
     });
+    if !limit.is_none() {
+        // 0 is no limit. A tenth of a second's worth can be used at once, which is what QEMU does by itself.
+        let limits = serde_json::json!({
+            "bps-total": u64::from(limit.mib_per_second.unwrap_or(0)) << 20,
+            "iops-total": limit.requests_per_second.unwrap_or(0),
+        });
+        let group = serde_json::json!({ "qom-type": "throttle-group", "id": "limit", "limits": limits });
+        line.pair("-object", group.to_string());
+        node = serde_json::json!({
+            "driver": "throttle", "throttle-group": "limit", "discard": "unmap", "detect-zeroes": "unmap", "file": node,
+        });
+    }
+    node["node-name"] = "disk".into();
     line.pair("-blockdev", node.to_string());
     line.pair("-device", "virtio-blk-pci,drive=disk");
 }
@@ -172,6 +185,7 @@ mod tests {
                 digest: "00".into(),
             },
             disk: None,
+            disk_limit: DiskLimit::default(),
             ports: Vec::new(),
             group: crate::engines::limits::GuestGroup::default(),
         }
@@ -243,6 +257,33 @@ mod tests {
         let nodes = values(&order, Accelerator::Tcg, "-blockdev");
         let node: serde_json::Value = serde_json::from_str(&nodes[0]).unwrap();
         assert_eq!(node["file"]["filename"], "/state/a,b=\"c\"/disk.raw");
+    }
+
+    #[test]
+    fn a_disk_is_limited_where_that_was_asked_for() {
+        let mut order = order();
+        order.disk = Some(PathBuf::from("/state/disk.raw"));
+        let parsed = |order: &LaunchOrder, flag| -> Vec<serde_json::Value> {
+            let values = values(order, Accelerator::Tcg, flag);
+            values
+                .iter()
+                .filter_map(|value| serde_json::from_str(value).ok())
+                .collect()
+        };
+        assert_eq!(parsed(&order, "-blockdev")[0]["driver"], "raw");
+        assert!(parsed(&order, "-object").is_empty());
+        order.disk_limit.mib_per_second = Some(20);
+        let (node, group) = (&parsed(&order, "-blockdev")[0], &parsed(&order, "-object")[0]);
+        assert_eq!(
+            (&node["node-name"], &node["driver"]),
+            (&"disk".into(), &"throttle".into())
+        );
+        assert_eq!(node["file"]["file"]["filename"], "/state/disk.raw");
+        assert_eq!(node["throttle-group"], group["id"]);
+        assert_eq!(
+            group["limits"],
+            serde_json::json!({ "bps-total": 20 << 20, "iops-total": 0 })
+        );
     }
 
     #[test]

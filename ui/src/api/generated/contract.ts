@@ -532,6 +532,20 @@ instances: Array<InstanceThen>, };
 export type DetailValue = number | string;
 
 /**
+ * How much of its machine's disk an instance may use in a second, at most; what is absent is not limited. A tenth of a second's worth can be
+ * used at once. Without a disk of its own there is nothing to limit.
+ */
+export type DiskLimit = { 
+/**
+ * What is read and written together, 1..=1,048,576 MiB a second.
+ */
+mib_per_second?: number, 
+/**
+ * Requests of any size, 1..=10,000,000 a second.
+ */
+requests_per_second?: number, };
+
+/**
  * The engine that an instance runs on, and why.
  */
 export type EngineChoice = { 
@@ -900,6 +914,10 @@ memory_mib: Mib,
  */
 disk_mib: Mib, 
 /**
+ * How fast that disk may be used; absent does not limit it.
+ */
+disk_limit?: DiskLimit, 
+/**
  * TCP ports to publish.
  */
 ports: Array<PortRequest>, 
@@ -933,6 +951,10 @@ memory_mib: Mib,
  * The instance's own disk, 0..=67,108,864 MiB; 0 for none.
  */
 disk_mib: Mib, 
+/**
+ * How fast that disk may be used; absent does not limit it.
+ */
+disk_limit?: DiskLimit, 
 /**
  * Which engine to use.
  */

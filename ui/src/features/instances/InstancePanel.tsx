@@ -2,6 +2,7 @@ import type { ReactNode } from 'react';
 
 import type { Instance, PoolMachine } from '../../api/generated/contract';
 import { ACTIONS, blocked, consoleBlocked } from '../../domain/actions';
+import { limitText } from '../../domain/diskLimit';
 import { formatMib, formatMoment, formatShare } from '../../domain/format';
 import { phaseOf } from '../../domain/lifecycle';
 import { machineNamer } from '../../domain/naming';
@@ -187,6 +188,7 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
   const words = useWords();
   const now = useNow(60_000);
   const { spec, usage, engine, ports, guest_status: status } = instance;
+  const limit = limitText(spec.disk_limit);
   return (
     <Facts>
       {status !== null && (
@@ -210,7 +212,7 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
       >
         {formatMib(spec.memory_mib, words.locale)}
       </Fact>
-      <Fact name={words.t('instance.disk')}>
+      <Fact name={words.t('instance.disk')} note={spec.disk_mib > 0 && limit ? words.say(limit) : undefined}>
         {spec.disk_mib > 0 ? formatMib(spec.disk_mib, words.locale) : words.t('instance.disk.none')}
       </Fact>
       <Fact name={words.t('instance.image')}>{spec.image}</Fact>

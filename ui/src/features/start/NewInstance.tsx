@@ -93,6 +93,14 @@ export function NewInstance({ template }: { template: Template | undefined }) {
           problem={problem('disk')}
           hint={image && image.disk_min_mib > 0 ? words.t('start.disk.image', { min: image.disk_min_mib }) : words.t('start.disk.hint')}
         />
+        <Field
+          inputMode="numeric"
+          label={words.t('start.disk_speed')}
+          value={form.diskSpeed}
+          onValue={set('diskSpeed')}
+          problem={problem('diskSpeed')}
+          hint={words.t('start.disk_speed.hint')}
+        />
       </div>
       <div className={styles.several}>
         <Field inputMode="numeric" label={words.t('start.count')} value={form.count} onValue={set('count')} problem={problem('count')} />
@@ -155,7 +163,8 @@ function Machines({ machines, preview, request, chosen, onChoose }: MachinesProp
               onChange={() => onChoose(verdict.machine)}
             />
             <b>{name}</b>
-            <small>{words.say(verdictText(verdict, best, within, left))}</small>
+            {/* Of a form with a mistake in it no machine can say anything. */}
+            {request && <small>{words.say(verdictText(verdict, best, within, left))}</small>}
           </label>
         );
       })}

@@ -38,6 +38,15 @@ describe('a new instance', () => {
     expect(requestFrom(form, undefined, TINY)).toMatchObject({ memory_mib: 128, disk_mib: 2047 });
   });
 
+  it('has a disk as fast as the machine can, unless it is limited', () => {
+    const form = { ...initialForm(undefined, [TINY]), disk: '100' };
+    expect(requestFrom(form, undefined, TINY)).not.toHaveProperty('disk_limit');
+    expect(requestFrom({ ...form, diskSpeed: '20' }, undefined, TINY)?.disk_limit).toEqual({ mib_per_second: 20 });
+    for (const diskSpeed of ['0', '1.5', '-1', ' ', '1048577']) {
+      expect(problemOf('diskSpeed', { ...form, diskSpeed }, TINY)).toMatchObject({ values: { min: 1, max: 1_048_576 } });
+    }
+  });
+
   it('is one only with numbers that are whole and in range', () => {
     const form = initialForm(undefined, [TINY]);
     for (const vcpus of ['', '0', '65', '1.5', '1e1', '-1']) {

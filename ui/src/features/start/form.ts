@@ -10,16 +10,19 @@ export interface StartForm {
   readonly vcpus: string;
   readonly memory: string;
   readonly disk: string;
+  /** Empty for no limit. */
+  readonly diskSpeed: string;
   readonly count: string;
 }
 
-type NumberField = 'vcpus' | 'memory' | 'disk' | 'count';
+type NumberField = 'vcpus' | 'memory' | 'disk' | 'diskSpeed' | 'count';
 
 /** What a host accepts at all (`InstanceSpec` of the contract); what one machine can hold is its verdict's business. */
 export const LIMITS: Readonly<Record<NumberField, { readonly min: number; readonly max: number }>> = {
   vcpus: { min: 1, max: 64 },
   memory: { min: 16, max: 16_777_216 },
   disk: { min: 0, max: 67_108_864 },
+  diskSpeed: { min: 1, max: 1_048_576 },
   count: { min: 1, max: BATCH_MAX },
 };
 
@@ -31,6 +34,7 @@ export function initialForm(template: Template | undefined, images: readonly Ima
     vcpus: String(template?.vcpus ?? 1),
     memory: String(template?.memory_mib ?? 128),
     disk: String(template?.disk_mib ?? 0),
+    diskSpeed: '',
     count: '1',
   };
   return withImage(form, template?.image ?? images[0]?.name ?? '', images);
@@ -51,8 +55,8 @@ export function withImage(form: StartForm, name: string, images: readonly Image[
 /** What a field may hold, where its image has a say in it. */
 function limitsOf(field: NumberField, image: Image | undefined): { readonly min: number; readonly max: number } {
   const { min, max } = LIMITS[field];
-  const least = { memory: image?.memory_min_mib, disk: image?.disk_min_mib, vcpus: undefined, count: undefined }[field];
-  return { min: Math.max(min, least ?? 0), max };
+  const least = { memory: image?.memory_min_mib ?? 0, disk: image?.disk_min_mib ?? 0, vcpus: 0, diskSpeed: 0, count: 0 }[field];
+  return { min: Math.max(min, least), max };
 }
 
 /** Every image that some machine holds, by name. */
@@ -70,6 +74,7 @@ export function problemOf(field: keyof StartForm, form: StartForm, image: Image 
     case 'name':
       return form.name === '' || isInstanceName(form.name) ? undefined : { key: 'start.name.bad' };
     default: {
+      if (field === 'diskSpeed' && form.diskSpeed === '') return undefined;
       const { min, max } = limitsOf(field, image);
       const value = Number(form[field]);
       const good = /^\d+$/.test(form[field]) && value >= min && value <= max;
@@ -93,6 +98,7 @@ export function requestFrom(
     vcpus: Number(form.vcpus),
     memory_mib: Number(form.memory),
     disk_mib: Number(form.disk),
+    ...(form.diskSpeed === '' ? {} : { disk_limit: { mib_per_second: Number(form.diskSpeed) } }),
     ports: template?.ports ?? [],
   };
 }

@@ -11,6 +11,8 @@ export const start = {
   'start.disk': 'Disk, MiB',
   'start.disk.hint': '0 for none',
   'start.disk.image': 'at least the image’s own: {{min, number}}',
+  'start.disk_speed': 'Disk speed at most, MiB/s',
+  'start.disk_speed.hint': 'Leave empty for no limit',
   'start.number.bad': 'A whole number from {{min, number}} to {{max, number}}.',
   'start.machine': 'Machine',
   'start.best': 'The best one',
