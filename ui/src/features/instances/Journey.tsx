@@ -7,7 +7,7 @@ import { Section } from '../../primitives/Panel';
 import { useNow } from '../../primitives/useNow';
 import styles from './Journey.module.css';
 
-/** The way from the drop to the prompt, and how long it takes. */
+/** The way from the drop to a guest that is ready, and how long it takes. */
 export function Journey({ instance }: { instance: Instance }) {
   const words = useWords();
   const steps = journeyOf(instance);

@@ -43,11 +43,11 @@ export const instances = {
   'instance.stale': '{{machine}} cannot be reached: this is the last that was seen. The guest keeps running.',
   'instance.open_console': 'Open console',
 
-  'journey.title': 'From drop to prompt',
+  'journey.title': 'From drop to ready',
   'journey.created': 'Created',
   'journey.starting': 'Starting',
   'journey.booting': 'Booting',
-  'journey.ready': 'Prompt',
+  'journey.ready': 'Ready',
   'journey.done': 'done',
   'journey.now': 'under way',
   'journey.ahead': 'still to come',

@@ -46,11 +46,11 @@ export const instances: InWords<typeof english> = {
   'instance.stale': '无法连接 {{machine}}：这是最后看到的状态，实例仍在运行。',
   'instance.open_console': '打开控制台',
 
-  'journey.title': '从放下到提示符',
+  'journey.title': '从放下到就绪',
   'journey.created': '已创建',
   'journey.starting': '启动',
   'journey.booting': '引导',
-  'journey.ready': '提示符',
+  'journey.ready': '就绪',
   'journey.done': '完成',
   'journey.now': '进行中',
   'journey.ahead': '等待中',
