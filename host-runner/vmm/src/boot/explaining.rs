@@ -16,7 +16,7 @@ const LEAST: u64 = 1 << 20;
 /// on no secret, so guests may see the same pages: one could tell from the processor's cache what another has read. That must not be so of
 /// `.rodata`, where the tables of ciphers are.
 const EXPLAINING: [&[u8]; 4] = [b".BTF", b".BTF_ids", b".orc_unwind", b".orc_unwind_ip"];
-/// The most segments and sections of a file that is looked at. A kernel has some five and forty.
+/// The most segments and sections of a file that is looked at. A kernel has about 5 and 40 of them.
 const SEGMENTS_MAX: u16 = 64;
 const SECTIONS_MAX: u16 = 1024;
 /// The most stretches. A kernel has two.
