@@ -228,7 +228,7 @@ pub struct Mapping {
 
 /// The mappings that `smaps` tells of: each begins with its addresses, rights, offset, device and inode, and what it is of.
 ///
-/// Source: proc_pid_smaps(5).
+/// Source: `proc_pid_smaps(5)`.
 fn mappings(smaps: &str) -> Vec<Mapping> {
     let mut mappings: Vec<Mapping> = Vec::new();
     for line in smaps.lines() {

@@ -8,6 +8,9 @@ use crate::devices::virtio::testing::file;
 use crate::memory::{self, Backing};
 
 /// Takes the bytes for a kernel, behind a byte that says how large the file is, and whether there is an initrd.
+///
+/// # Panics
+/// A stretch that is shown is not what it should be: whole pages of the file, in order and apart.
 pub fn fuzz(data: &[u8]) {
     let Some((how, kernel)) = data.split_first() else {
         return;

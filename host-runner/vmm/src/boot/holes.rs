@@ -53,16 +53,15 @@ impl<'a> Sparse<'a> {
                 Err(err) => return Err(err.into()),
             };
         }
-        Ok(match self.data.start.checked_sub(position) {
-            Some(hole @ 1..) => Stretch::Hole(hole),
-            // A file system that answers with an end before its beginning has nothing.
-            _ => {
-                let there = self.there.iter().map(|there| there.start);
-                let there = there.filter(|start| *start > position).min();
-                let end = self.data.end.min(there.unwrap_or(u64::MAX));
-                Stretch::Data(end.saturating_sub(position))
-            }
-        })
+        let hole = self.data.start.saturating_sub(position);
+        if hole > 0 {
+            return Ok(Stretch::Hole(hole));
+        }
+        let there = self.there.iter().map(|there| there.start);
+        let there = there.filter(|start| *start > position).min();
+        let end = self.data.end.min(there.unwrap_or(u64::MAX));
+        // A file system that answers with an end before its beginning has nothing.
+        Ok(Stretch::Data(end.saturating_sub(position)))
     }
 }
 

@@ -148,7 +148,7 @@ fn kernel_with_data() -> std::fs::File {
     );
     for at in 1..8 {
         kernel
-            .write_all_at(&[u8::try_from(at).unwrap(); 1 << 20], at * MIB)
+            .write_all_at(&vec![u8::try_from(at).unwrap(); 1 << 20], at * MIB)
             .unwrap();
     }
     kernel
@@ -190,7 +190,7 @@ fn what_explains_a_kernel_is_its_file_and_what_a_guest_writes_there_is_its_own()
     kernel.read_exact_at(&mut byte, 3 * MIB + MIB / 2).unwrap();
     assert_eq!(byte, [3], "the file is as it was");
     // Nobody changes a kernel's file that a guest runs; here it shows which memory is the file's.
-    kernel.write_all_at(&[0xbb; 8 << 20], 0).unwrap();
+    kernel.write_all_at(&vec![0xbb; 8 << 20], 0).unwrap();
     assert_eq!(seen(&memory), [1, 2, 0xbb, 0xbb, 0xbb, 6, 7, 3, 5]);
     assert_eq!(
         memory.read_obj::<u8>(GuestAddress(18 * MIB + MIB / 2)).unwrap(),

@@ -183,17 +183,15 @@ pub fn give_back(region: &GuestRegionMmap<Pages>, range: &Range<u64>) -> io::Res
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let (offset, length) = (range.start - base, range.end - range.start);
+    let of_a_file = region.get_mmap().bitmap().of_a_file();
+    let mut touched = of_a_file
+        .iter()
+        .filter(|one| one.start < offset + length && offset < one.end);
     match region.file_offset() {
-        None if region
-            .get_mmap()
-            .bitmap()
-            .has_of_a_file(&(offset..offset + length)) =>
-        {
-            Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "pages of the kernel's file stay",
-            ))
-        }
+        None if touched.next().is_some() => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "pages of the kernel's file stay",
+        )),
         None => {
             let in_process = |bytes| usize::try_from(bytes).map_err(io::Error::other);
             private::give_back(region, in_process(offset)?, in_process(length)?)
@@ -346,7 +344,7 @@ mod tests {
     /// Four pages of ones, and one byte more.
     fn ones() -> File {
         let file = File::from(rustix::fs::memfd_create("ones", MemfdFlags::CLOEXEC).unwrap());
-        file.write_all_at(&[1; (4 << 12) + 1], 0).unwrap();
+        file.write_all_at(&vec![1; (4 << 12) + 1], 0).unwrap();
         file
     }
 
@@ -385,6 +383,15 @@ mod tests {
             );
         }
         assert_eq!(memory.read_obj::<u8>(GuestAddress(0)).unwrap(), 0);
+        // A file that may not be read: the memory is as it was made, and is no file's.
+        let closed = tempfile::NamedTempFile::new().unwrap();
+        closed.as_file().set_len(8 << 12).unwrap();
+        let unreadable = File::options().write(true).open(closed.path()).unwrap();
+        assert!(show(&memory, GuestAddress(1 << 12), &unreadable, &(0..4 << 12)).is_err());
+        memory.write_obj(5_u8, GuestAddress(2 << 12)).unwrap();
+        assert_eq!(memory.read_obj::<u8>(GuestAddress(2 << 12)).unwrap(), 5);
+        give_back(memory.iter().next().unwrap(), &(0..8 << 12)).unwrap();
+        assert_eq!(memory.read_obj::<u8>(GuestAddress(2 << 12)).unwrap(), 0);
         let shared = create(64, Backing::Shared).unwrap();
         assert!(show(&shared, GuestAddress(0), &file, &(0..1 << 12)).is_err());
     }

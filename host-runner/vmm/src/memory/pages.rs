@@ -19,12 +19,9 @@ impl Pages {
         self.ranges().push(range);
     }
 
-    /// Whether any page of a range is a file's. The range is of offsets in bytes.
-    pub fn has_of_a_file(&self, range: &Range<u64>) -> bool {
-        let ranges = self.ranges();
-        ranges
-            .iter()
-            .any(|one| one.start < range.end && range.start < one.end)
+    /// Which pages are a file's, as offsets in bytes.
+    pub fn of_a_file(&self) -> Vec<Range<u64>> {
+        self.ranges().clone()
     }
 
     /// Forgets what devices wrote so far.

@@ -102,22 +102,23 @@ pub(super) fn show(
     // The kernel refuses an offset within a page by itself.
     let file_offset = libc::off_t::try_from(file_offset).map_err(io::Error::other)?;
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
-    // SAFETY: the range is whole pages of the region's mapping, as checked, and is mapped before and after, readable and writable. The memory
-    // is the guest's, which nobody holds a Rust reference to: all access goes through volatile accesses of bytes, to which pages that turn
-    // into others are like any other write of the guest. A page that the file no longer has when it is touched ends the process.
-    let shown = unsafe {
-        libc::mmap(
-            region.as_ptr().add(offset).cast(),
-            length,
-            region.prot(),
-            flags,
-            file.as_raw_fd(),
-            file_offset,
-        )
-    };
-    if shown == libc::MAP_FAILED {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
+    // SAFETY: the range is whole pages of the region's mapping, as checked, and is mapped before and after, readable and writable: where the
+    // kernel refuses, it may have taken the old mapping away already, and gets no second chance to leave a gap, in which others could be mapped
+    // that the guest would reach. The memory is the guest's, which nobody holds a Rust reference to: all access goes through volatile accesses
+    // of bytes, to which pages that turn into others are like any other write of the guest. A page that the file no longer has when it is
+    // touched ends the process.
+    unsafe {
+        let start = region.as_ptr().add(offset).cast();
+        let shown = libc::mmap(start, length, region.prot(), flags, file.as_raw_fd(), file_offset);
+        if shown != libc::MAP_FAILED {
+            return Ok(());
+        }
+        let refused = io::Error::last_os_error();
+        let again = libc::mmap(start, length, region.prot(), flags | libc::MAP_ANONYMOUS, -1, 0);
+        if again == libc::MAP_FAILED {
+            std::process::abort();
+        }
+        libc::madvise(start, length, libc::MADV_HUGEPAGE);
+        Err(refused)
     }
 }

@@ -220,6 +220,7 @@ fn touched_of_process(
     const THERE: u64 = 1 << 63;
     const IN_SWAP: u64 = 1 << 62;
     const ENTRY: usize = size_of::<u64>();
+    let of_a_file = region.get_mmap().bitmap().of_a_file();
     let first = region.as_ptr() as u64 / PAGE;
     let pages = part.end / PAGE;
     let mut entries = [0; 512 * ENTRY];
@@ -230,11 +231,8 @@ fn touched_of_process(
         let part = entries.get_mut(..bytes).unwrap_or_default();
         page_map.read_exact_at(part, (first + page) * ENTRY as u64)?;
         for entry in part.as_chunks::<ENTRY>().0 {
-            let of_a_file = region
-                .get_mmap()
-                .bitmap()
-                .has_of_a_file(&(page * PAGE..(page + 1) * PAGE));
-            if of_a_file || u64::from_ne_bytes(*entry) & (THERE | IN_SWAP) != 0 {
+            let shown = || of_a_file.iter().any(|one| one.contains(&(page * PAGE)));
+            if u64::from_ne_bytes(*entry) & (THERE | IN_SWAP) != 0 || shown() {
                 push(runs, region.start_addr().0 + page * PAGE, 1);
             }
             page += 1;
