@@ -63,5 +63,9 @@ test('a machine whose link is cut while a card is held over it takes the card no
   await window.drop();
   await expect(window.alert()).toContainText(`${name} cannot be reached`);
   await expect(window.blocks()).toHaveCount(0);
+
+  await window.vessel(name).click();
+  await window.panel('Machine').getByRole('button', { name: 'Remove from this pool' }).click();
+  await expect(page.locator('[data-machine-id]')).toHaveCount(1);
   await agent.stop();
 });
