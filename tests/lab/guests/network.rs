@@ -23,7 +23,9 @@ pub fn ip(arguments: &str) -> Result<(), Box<dyn Error>> {
 
 impl Bridge {
     pub fn new(name: &str, address: &str) -> Result<Self, Box<dyn Error>> {
-        ip(&format!("link add {name} type bridge"))?;
+        // With an address of its own: else it has the lowest of its taps', another one with each tap that has a lower one, and the guests go on
+        // sending to the one before.
+        ip(&format!("link add {name} address 02:00:00:00:00:01 type bridge"))?;
         ip(&format!("addr add {address} dev {name}"))?;
         ip(&format!("link set {name} up"))?;
         Ok(Self {
