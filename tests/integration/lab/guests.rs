@@ -457,7 +457,7 @@ fn thirty_guests_answer(facts: &Value) {
         .collect();
     let expected: Vec<String> = (1..=30).map(|guest| format!("guest {guest}")).collect();
     assert_eq!(answers, expected);
-    // What their kernels only read, the host has once: a page that a guest has written to is the guest's own.
+    // What explains their kernels, the host has once: a page that a guest has written to is the guest's own.
     let (each, all) = (
         &facts["of_the_kernel_kib_each"],
         &facts["of_the_kernel_kib_in_all"],

@@ -47,7 +47,7 @@ impl Drop for Room {
     }
 }
 
-/// A full snapshot and an increment for which there is no room, each with room at the second try.
+/// A full snapshot and an increment for which there is no room; each time a full one once there is.
 pub fn snapshot_without_room(files: &Files) -> Facts {
     let snapshots = Files::place("no-room")?.file("snapshots");
     let room = Room::new(snapshots.clone(), TOO_LITTLE_MIB)?;

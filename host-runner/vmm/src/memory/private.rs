@@ -102,9 +102,9 @@ pub(super) fn show(
     // The kernel refuses an offset within a page by itself.
     let file_offset = libc::off_t::try_from(file_offset).map_err(io::Error::other)?;
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
-    // SAFETY: the range is whole pages of the region's mapping, as checked, and is mapped before and after, readable and writable: where the
-    // kernel refuses, it may have taken the old mapping away already, and gets no second chance to leave a gap, in which others could be mapped
-    // that the guest would reach. The memory is the guest's, which nobody holds a Rust reference to: all access goes through volatile accesses
+    // SAFETY: the range is whole pages of the region's mapping, as checked, and is mapped before and after, readable and writable: a kernel
+    // that refuses may have taken the old mapping away already, so the place is mapped anew, or the process ends. In a gap there something else
+    // could be mapped, which the guest would reach. The memory is the guest's, which nobody holds a Rust reference to: all access goes through volatile accesses
     // of bytes, to which pages that turn into others are like any other write of the guest. A page that the file no longer has when it is
     // touched ends the process.
     unsafe {

@@ -210,7 +210,8 @@ fn touched_of_file(
     Ok(())
 }
 
-/// Memory of this process alone: a page is there, or the kernel has put it into swap. One of a file that is shown is there once it was touched.
+/// Memory of this process alone: a page is there, or the kernel has put it into swap. One of a file
+/// that is shown counts, touched or not.
 fn touched_of_process(
     region: &Region,
     part: Range<u64>,

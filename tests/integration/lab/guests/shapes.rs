@@ -32,7 +32,7 @@ pub fn memory_can_lie_beyond_the_gap_in_a_file_and_in_huge_pages(facts: &Value) 
     assert_eq!(
         mappings("beyond_the_gap", "before"),
         json!([[own, "vmlinux, 4 KiB"], [own]]),
-        "on either side of the gap; what the kernel only reads is its file"
+        "on either side of the gap; what explains the kernel is its file"
     );
     assert_eq!(
         mappings("beyond_the_gap", "after"),
