@@ -92,13 +92,13 @@ impl Monitor {
                 .read(&mut part)
                 .map_err(Trouble::io("read a monitor's output"))?;
             if read == 0 {
+                let found = match self.child.try_wait() {
+                    Ok(Some(status)) => format!("and the monitor has ended with {status}"),
+                    _ => format!("and the monitor's threads:\n{}", self.threads()),
+                };
                 return Err(Trouble::Unexpected {
                     what: "a guest that comes up".to_owned(),
-                    found: format!(
-                        "{}; the monitor's threads:\n{}",
-                        String::from_utf8_lossy(&said),
-                        self.threads()
-                    ),
+                    found: format!("{}; {found}", String::from_utf8_lossy(&said)),
                 });
             }
             said.extend_from_slice(part.get(..read).unwrap_or_default());
