@@ -20,6 +20,9 @@
 //!
 //! `unsafe` is denied in the whole package but in the modules that say `#![expect(unsafe_code, reason = …)]`.
 
+// A line that cannot be written would end the machine: see `log`.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 pub mod acpi;
 pub mod api;
 pub mod ask;
@@ -33,6 +36,7 @@ pub mod error_text;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod happenings;
+pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod panics;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use microvm::config::MachineConfig;
 use microvm::cpu::FeatureWords;
 use microvm::error_text::with_causes;
+use microvm::log::say;
 use microvm::panics;
 use microvm::sandbox::{self, Account, Confinement, Seccomp};
 use serde::de::DeserializeOwned;
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
         Command::CpuPool { files } => cpu_pool(&files),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("microvm: {}", with_causes(&*error));
+        say(&format_args!("microvm: {}", with_causes(&*error)));
         ExitCode::FAILURE
     })
 }
@@ -88,7 +89,7 @@ fn run(path: &Path, confinement: &Confinement) -> Result<ExitCode, Box<dyn std::
     panics::end_process();
     let config: MachineConfig = read(path)?;
     let ending = microvm::run::run(&config, confinement)?;
-    eprintln!("microvm: {ending}");
+    say(&format_args!("microvm: {ending}"));
     Ok(ExitCode::from(ending.exit_code()))
 }
 

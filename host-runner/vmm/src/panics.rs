@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
 use crate::devices::once;
+use crate::log::say;
 
 thread_local! {
     /// Whether a panic of this thread is [caught].
@@ -21,7 +22,7 @@ pub fn end_process() {
             once("caught panic", &format_args!("microvm: caught: {panic}"));
             return;
         }
-        eprintln!("microvm: {panic}");
+        say(&format_args!("microvm: {panic}"));
         std::process::abort();
     }));
 }

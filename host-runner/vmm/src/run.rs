@@ -16,6 +16,7 @@ use crate::devices::hub::{ListenError, listen};
 use crate::driver::{Driver, EVENTS_MAX, Ending, Event, RunState};
 use crate::ending::EndNote;
 use crate::happenings::Listeners;
+use crate::log::say;
 use crate::machine::{self, BuildError, Devices, Machine, OpenDeviceError};
 use crate::sandbox::{self, Confinement, ThreadKind};
 
@@ -140,7 +141,7 @@ pub fn run(config: &MachineConfig, confinement: &Confinement) -> Result<Ending, 
 
 /// Ends the process from another thread than the one that drives the machine, whatever that is at.
 fn leave(ending: &Ending) {
-    eprintln!("microvm: {ending}");
+    say(&format_args!("microvm: {ending}"));
     process::exit(ending.exit_code().into());
 }
 

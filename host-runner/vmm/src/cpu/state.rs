@@ -69,6 +69,12 @@ pub enum VcpuStateError {
         #[source]
         err: kvm_ioctls::Error,
     },
+    /// The guest has guests.
+    #[error(
+        "the guest has turned virtualization on for guests of its own, and no snapshot has what the processor knows of those: unload kvm in \
+         it first (`modprobe -r kvm_intel` or `kvm_amd`); with the `pool` CPU model it would have none"
+    )]
+    Nested,
     /// More rows than KVM takes.
     #[error("the saved state has too many rows")]
     TooMany,
@@ -78,11 +84,24 @@ fn fail(operation: &'static str) -> impl Fn(kvm_ioctls::Error) -> VcpuStateError
     move |err| VcpuStateError::Kvm { operation, err }
 }
 
+/// Whether the guest has turned on what it would run guests of its own with: Intel's VMX, or AMD's SVM. While such a guest runs, too: the
+/// registers are then that guest's, and both must be set in it.
+///
+/// Sources: Intel SDM volume 3, 25.7 and 28.3.1.1; AMD64 Architecture Programmer's Manual volume 2, 15.4 and 15.5.1.
+fn has_guests_of_its_own(sregs: &kvm_sregs) -> bool {
+    const CR4_VMXE: u64 = 1 << 13;
+    const EFER_SVME: u64 = 1 << 12;
+    sregs.cr4 & CR4_VMXE != 0 || sregs.efer & EFER_SVME != 0
+}
+
 /// Reads the state of a vCPU that does not run.
 pub fn save(kvm: &Kvm, vcpu: &VcpuFd) -> Result<VcpuState, VcpuStateError> {
     let mp_state = vcpu.get_mp_state().map_err(fail("read the run state"))?;
     let regs = vcpu.get_regs().map_err(fail("read the general registers"))?;
     let sregs = vcpu.get_sregs().map_err(fail("read the special registers"))?;
+    if has_guests_of_its_own(&sregs) {
+        return Err(VcpuStateError::Nested);
+    }
     let xsave = vcpu.get_xsave().map_err(fail("read the extended state"))?;
     let xcrs = vcpu
         .get_xcrs()
@@ -226,4 +245,29 @@ fn write_msrs(vcpu: &VcpuFd, msrs: &[kvm_msr_entry]) -> Result<(), VcpuStateErro
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_can_have_guests_is_told_from_one_that_cannot() {
+        // What Linux sets by itself: paging, SSE, SMEP; and long mode, system calls, no-execute.
+        let linux = kvm_sregs {
+            cr4: 0x0037_06f0,
+            efer: 0xd01,
+            ..Default::default()
+        };
+        assert!(!has_guests_of_its_own(&linux));
+        let intel = kvm_sregs {
+            cr4: linux.cr4 | 0x2000,
+            ..linux
+        };
+        let amd = kvm_sregs {
+            efer: 0x1d01,
+            ..linux
+        };
+        assert!(has_guests_of_its_own(&intel) && has_guests_of_its_own(&amd));
+    }
 }

@@ -7,6 +7,7 @@ use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::virtio::VirtioDevice;
+use crate::log::say;
 
 /// A device as its transport and the device thread share it.
 pub type Shared = Arc<Mutex<dyn VirtioDevice>>;
@@ -131,7 +132,7 @@ impl MutEventSubscriber for Watched {
 
 fn watch(ops: &mut EventOps, events: Events, device: &str) {
     if let Err(err) = ops.add(events) {
-        eprintln!("{device}: cannot wait for its events: {err}");
+        say(&format_args!("{device}: cannot wait for its events: {err}"));
     }
 }
 

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
+use crate::log::say;
+
 /// How many different things are said once.
 const SAID_MAX: usize = 256;
 
@@ -20,6 +22,6 @@ static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 pub fn once(topic: &str, message: &dyn Display) {
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     if said.len() < SAID_MAX && said.insert(topic.to_owned()) {
-        eprintln!("{message}");
+        say(message);
     }
 }

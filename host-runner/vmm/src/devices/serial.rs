@@ -20,6 +20,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::event_loop::lock;
 use super::hub::{Hub, HubWriter};
+use crate::log::say;
 
 /// Its first port: that of COM1.
 pub const PORT: u16 = 0x3f8;
@@ -203,7 +204,7 @@ impl EventSubscriber for Serial {
 
     fn init(&self, ops: &mut EventOps) {
         if let Err(err) = ops.add(Events::new_raw(self.hub.as_raw_fd(), EventSet::IN)) {
-            eprintln!("serial port: cannot wait for its viewers: {err}");
+            say(&format_args!("serial port: cannot wait for its viewers: {err}"));
         }
     }
 }

@@ -43,6 +43,7 @@ pub use filters::FilterError;
 pub use process::{Account, ProcessError};
 
 use crate::config::MachineConfig;
+use crate::log::say;
 use filters::Filters;
 
 /// The filters of this process, compiled before the first thread starts.
@@ -138,13 +139,13 @@ pub fn confine_process(config: &MachineConfig, confinement: &Confinement) -> Res
         let _same = FILTERS.set(Filters::compile(confinement.seccomp)?);
     }
     if !process::own_namespaces()? && rustix::process::geteuid().is_root() {
-        eprintln!("microvm: root may not make namespaces here: the machine shares the host's");
+        say(&"microvm: root may not make namespaces here: the machine shares the host's");
     }
     process::limit()?;
     process::become_nobody(confinement.account)?;
     if !files::restrict(config)? {
-        eprintln!(
-            "microvm: this kernel has no Landlock: filters and the user's rights alone guard the host's files"
+        say(
+            &"microvm: this kernel has no Landlock: filters and the user's rights alone guard the host's files",
         );
     }
     Ok(())
@@ -164,7 +165,7 @@ pub fn enter(kind: ThreadKind) -> io::Result<()> {
 /// process ends.
 pub fn enter_disk_worker() {
     if let Err(err) = enter(ThreadKind::DiskWorker) {
-        eprintln!("microvm: {err}");
+        say(&format_args!("microvm: {err}"));
         std::process::abort();
     }
 }

@@ -92,7 +92,7 @@ pub fn write(path: &Path, state: &MachineState, memory_sum: u64) -> Result<(), S
         path: path.to_owned(),
         err,
     };
-    let mut file = File::create_new(path).map_err(fail)?;
+    let mut file = super::create_private(path).map_err(fail)?;
     file.write_all(&head(&body)).map_err(fail)?;
     file.write_all(&body).map_err(fail)?;
     file.sync_all().map_err(fail)

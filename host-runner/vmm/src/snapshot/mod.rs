@@ -14,8 +14,9 @@ pub mod file;
 pub mod fuzz;
 mod pages;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use kvm_bindings::{kvm_clock_data, kvm_irqchip, kvm_pit_state2};
@@ -240,6 +241,15 @@ pub fn folder(directory: Option<&Path>, name: &str) -> Result<PathBuf, SaveError
     Ok(directory.join(name))
 }
 
+/// Makes a file of a snapshot, which nobody else may read: it has all that the guest has in mind, its keys among it.
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
 /// Writes a snapshot: its memory first, then its state, which makes it whole. What was begun and not finished is removed.
 pub fn write(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Result<Taken, SaveError> {
     let file = |operation| {
@@ -249,7 +259,8 @@ pub fn write(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Resul
             err,
         }
     };
-    fs::create_dir(folder).map_err(file("create the folder"))?;
+    let private = DirBuilder::new().mode(0o700).create(folder);
+    private.map_err(file("create the folder"))?;
     let written = write_files(folder, state, memory);
     if written.is_err() {
         // The error that matters is the first one.
@@ -270,7 +281,7 @@ fn write_files(folder: &Path, state: &MachineState, memory: &GuestMemory) -> Res
         let path = path.clone();
         move |err| PartError::File { operation, path, err }
     };
-    let mut pages = File::create_new(&path).map_err(fail("create"))?;
+    let mut pages = create_private(&path).map_err(fail("create"))?;
     let sum = pages::write(memory, &state.runs, &mut pages).map_err(fail("write"))?;
     pages.sync_all().map_err(fail("write"))?;
     file::write(&folder.join(STATE), state, sum)?;

@@ -67,6 +67,16 @@ fn chain(folder: &Path) -> [PathBuf; 2] {
 }
 
 #[test]
+fn nobody_else_reads_what_a_guest_has_in_mind() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let [full, _] = chain(folder.path());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&full), 0o700);
+    assert_eq!([MEMORY, STATE].map(|file| mode(&full.join(file))), [0o600; 2]);
+}
+
+#[test]
 fn a_chain_gives_the_memory_of_its_last_link() {
     let folder = tempfile::tempdir().unwrap();
     let chain = chain(folder.path());

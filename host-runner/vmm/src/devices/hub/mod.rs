@@ -309,12 +309,14 @@ impl State {
         Some(self.viewers.len() - 1)
     }
 
-    /// Shows each viewer what is new and takes what it typed; who cannot be reached loses the seat.
+    /// Takes what each viewer typed and shows it what is new; who cannot be reached loses the seat. In this order: who typed and left cannot be
+    /// shown anything, and is heard.
     fn exchange(&mut self) {
         for seat in &mut self.viewers {
-            if let Some(viewer) = seat
-                && !(viewer.show(&self.ring) && viewer.listen(&mut self.typed, TYPED_BYTES_MAX))
-            {
+            let Some(viewer) = seat else { continue };
+            let heard = viewer.listen(&mut self.typed, TYPED_BYTES_MAX);
+            viewer.gone |= !viewer.show(&self.ring);
+            if !heard || viewer.gone && !viewer.unread {
                 // Closing its descriptor also ends the watch.
                 *seat = None;
             }

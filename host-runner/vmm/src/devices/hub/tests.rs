@@ -131,6 +131,7 @@ fn what_viewers_type_reaches_the_guest_and_what_it_does_not_take_waits_with_them
 #[test]
 fn who_types_and_leaves_is_heard() {
     let (_folder, hub, path) = hub();
+    hub.append(b"what it is too late to be shown");
     let mut viewer = UnixStream::connect(path).unwrap();
     viewer.write_all(b"reboot\n").unwrap();
     drop(viewer);

@@ -4,8 +4,8 @@
 //! both cases the pages go to the host at once, and read as zeroes when the guest takes them again.
 //!
 //! Threat: page numbers and addresses come from the guest. Only its own memory can be given back, and giving it back harms nobody but
-//! itself. How much of a chain is looked at is bounded, and how much memory is gone through in one turn: buffers may lie over each other,
-//! and a ring full of them is a thousand times the guest's memory.
+//! itself. How much of a chain is looked at is bounded, and how much memory is gone through in one turn, and in how many pieces: buffers may
+//! lie over each other, and a ring full of them is a thousand times the guest's memory.
 
 mod discard;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -15,6 +15,7 @@ mod stats;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ const PAGES_MAX: usize = 1024;
 /// costs the host a walk through that much of its page tables, and a note that it was written. A Linux guest reports 32 blocks of 4 MiB at
 /// once (`PAGE_REPORTING_CAPACITY`, `MAX_PAGE_ORDER`).
 const TURN_BYTES: u64 = 1 << 30;
+/// In how many ranges: each is a system call, after which all processors forget what they knew of those pages.
+const TURN_RANGES: usize = 2048;
 /// How many page numbers are read, sorted and put together at once.
 const PAGES_AT_ONCE: usize = 256;
 
@@ -196,23 +199,23 @@ impl Balloon {
         (u64::from(self.memory_mib) << 20).min(TURN_BYTES)
     }
 
-    fn serve(&mut self, queue: usize, mut work: impl FnMut(&Chain, &GuestMemory) -> u64) {
+    fn serve(&mut self, queue: usize, mut work: impl FnMut(&Chain, &GuestMemory) -> Given) {
         let most = self.turn_bytes();
-        let mut given_back = 0;
+        let mut given_back = Given::default();
         if let Some(active) = self.active.as_mut().filter(|_| !self.paused)
             && let Some(ring) = active.rings.get_mut(queue)
         {
             let memory = &active.memory;
             ring.serve(memory, &active.interrupt, |chain| {
-                given_back += work(chain, memory);
-                if given_back < most {
+                given_back.and(work(chain, memory));
+                if given_back.bytes < most && given_back.ranges < TURN_RANGES {
                     Done::Used(0)
                 } else {
                     Done::Enough(0)
                 }
             });
         }
-        self.given_back_bytes = self.given_back_bytes.saturating_add(given_back);
+        self.given_back_bytes = self.given_back_bytes.saturating_add(given_back.bytes);
     }
 
     /// Reads the statistics that wait in the ring, and leaves them there: see [`request_stats`](Self::request_stats).
@@ -241,9 +244,32 @@ impl Balloon {
     }
 }
 
-/// Gives back the pages whose numbers a chain holds: how many bytes.
-fn inflate(chain: &Chain, memory: &GuestMemory) -> u64 {
-    let mut given = 0;
+/// What went to the host.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given {
+    bytes: u64,
+    /// In how many ranges, each of them a system call.
+    ranges: usize,
+}
+
+impl Given {
+    fn and(&mut self, more: Self) {
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.ranges = self.ranges.saturating_add(more.ranges);
+    }
+
+    /// Gives back a range.
+    fn back(&mut self, memory: &GuestMemory, range: &Range<u64>) {
+        self.and(Self {
+            bytes: discard(memory, range),
+            ranges: 1,
+        });
+    }
+}
+
+/// Gives back the pages whose numbers a chain holds.
+fn inflate(chain: &Chain, memory: &GuestMemory) -> Given {
+    let mut given = Given::default();
     let count = usize::try_from(chain.readable.bytes() / 4)
         .unwrap_or(PAGES_MAX)
         .min(PAGES_MAX);
@@ -260,20 +286,19 @@ fn inflate(chain: &Chain, memory: &GuestMemory) -> u64 {
         for (page, number) in pages.iter_mut().zip(numbers.as_chunks::<4>().0) {
             *page = u32::from_le_bytes(*number);
         }
-        given += runs(pages).map(|run| discard(memory, &run)).sum::<u64>();
+        runs(pages).for_each(|run| given.back(memory, &run));
         done += now;
     }
     given
 }
 
-/// Gives back the free pages that a chain's buffers are: how many bytes, `most` at most. What is beyond stays the guest's: a report is a
-/// hint.
-fn report(chain: &Chain, memory: &GuestMemory, most: u64) -> u64 {
-    let mut given = 0;
+/// Gives back the free pages that a chain's buffers are, `most` bytes at most. What is beyond stays the guest's: a report is a hint.
+fn report(chain: &Chain, memory: &GuestMemory, most: u64) -> Given {
+    let mut given = Given::default();
     for segment in chain.writable.iter() {
-        let length = u64::from(segment.length).min(most.saturating_sub(given));
+        let length = u64::from(segment.length).min(most.saturating_sub(given.bytes));
         if let Some(end) = segment.address.checked_add(length) {
-            given += discard(memory, &(segment.address..end));
+            given.back(memory, &(segment.address..end));
         }
     }
     given
@@ -360,7 +385,7 @@ impl VirtioDevice for Balloon {
             self.serve(queue, inflate);
         } else if queue == DEFLATE {
             // Nothing to do: a page comes back when it is touched.
-            self.serve(queue, |_, _| 0);
+            self.serve(queue, |_, _| Given::default());
         } else if stats == Some(queue) {
             self.read_stats();
         } else if reporting == Some(queue) {

@@ -101,6 +101,30 @@ fn the_host_has_the_pages_back() {
 }
 
 #[test]
+fn a_turn_makes_a_bounded_number_of_calls_and_the_rest_comes_with_the_next() {
+    const CHAINS: usize = 16;
+    let (mut driver, mut balloon) = active(ALL);
+    fill(&driver, PAGE..PAGE + 1);
+    // No two pages are neighbours: each is a system call.
+    let numbers: Vec<u8> = (0..1024_u32)
+        .flat_map(|at| (PAGE + 2 * at).to_le_bytes())
+        .collect();
+    let at = driver.place(&numbers);
+    for _ in 0..CHAINS {
+        driver.offer(INFLATE, &[Piece::read(at, u32::try_from(numbers.len()).unwrap())]);
+    }
+    balloon.queue_ready(INFLATE);
+    let mut used = driver.used(INFLATE).len();
+    assert!(used > 0 && used < CHAINS / 2, "{used}");
+    while used < CHAINS {
+        balloon.queue_ready(INFLATE);
+        let more = driver.used(INFLATE).len();
+        assert!(more > 0, "{used}");
+        used += more;
+    }
+}
+
+#[test]
 fn page_numbers_beyond_memory_are_left_out() {
     let (mut driver, mut balloon) = active(ALL);
     fill(&driver, PAGE..PAGE + 1);

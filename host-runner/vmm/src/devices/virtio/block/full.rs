@@ -60,9 +60,9 @@ impl Waiting {
         self.slots.push(slot);
     }
 
-    /// They may be done anew, as soon as the device thread comes by.
-    pub fn again(&mut self) {
-        self.again = true;
+    /// They may be done anew, as soon as the device thread comes by; or not yet, where `again` is false.
+    pub fn again(&mut self, again: bool) {
+        self.again = again;
     }
 
     /// Forgets all: their slots.
@@ -85,9 +85,9 @@ impl Block {
         self.waiting.need_room()
     }
 
-    /// Begins what waited, where that is asked for.
+    /// Begins what waited, where that is asked for. Nothing of it begins while the machine is paused: a snapshot would have it in no ring.
     pub(super) fn try_again(&mut self) {
-        if !self.waiting.again {
+        if !self.waiting.again || self.active.as_ref().is_none_or(|active| active.paused) {
             return;
         }
         for slot in self.waiting.forget() {

@@ -309,6 +309,8 @@ impl VirtioDevice for Block {
         if let Some(active) = &mut self.active {
             active.paused = true;
         }
+        // Of a machine that is paused again before the device thread came by.
+        self.waiting.again(false);
         self.drain();
         // Another process that opens the file, as for a move to another machine, finds the tables there.
         self.leave();
@@ -321,7 +323,7 @@ impl VirtioDevice for Block {
         }
         // They change again; the next pause writes them.
         self.unsettled.tables = None;
-        self.waiting.again();
+        self.waiting.again(true);
         self.look_everywhere();
     }
 

@@ -52,6 +52,8 @@ pub struct Lane {
 
 /// A request that the engine has.
 pub struct Flight {
+    /// Where its data lies. Also of a driver that is gone by the time it ends.
+    memory: Arc<GuestMemory>,
     lane: usize,
     head: u16,
     status: GuestAddress,
@@ -209,7 +211,7 @@ impl Block {
             active.crowded = true;
             return false;
         }
-        if !self.limiter.take(1, request.length) {
+        if !self.limiter.take(1, request.length.max(load)) {
             lane.queue.go_to_previous_position();
             active.throttled = true;
             self.stats.throttled += 1;
@@ -220,7 +222,7 @@ impl Block {
         true
     }
 
-    fn begin(&mut self, lane: usize, head: u16, request: Request, memory: &GuestMemory, device: &str) {
+    fn begin(&mut self, lane: usize, head: u16, request: Request, memory: &Arc<GuestMemory>, device: &str) {
         let load = request.load();
         let status = match request.command {
             Command::Run(Task::Flush) if self.unsettled.fails_flush() => Status::Failed,
@@ -232,6 +234,7 @@ impl Block {
                     Ok(()) => {
                         if let Some(place) = self.flights.get_mut(usize::from(slot)) {
                             *place = Some(Flight {
+                                memory: Arc::clone(memory),
                                 lane,
                                 head,
                                 status: request.status,
@@ -290,13 +293,13 @@ impl Block {
         let Some(flight) = self.land(slot) else {
             return;
         };
-        let Some(active) = &self.active else {
-            return;
-        };
         let read = matches!(flight.task, Task::Read { .. });
         if read {
-            // Also what a failure left half done has been written.
-            mark_written(&active.memory, &flight.data);
+            // Also what a failure left half done has been written, and what a driver asked for that has reset the device since.
+            mark_written(&flight.memory, &flight.data);
+        }
+        if self.active.is_none() {
+            return;
         }
         let status = match result {
             Ok(()) => {

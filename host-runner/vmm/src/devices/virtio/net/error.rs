@@ -94,7 +94,7 @@ pub enum OpenNetworkError {
         /// The path.
         path: PathBuf,
     },
-    /// Nobody listens on the socket.
+    /// There is no such socket, or it is not for us.
     #[error("nobody listens on {}; start passt, or what else is to be at the other side, before the machine", path.display())]
     Connect {
         /// The socket.

@@ -4,7 +4,8 @@
 //!
 //! Threat: the other side is a process of the same user, and may still be broken or taken over: its lengths are bounded, what it sends is
 //! held in one buffer of a fixed size, and what it does not read waits in the guest's ring. A length out of range ends the connection: where
-//! the next frame begins cannot be known after that.
+//! the next frame begins cannot be known after that. So do many frames in a row that are too short for any use: passing over them takes nothing
+//! of the guest's, and would keep the devices' thread for as long as they come.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -19,11 +20,14 @@ use super::error::OpenNetworkError;
 use super::link::LinkError;
 use super::pieces::Pieces;
 use super::{FRAME_MIN, HEADER};
+use crate::log::say;
 
 /// The longest frame on the wire, in bytes.
 pub const WIRE_MAX: usize = 65535;
 /// The length before each frame.
 const PREFIX: usize = 4;
+/// How many frames too short for Ethernet are passed over in a row.
+const SHORT_MAX: u32 = 64;
 /// How long until the first attempt to connect again; each one after it waits twice as long.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts.
@@ -45,10 +49,13 @@ pub struct Stream {
     wait: Duration,
     reconnects: u64,
     errors: u64,
+    /// How many frames in a row were too short.
+    short: u32,
 }
 
 impl Stream {
-    /// Connects to who listens on `path`.
+    /// Connects to who listens on `path`. Where somebody did and does not at present, as an agent that is being replaced, the link is down
+    /// until somebody does.
     pub fn open(path: &Path) -> Result<Self, OpenNetworkError> {
         let address = SocketAddrUnix::new(path).map_err(|_| OpenNetworkError::SocketPath {
             path: path.to_owned(),
@@ -57,16 +64,31 @@ impl Stream {
             path: path.to_owned(),
             err,
         };
-        let socket = connect(&address).map_err(|err| failed(err.into()))?;
-        Self::new(path, address, socket).map_err(failed)
+        match connect(&address) {
+            Ok(socket) => Self::new(path, address, socket).map_err(failed),
+            Err(Errno::CONNREFUSED) => {
+                say(&format_args!(
+                    "nobody listens on {} at present; tried again",
+                    path.display()
+                ));
+                let mut stream = Self::with(path, address, None).map_err(failed)?;
+                stream.try_later();
+                Ok(stream)
+            }
+            Err(err) => Err(failed(err.into())),
+        }
     }
 
     /// A connection that exists. It comes back through `address`.
     pub fn new(path: &Path, address: SocketAddrUnix, socket: OwnedFd) -> io::Result<Self> {
+        Self::with(path, address, Some(socket))
+    }
+
+    fn with(path: &Path, address: SocketAddrUnix, socket: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             address,
-            socket: Some(socket),
+            socket,
             input: Vec::new(),
             start: 0,
             end: 0,
@@ -76,6 +98,7 @@ impl Stream {
             wait: RETRY_MIN,
             reconnects: 0,
             errors: 0,
+            short: 0,
         })
     }
 
@@ -130,6 +153,7 @@ impl Stream {
         }
         self.start = 0;
         self.end = 0;
+        self.short = 0;
         self.output.clear();
         self.sent = 0;
     }
@@ -179,10 +203,16 @@ impl Stream {
             let begin = self.start + PREFIX;
             self.start = begin + length;
             if length >= FRAME_MIN {
+                self.short = 0;
                 return self.input.get(begin..begin + length);
             }
             // Too short for Ethernet, but the next one is where it should be.
             self.errors += 1;
+            self.short += 1;
+            if self.short > SHORT_MAX {
+                self.disconnect();
+                return None;
+            }
         }
     }
 

@@ -48,7 +48,12 @@ pub enum Found {
     Over,
 }
 
-/// How far the two sides have agreed.
+/// How far the two sides have agreed. A connection that is over is gone, from whichever stage.
+///
+/// ```text
+/// ToRequest --> Requested --> Established --> GuestLeft      of the host's asking
+/// ToRespond ------------------^                              of the guest's
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The host wants a connection, which the guest is to be asked for.
@@ -59,6 +64,8 @@ enum Stage {
     ToRespond,
     /// Both agreed.
     Established,
+    /// The guest has forgotten the connection, after all that it sent and announced: it is there for what the host has yet to read of that.
+    GuestLeft,
 }
 
 /// A connection.
@@ -115,6 +122,11 @@ impl Connection {
         self.heard(header);
         match header.operation {
             Some(Operation::Response) => self.accepted(host_port),
+            // A guest that closed its end waits for so long that the other side reads, and no longer.
+            Some(Operation::Reset) if self.guest_done == SHUTDOWN_BOTH && !self.unsent.is_empty() => {
+                self.stage = Stage::GuestLeft;
+                Verdict::Keep
+            }
             Some(Operation::Reset) => Verdict::Drop,
             // Before the guest agreed there is nothing to send, end or count.
             _ if matches!(self.stage, Stage::ToRequest | Stage::Requested) => Verdict::Reset,
@@ -129,6 +141,20 @@ impl Connection {
                 Verdict::Keep
             }
             Some(Operation::Request) | None => Verdict::Reset,
+        }
+    }
+
+    /// Whether the guest knows nothing of it any more, and only what it sent is yet to go on.
+    pub fn guest_left(&self) -> bool {
+        self.stage == Stage::GuestLeft
+    }
+
+    /// It is over, whether or not the guest has to hear of that.
+    fn over(&self) -> Verdict {
+        if self.guest_left() {
+            Verdict::Drop
+        } else {
+            Verdict::Reset
         }
     }
 
@@ -213,7 +239,7 @@ impl Connection {
         while !self.unsent.is_empty() {
             let (first, _) = self.unsent.as_slices();
             match self.socket.write(first) {
-                Ok(0) => return Verdict::Reset,
+                Ok(0) => return self.over(),
                 Ok(count) => {
                     self.unsent.drain(..count);
                     // At most ROOM_BYTES.
@@ -221,7 +247,7 @@ impl Connection {
                 }
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) if would_block(&err) => return Verdict::Keep,
-                Err(_) => return Verdict::Reset,
+                Err(_) => return self.over(),
             }
         }
         self.unsent = VecDeque::new();
@@ -234,7 +260,7 @@ impl Connection {
             return Verdict::Keep;
         }
         if self.guest_done == SHUTDOWN_BOTH {
-            return Verdict::Reset;
+            return self.over();
         }
         // Where the other end is gone already, there is nobody to tell.
         let _gone = match self.guest_done {
@@ -249,7 +275,7 @@ impl Connection {
     pub fn has_something(&self) -> bool {
         match self.stage {
             Stage::ToRequest | Stage::ToRespond => true,
-            Stage::Requested => false,
+            Stage::Requested | Stage::GuestLeft => false,
             Stage::Established => {
                 self.credit_due || self.readable || self.credit.should_tell() || self.shutdown_due() != 0
             }
@@ -275,7 +301,7 @@ impl Connection {
                 self.stage = Stage::Established;
                 return packet(Operation::Response, 0);
             }
-            Stage::Requested => return Found::Nothing,
+            Stage::Requested | Stage::GuestLeft => return Found::Nothing,
             Stage::Established => {}
         }
         if self.readable && self.guest_done & SHUTDOWN_RECEIVE == 0 {

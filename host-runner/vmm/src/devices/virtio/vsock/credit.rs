@@ -18,7 +18,7 @@ pub struct Credit {
     peer_room: u32,
     /// To the guest: what its reader has read, as it says.
     peer_read: u32,
-    /// To the guest: it has been asked how much that is, and has not said anything since.
+    /// To the guest: it has been asked how much that is, and has not said that there is any since.
     asked: bool,
 }
 
@@ -27,10 +27,14 @@ impl Credit {
     pub fn heard(&mut self, room: u32, read: u32) {
         self.peer_room = room;
         self.peer_read = read;
-        self.asked = false;
+        // A guest whose reader sleeps answers that there is none. Asked again, it would answer so again, as fast as both sides can; left alone,
+        // it tells by itself when its reader has read (5.10.6.3).
+        if self.free() > 0 {
+            self.asked = false;
+        }
     }
 
-    /// Whether to ask the guest how much room it has: once, until it says something.
+    /// Whether to ask the guest how much room it has: once, until it has some.
     pub fn ask(&mut self) -> bool {
         !std::mem::replace(&mut self.asked, true)
     }

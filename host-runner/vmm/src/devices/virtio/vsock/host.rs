@@ -295,7 +295,11 @@ impl Host {
             self.reset(header.destination, &header, ports);
             return;
         }
-        let Some(connection) = self.connections.get_mut(&ports) else {
+        let Some(connection) = self
+            .connections
+            .get_mut(&ports)
+            .filter(|connection| !connection.guest_left())
+        else {
             match header.operation {
                 Some(Operation::Request) => self.connect(&header, ports),
                 _ => self.reset(HOST, &header, ports),
@@ -316,6 +320,8 @@ impl Host {
             && let Ok(socket) = reach(&self.path, ports.host)
             && self.watch(ControlOperation::Add, &socket, ports).is_ok()
         {
+            // What is left of one of the same ports that the guest has forgotten.
+            self.drop_connection(ports);
             let mut connection = Connection::new(socket, false);
             connection.heard(header);
             self.connections.insert(ports, connection);

@@ -123,6 +123,9 @@ fn the_guest_gets_no_more_than_it_has_room_for() {
     assert_eq!(data, 1000);
     let last = packets.last().unwrap().0;
     assert_eq!(last.operation, Some(Operation::CreditRequest), "asked once");
+    // Its reader sleeps: an answer that says so is no reason to ask again, and again.
+    lab.send(lab.header(GUEST_PORT, port, Operation::CreditUpdate), &[]);
+    assert!(lab.packets().is_empty());
 
     lab.read = 1000;
     lab.send(lab.header(GUEST_PORT, port, Operation::CreditUpdate), &[]);
@@ -243,6 +246,69 @@ fn a_guest_that_sends_no_more_ends_the_hosts_reading_and_one_that_is_done_is_ans
     lab.send(shutdown(&lab, SHUTDOWN_RECEIVE), &[]);
     assert_eq!(lab.operations(), [Operation::Reset]);
     assert_eq!(lab.vsock.stats().connections, 0);
+}
+
+/// A guest that has sent more than the host reads, has closed its end, and waits no longer (Linux waits 8 s); and how much it sent.
+fn guest_that_left(lab: &mut Lab) -> (UnixStream, usize) {
+    let server = lab.guest_connects();
+    let piece = vec![1; 32 << 10];
+    let mut sent = 0;
+    while !lab.vsock.host.is_holding_back() {
+        lab.send_data(CLIENT_PORT, HOST_PORT, &piece);
+        sent += piece.len();
+    }
+    let _credit_of_what_was_read = lab.packets();
+    let shutdown = Header {
+        flags: SHUTDOWN_BOTH,
+        ..lab.header(CLIENT_PORT, HOST_PORT, Operation::Shutdown)
+    };
+    lab.send(shutdown, &[]);
+    lab.send(lab.header(CLIENT_PORT, HOST_PORT, Operation::Reset), &[]);
+    assert!(lab.packets().is_empty());
+    (server, sent)
+}
+
+#[test]
+fn what_a_guest_sent_before_it_left_arrives() {
+    let mut lab = Lab::new();
+    let (mut server, sent) = guest_that_left(&mut lab);
+    server.set_nonblocking(true).unwrap();
+    let (mut received, mut bytes) = (0, vec![0; 1 << 20]);
+    loop {
+        match server.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => received += count,
+            Err(err) => assert_eq!(err.kind(), ErrorKind::WouldBlock),
+        }
+        lab.vsock.source_ready(0);
+    }
+    assert_eq!(received, sent);
+    assert_eq!(lab.vsock.stats().connections, 0);
+    assert!(lab.packets().is_empty(), "the guest knows nothing of it any more");
+}
+
+#[test]
+fn a_guest_that_left_may_come_back_and_one_whose_reader_left_too_is_forgotten() {
+    let mut lab = Lab::new();
+    let (server, _) = guest_that_left(&mut lab);
+    drop(server);
+    lab.vsock.source_ready(0);
+    assert_eq!(lab.vsock.stats().connections, 0);
+    assert!(lab.packets().is_empty());
+
+    let mut lab = Lab::new();
+    let (_server, _) = guest_that_left(&mut lab);
+    lab.send_data(CLIENT_PORT, HOST_PORT, b"nonsense");
+    assert_eq!(lab.operations(), [Operation::Reset]);
+    assert_eq!(lab.vsock.stats().connections, 1, "its data waits on");
+    // Where nobody listens any more it is refused, and what it sent before waits on; else it has a new connection.
+    lab.send(lab.header(CLIENT_PORT, HOST_PORT, Operation::Request), &[]);
+    assert_eq!(lab.operations(), [Operation::Reset]);
+    assert!(lab.vsock.host.is_holding_back());
+    std::fs::remove_file(format!("{}_{HOST_PORT}", lab.path().display())).unwrap();
+    let _again = lab.guest_connects();
+    assert!(!lab.vsock.host.is_holding_back());
+    assert_eq!(lab.vsock.stats().connections, 1);
 }
 
 #[test]

@@ -121,6 +121,13 @@ fn a_write_that_finds_no_room_waits_for_it_and_is_done_once_there_is() {
             guest.disk.pause();
             assert_eq!(guest.driver.used(0), [], "{name}");
             assert_eq!(told.load(Ordering::Relaxed), 2, "{name}: once for all of them");
+            // Set running and paused before the device thread came by: nothing begins behind the pause.
+            guest.disk.resume();
+            guest.disk.pause();
+            guest.disk.queue_ready(0);
+            assert_eq!(guest.disk.engine.under_way(), 0, "{name}");
+            assert!(guest.disk.waits_for_room(), "{name}");
+            assert!(guest.disk.save().is_err(), "{name}: they still wait");
 
             fs::remove_file(ballast).unwrap();
             guest.disk.resume();

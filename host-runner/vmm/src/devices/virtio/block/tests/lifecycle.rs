@@ -1,6 +1,8 @@
 //! Pause, resume, reset, save, restore, growth and limits.
 
 use virtio_queue::QueueT;
+use vm_memory::GuestMemoryBackend as _;
+use vm_memory::bitmap::Bitmap as _;
 
 use super::guest::*;
 use crate::config::{BucketConfig, DiskFormat, RateLimits};
@@ -206,6 +208,48 @@ fn a_limit_makes_the_guest_wait_and_nothing_is_lost() {
         assert_eq!(guest.data(sent), sector_of(sector));
     }
     assert!(guest.disk.stats().throttled > 0);
+}
+
+#[test]
+fn zeroes_that_may_have_to_be_written_count_as_written() {
+    let file = numbered(1024);
+    let mut config = config(&file);
+    config.limit.bytes = Some(BucketConfig {
+        per_second: 1 << 20,
+        burst: 4096,
+    });
+    let mut guest = Guest::new(open(&config));
+    // The first leaves a debt, as any request that is larger than what can be had at once.
+    for at in 0..2 {
+        guest.prepare(0, WRITE_ZEROES, 0, &range(at * 256, 256, 0), 0);
+    }
+    let start = std::time::Instant::now();
+    guest.disk.queue_ready(0);
+    guest.wait_for_edges(0, 2);
+    assert!(guest.disk.stats().throttled > 0);
+    // 128 KiB at 1 MiB a second.
+    assert!(start.elapsed() >= std::time::Duration::from_millis(120));
+}
+
+#[test]
+fn what_was_read_for_a_driver_that_is_gone_is_known_as_written() {
+    for mut kind in kinds(4096) {
+        let guest = &mut kind.guest;
+        let sent: Vec<_> = (0..80)
+            .map(|at| guest.prepare(0, IN, at * 16, &[], 8192))
+            .collect();
+        let region = guest.driver.memory().iter().next().unwrap();
+        (**region).bitmap().forget();
+        guest.disk.queue_ready(0);
+        guest.disk.reset();
+        for sent in sent {
+            let arrived = guest.data(sent) != [0; 8192];
+            // The page in its middle, in which nothing else lies.
+            let region = guest.driver.memory().iter().next().unwrap();
+            let middle = usize::try_from(sent.data).unwrap() + 4096;
+            assert!(!arrived || (**region).bitmap().dirty_at(middle), "{}", kind.name);
+        }
+    }
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl Peer {
         self.listener.as_ref().unwrap().accept().unwrap().0
     }
 
+    /// Nobody listens any more; the socket's file is left behind, as by a process that was killed.
+    pub fn die(&mut self) {
+        self.listener = None;
+    }
+
     /// Nobody listens any more.
     pub fn stop(&mut self) {
         self.listener = None;

@@ -144,6 +144,24 @@ fn a_frame_too_short_for_ethernet_is_left_out() {
 }
 
 #[test]
+fn a_peer_that_sends_frames_of_no_use_without_end_is_hung_up_on() {
+    let (peer, mut guest) = (Peer::new(), Guest::new(16));
+    let (mut network, mut socket) = peer.connect();
+    guest.give(4, 2048);
+    guest.start(&mut network, MERGEABLE);
+    socket.write_all(&[0; 4 * 1000]).unwrap();
+    wake(&mut network);
+    // What it had not read is lost with the connection, which the other side may hear as an error.
+    assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)));
+    assert!(network.stats().received.errors < 100);
+    wake(&mut network);
+    let mut socket = peer.accept();
+    put(&mut socket, &frame(100));
+    wake(&mut network);
+    assert_eq!(guest.received()[0].frame, frame(100));
+}
+
+#[test]
 fn the_longest_frame_passes() {
     let (peer, mut guest) = (Peer::new(), Guest::new(64));
     let (mut network, mut socket) = peer.connect();
@@ -218,6 +236,25 @@ fn when_the_other_side_goes_the_link_is_down_until_it_is_back() {
     guest.send(&mut network, &frame(77));
     assert_eq!(get(&mut socket), frame(77));
     assert_eq!(network.stats().reconnects, 1);
+}
+
+#[test]
+fn a_machine_starts_without_the_other_side_where_that_has_just_died() {
+    let (mut peer, mut guest) = (Peer::new(), Guest::new(16));
+    peer.die();
+    let mut network = Network::open(&peer.config(), 1).unwrap();
+    guest.start(&mut network, MERGEABLE | 1 << VIRTIO_NET_F_STATUS);
+    assert!(!network.stats().link_up);
+    guest.send(&mut network, &frame(100));
+    assert_eq!(network.stats().sent.dropped, 1);
+    peer.stop();
+    peer.start();
+    while !network.stats().link_up {
+        wake(&mut network);
+    }
+    let mut socket = peer.accept();
+    guest.send(&mut network, &frame(77));
+    assert_eq!(get(&mut socket), frame(77));
 }
 
 #[test]
