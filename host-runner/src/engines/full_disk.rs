@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::EngineError;
+use crate::reconcile::GuestStatus;
 
 /// How long a guest that met a full disk waits at least before it is told to go on.
 const GO_ON_AFTER: Duration = Duration::from_secs(3);
@@ -44,6 +45,20 @@ impl FullDisk {
         may_go_on
     }
 
+    /// What the guest does once its engine was told to set it going again, and gave this answer.
+    pub fn was_told_to_go_on(&mut self, id: Uuid, answer: Result<(), EngineError>) -> GuestStatus {
+        match answer {
+            Ok(()) => {
+                self.is_over();
+                GuestStatus::Running
+            }
+            Err(error) => {
+                tracing::warn!(instance = %id, %error, "a guest that a full disk held does not go on");
+                GuestStatus::Paused
+            }
+        }
+    }
+
     /// Nothing holds the guest.
     pub fn is_over(&mut self) {
         self.since = None;
@@ -79,6 +94,16 @@ mod tests {
         }
         disk.is_over();
         assert!(disk.trouble().is_none());
+    }
+
+    #[test]
+    fn a_guest_whose_engine_does_not_set_it_going_stays_held() {
+        let mut disk = FullDisk::new("/nonexistent/disk".into());
+        disk.holds(Uuid::nil(), Instant::now());
+        let refused = disk.was_told_to_go_on(Uuid::nil(), Err(EngineError::CutOff));
+        assert!(refused == GuestStatus::Paused && disk.trouble().is_some());
+        let done = disk.was_told_to_go_on(Uuid::nil(), Ok(()));
+        assert!(done == GuestStatus::Running && disk.trouble().is_none());
     }
 
     #[test]

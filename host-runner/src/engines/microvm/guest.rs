@@ -86,16 +86,8 @@ impl MicrovmGuest {
         if !self.disk.holds(self.id, Instant::now()) {
             return GuestStatus::Paused;
         }
-        match self.power_on().await {
-            Ok(()) => {
-                self.disk.is_over();
-                GuestStatus::Running
-            }
-            Err(error) => {
-                tracing::warn!(instance = %self.id, %error, "a guest that a full disk held does not go on");
-                GuestStatus::Paused
-            }
-        }
+        let told = self.power_on().await;
+        self.disk.was_told_to_go_on(self.id, told)
     }
 
     /// Waits until the network of a guest that is gone has ended, too: its ports are free then, for the guest's next start.

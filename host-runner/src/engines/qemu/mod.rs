@@ -239,16 +239,8 @@ impl QemuGuest {
         if !self.disk.holds(self.id, Instant::now()) {
             return GuestStatus::Paused;
         }
-        match self.power_on().await {
-            Ok(()) => {
-                self.disk.is_over();
-                GuestStatus::Running
-            }
-            Err(error) => {
-                tracing::warn!(instance = %self.id, %error, "a guest that a full disk held does not go on");
-                GuestStatus::Paused
-            }
-        }
+        let told = self.power_on().await;
+        self.disk.was_told_to_go_on(self.id, told)
     }
 
     /// Ends an engine whose guest will never go on: so it counts as failed, with the reason as the engine's last words.
