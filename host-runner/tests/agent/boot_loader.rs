@@ -1,13 +1,15 @@
 //! A disk that brings its own boot loader, and no kernel beside it.
 
 use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 
 use api::{EngineKind, EngineRequest, ErrorCode, Instance, Mib};
 use hyper::StatusCode;
 use uuid::Uuid;
 
 use crate::console::Console;
-use crate::support::{Agent, Options, tiny};
+use crate::support::{Agent, Options, PROGRAM, tiny};
 
 /// What the loader says on the serial port.
 const SAYS: &[u8] = b"STARTED FROM THE DISK\r\n\0";
@@ -39,16 +41,22 @@ pub fn disk() -> tempfile::NamedTempFile {
     file
 }
 
-#[tokio::test]
-async fn an_image_without_a_kernel_starts_from_its_disk_on_qemu_and_no_other_engine() {
-    let agent = Agent::start(Options::default()).await;
-    let disk = disk();
-    let path = disk.path().to_str().unwrap();
-    let imported = agent
-        .command(&["image", "import", "--name", "by-itself", "--disk", path])
+/// Gives the agent with this state the disk as an image, by the name `by-itself`.
+pub fn import(disk: &Path, state: &Path) {
+    let imported = Command::new(PROGRAM)
+        .args(["image", "import", "--name", "by-itself", "--disk"])
+        .arg(disk)
+        .arg("--state-dir")
+        .arg(state)
         .output()
         .unwrap();
     assert!(imported.status.success(), "{imported:?}");
+}
+
+#[tokio::test]
+async fn an_image_without_a_kernel_starts_from_its_disk_on_qemu_and_no_other_engine() {
+    let agent = Agent::start(Options::default()).await;
+    import(disk().path(), &agent.state_dir());
 
     let mut body = tiny("loader-1");
     body.spec.image = "by-itself".into();

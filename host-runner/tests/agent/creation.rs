@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::boot_loader;
 use crate::full_disk::{agent_on_a_small_disk, created_once_there_is_room, fill};
-use crate::support::{Agent, Options, PROGRAM, tiny};
+use crate::support::{Agent, Options, tiny};
 
 /// The image's disk, held so that whoever opens it waits: a write lease (fcntl(2)), which the kernel breaks by force only after 45 s. It is
 /// let go when this is dropped.
@@ -47,13 +47,7 @@ impl Drop for HeldDisk {
 /// An agent with an image that has a disk, and that disk.
 async fn agent_with_disk_image() -> (Agent, PathBuf) {
     let agent = Agent::start(Options::default()).await;
-    let disk = boot_loader::disk();
-    let path = disk.path().to_str().unwrap();
-    let imported = agent
-        .command(&["image", "import", "--name", "by-itself", "--disk", path])
-        .output()
-        .unwrap();
-    assert!(imported.status.success(), "{imported:?}");
+    boot_loader::import(boot_loader::disk().path(), &agent.state_dir());
     // The agent has looked at the image, and need not read it again before it admits an instance.
     let images: Vec<api::Image> = agent.get("/v1/images").await;
     let [image] = images.as_slice() else {
@@ -137,14 +131,7 @@ fn import_full_disk(state: &Path) -> PathBuf {
     let disk = boot_loader::disk();
     let rest = vec![7; usize::try_from(BYTES).unwrap() - 512];
     disk.as_file().write_all_at(&rest, 512).unwrap();
-    let imported = Command::new(PROGRAM)
-        .args(["image", "import", "--name", "by-itself", "--disk"])
-        .arg(disk.path())
-        .arg("--state-dir")
-        .arg(state)
-        .output()
-        .unwrap();
-    assert!(imported.status.success(), "{imported:?}");
+    boot_loader::import(disk.path(), state);
     let blobs = std::fs::read_dir(state.join("images/blobs")).unwrap();
     let mut paths = blobs.map(|entry| entry.unwrap().path());
     let is_disk = |path: &PathBuf| path.metadata().unwrap().len() == BYTES;
