@@ -3,6 +3,7 @@
 mod engines;
 mod guests;
 mod images;
+mod launches;
 mod teller;
 
 use std::ffi::OsString;

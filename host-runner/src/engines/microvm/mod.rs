@@ -50,6 +50,8 @@ pub const MEMORY_OVERHEAD: Mib = Mib(32);
 const STDERR_FILE: &str = "stderr";
 /// How long the monitor may take from its process to its answer.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How long one that was killed may take to be gone.
+const GIVE_UP_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a starting monitor is looked at.
 const START_POLL: Duration = Duration::from_millis(10);
 
@@ -88,7 +90,7 @@ impl Microvm {
     }
 
     /// Makes the monitor's process and its guest's network.
-    async fn spawn(&self, order: &LaunchOrder) -> Result<(Process, Process), EngineError> {
+    async fn spawn(&self, order: &LaunchOrder) -> Result<(Process, Network), EngineError> {
         let programs = self.readiness()?;
         let kernel = order.boot.kernel.as_ref().ok_or(Lack::Kernel)?;
         let folder = self.files.runtime_dir(order.id);
@@ -98,6 +100,7 @@ impl Microvm {
         }
         let config = folder.join(CONFIG_FILE);
         write_private(&config, document::document(order, kernel).to_string().as_bytes())?;
+        network::announce(&folder, &order.ports)?;
         let listener = network::listen(&folder)?;
         let program = Program {
             engine: EngineKind::Microvm,
@@ -120,9 +123,12 @@ impl Microvm {
             Err(_) => Err(late("connect its guest's network")),
         };
         match joined {
-            Ok(network) => Ok((process, network)),
+            Ok(passt) => {
+                tracing::info!(instance = %order.id, pid = process.pid(), passt = passt.pid(), "the monitor started");
+                Ok((process, Network::new(&folder, passt, &order.ports)))
+            }
             Err(error) => {
-                give_up(order.id, &process);
+                give_up(order.id, &process).await;
                 Err(error)
             }
         }
@@ -189,10 +195,14 @@ impl Microvm {
     }
 }
 
-/// Half a start is none: what does not answer is not left running.
-fn give_up(id: Uuid, process: &Process) {
+/// Half a start is none: what does not answer is not left running. Returns when it is gone, as far as that can be waited for: until then it
+/// has the guest's lock, and another try would find that.
+async fn give_up(id: Uuid, process: &Process) {
     if let Err(error) = process.kill() {
         tracing::warn!(instance = %id, %error, "cannot kill a monitor that did not start");
+    }
+    if timeout(GIVE_UP_DEADLINE, process.ended()).await.is_err() {
+        tracing::warn!(instance = %id, pid = process.pid(), "a monitor that did not start does not end");
     }
 }
 
@@ -279,20 +289,15 @@ impl Engine for Microvm {
 
     async fn launch(&self, order: &LaunchOrder) -> Result<Box<dyn Guest>, EngineError> {
         let (mut process, network) = self.spawn(order).await?;
-        tracing::info!(instance = %order.id, pid = process.pid(), passt = network.pid(), "the monitor started");
         match self.greet(order.id, &mut process).await {
             Ok(()) => Ok(Box::new(MicrovmGuest::new(
                 &self.files,
                 order.id,
                 process,
-                Some(Network::new(
-                    &self.files.runtime_dir(order.id),
-                    network,
-                    &order.ports,
-                )),
+                Some(network),
             ))),
             Err(error) => {
-                give_up(order.id, &process);
+                give_up(order.id, &process).await;
                 Err(error)
             }
         }

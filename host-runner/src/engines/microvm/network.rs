@@ -4,7 +4,8 @@
 //! passt needs no file of the guest's, and ends with the monitor, which holds the other end: however that ends, and whoever is there.
 //!
 //! A passt that ends before its guest is replaced: the monitor connects again by itself, to the same socket, on which the agent listens
-//! anew. `network.json` tells the next agent which process it was and which ports it published.
+//! anew. `network.json` tells the next agent which process it was and which ports it published. It is there before the monitor is: an agent
+//! that dies in the middle of a launch leaves a guest whose network is yet to be made, and not one that nobody knows to lack it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -28,6 +29,7 @@ use crate::engines::limits::GuestGroup;
 use crate::engines::process::{self, Process, Program};
 use crate::engines::{EngineError, guest_user};
 use crate::host::process_began;
+use crate::instance_files::FileError;
 
 /// What passt writes, in the runtime folder.
 const LOG_FILE: &str = "passt.log";
@@ -37,6 +39,10 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 const COMES_BACK: Duration = Duration::from_secs(3);
 /// Which passt serves the guest.
 const KEPT_FILE: &str = "network.json";
+/// How long a network that was just mended is left alone where it fails again: a passt that cannot live is not started all day.
+const MEND_AGAIN: Duration = Duration::from_secs(5);
+/// How long a port may still be served by whoever had it before.
+const PORT_GRACE: Duration = Duration::from_secs(2);
 /// How often a starting passt is looked at.
 const START_POLL: Duration = Duration::from_millis(10);
 
@@ -55,28 +61,57 @@ pub struct Network {
     ports: Vec<PublishedPort>,
     /// Where the monitor is waited for, while passt is gone.
     listener: Option<UnixListener>,
+    /// When a passt was last put in the place of another.
+    mended: Option<Instant>,
 }
 
 /// What is kept of a passt, for the next agent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
-    pid: u32,
+    /// Absent until there is one.
+    pid: Option<u32>,
     /// When the process began: another one may have the number by now.
-    began_ticks: u64,
+    began_ticks: Option<u64>,
     ports: Vec<PublishedPort>,
+}
+
+impl Kept {
+    /// Of a passt that has just been made. One that is not written down is one that the next agent takes for none: it waits for the monitor,
+    /// which has no need to come.
+    fn passt(process: &Process, ports: &[PublishedPort]) -> Self {
+        Self {
+            pid: Some(process.pid()),
+            began_ticks: process_began(process.pid()),
+            ports: ports.to_vec(),
+        }
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), FileError> {
+        // Numbers always make JSON.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        super::write_private(&folder.join(KEPT_FILE), &text)
+    }
+}
+
+/// Notes which ports a guest that is about to be launched is to have, for an agent that finds it without its network.
+pub fn announce(folder: &Path, ports: &[PublishedPort]) -> Result<(), FileError> {
+    let kept = Kept {
+        ports: ports.to_vec(),
+        ..Kept::default()
+    };
+    kept.write(folder)
 }
 
 impl Network {
     /// The network of a guest that was just launched.
     pub fn new(folder: &Path, passt: Process, ports: &[PublishedPort]) -> Self {
-        let network = Self {
+        Self {
             folder: folder.to_owned(),
             passt: Some(passt),
             ports: ports.to_vec(),
             listener: None,
-        };
-        network.keep();
-        network
+            mended: None,
+        }
     }
 
     /// The network of a guest that an earlier agent launched; `None` where that left no word of it.
@@ -84,14 +119,16 @@ impl Network {
         let text = fs::read_to_string(folder.join(KEPT_FILE)).ok()?;
         let kept: Kept = serde_json::from_str(&text).ok()?;
         // The descriptor first, the question second: the process that is asked about is then the one that is held.
-        let passt = Process::open(kept.pid)
-            .ok()
-            .filter(|passt| process_began(passt.pid()) == Some(kept.began_ticks));
+        let passt = kept
+            .pid
+            .and_then(|pid| Process::open(pid).ok())
+            .filter(|passt| kept.began_ticks.is_some() && process_began(passt.pid()) == kept.began_ticks);
         Some(Self {
             folder: folder.to_owned(),
             passt,
             ports: kept.ports,
             listener: None,
+            mended: None,
         })
     }
 
@@ -119,6 +156,9 @@ impl Network {
             return Ok(());
         }
         self.passt = None;
+        if self.mended.is_some_and(|mended| mended.elapsed() < MEND_AGAIN) {
+            return Ok(());
+        }
         let listener = match self.listener.take() {
             Some(listener) => listener,
             None => listen(&self.folder)?,
@@ -131,28 +171,9 @@ impl Network {
         let (mut connection, _) = connected.map_err(failed)?;
         introduce(&mut connection).await.map_err(failed)?;
         let connection = connection.into_std().map_err(failed)?;
+        self.mended = Some(Instant::now());
         self.passt = Some(join(passt, &self.folder, connection, &self.ports, group).await?);
-        self.keep();
         Ok(())
-    }
-
-    /// Without the file the next agent only lets passt be.
-    fn keep(&self) {
-        let kept = self.passt.as_ref().and_then(|passt| {
-            Some(Kept {
-                pid: passt.pid(),
-                began_ticks: process_began(passt.pid())?,
-                ports: self.ports.clone(),
-            })
-        });
-        let written = serde_json::to_vec(&kept)
-            .map_err(io::Error::other)
-            .and_then(|text| {
-                super::write_private(&self.folder.join(KEPT_FILE), &text).map_err(io::Error::other)
-            });
-        if let Err(error) = written {
-            tracing::warn!(%error, "which passt serves the guest is not written down");
-        }
     }
 }
 
@@ -173,7 +194,10 @@ pub fn listen(folder: &Path) -> Result<UnixListener, EngineError> {
     Ok(listener)
 }
 
-/// Makes passt serve the connection, and waits until it has published the ports.
+/// Makes passt serve the connection, and waits until it does, with the ports published.
+///
+/// # Errors
+/// [`EngineError::PortTaken`] where somebody else listens on one of them, and passt's own.
 pub async fn join(
     passt: &Path,
     folder: &Path,
@@ -185,6 +209,7 @@ pub async fn join(
     connection
         .set_nonblocking(false)
         .map_err(|err| control("connect its guest's network", err))?;
+    ports_are_free(ports).await?;
     let log = folder.join(LOG_FILE);
     let program = Program {
         engine: EngineKind::Microvm,
@@ -195,8 +220,14 @@ pub async fn join(
         group,
     };
     let mut process = process::start(&program, Stdio::from(OwnedFd::from(connection)))?;
+    // At once: an agent that dies while passt starts leaves one that serves.
+    if let Err(error) = Kept::passt(&process, ports).write(folder) {
+        tracing::warn!(%error, "which passt serves the guest is not written down");
+    }
     let started = Instant::now();
-    while !ports.iter().all(|port| is_served(port.host)) {
+    // In this order: one that has ended has not come so far, whoever listens there.
+    while process.has_ended() || !is_confined(process.pid()) || !ports.iter().all(|port| is_served(port.host))
+    {
         if process.has_ended() {
             return Err(refusal(&process::tail(&log), process.ending(), ports));
         }
@@ -204,13 +235,26 @@ pub async fn join(
             let _ends_with_its_connection = process.kill();
             return Err(EngineError::TimedOut {
                 engine: EngineKind::Microvm,
-                operation: "publish its guest's ports",
+                operation: "start its guest's network",
                 deadline_ms: u32::try_from(START_DEADLINE.as_millis()).unwrap_or(u32::MAX),
             });
         }
         sleep(START_POLL).await;
     }
     Ok(process)
+}
+
+/// Waits until nobody listens on the ports: the passt of the guest's last run may be about to end. Whoever stays would be taken for the new
+/// passt.
+async fn ports_are_free(ports: &[PublishedPort]) -> Result<(), EngineError> {
+    let started = Instant::now();
+    while let Some(taken) = ports.iter().find(|port| is_served(port.host)) {
+        if started.elapsed() > PORT_GRACE {
+            return Err(EngineError::PortTaken { port: taken.host });
+        }
+        sleep(START_POLL).await;
+    }
+    Ok(())
 }
 
 /// Why passt did not start; a port that it could not have is told apart.
@@ -259,6 +303,17 @@ fn names_default_route(table: &str) -> bool {
         .lines()
         .skip(1)
         .any(|line| line.split_whitespace().nth(1) == Some("00000000"))
+}
+
+/// Whether a process has a filter of system calls. With passt's that is the last step before it serves its guest, behind the binding of
+/// its ports.
+///
+/// Source: proc(5), `/proc/pid/status`.
+fn is_confined(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+        let mut seccomp = status.lines().filter_map(|line| line.strip_prefix("Seccomp:"));
+        seccomp.any(|mode| mode.trim() == "2")
+    })
 }
 
 /// Whether somebody listens on a port of 127.0.0.1.
@@ -384,6 +439,17 @@ mod tests {
         .await
         .unwrap();
         assert!(is_served(ports[0].host));
+        let (_other_guest, connection) = UnixStream::pair().unwrap();
+        let group = GuestGroup::default();
+        let second = join(
+            Path::new(super::super::PASST),
+            folder.path(),
+            connection,
+            &ports,
+            &group,
+        );
+        let refused = second.await.unwrap_err();
+        assert!(matches!(refused, EngineError::PortTaken { port } if port == ports[0].host));
         guest.write_all(&discover()).unwrap();
         guest.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut offer = [0; 4 + 14 + 20 + 8 + 20];
@@ -395,6 +461,44 @@ mod tests {
             .unwrap();
         assert!(!is_served(ports[0].host));
     }
+    #[tokio::test]
+    async fn a_network_without_ports_is_one_only_where_passt_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_guest, connection) = UnixStream::pair().unwrap();
+        let group = GuestGroup::default();
+        let ends = join(Path::new("/bin/false"), folder.path(), connection, &[], &group);
+        let refused = ends.await.unwrap_err();
+        assert!(matches!(refused, EngineError::Network { .. }), "{refused}");
+    }
+
+    /// An agent that dies in the middle of a launch: the monitor may be there, and its network is not.
+    #[tokio::test]
+    async fn a_network_that_was_announced_and_not_made_is_made_by_the_next_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = [api::PortRequest {
+            guest: 80,
+            host: None,
+        }];
+        let ports = crate::engines::choose_ports(&wanted, &[]).unwrap();
+        assert!(Network::adopt(folder.path()).is_none());
+        announce(folder.path(), &ports).unwrap();
+        let mut next = Network::adopt(folder.path()).unwrap();
+        assert!(!next.is_up());
+        next.listener = Some(listen(folder.path()).unwrap());
+        let socket = folder.path().join(NETWORK_SOCKET);
+        let passt = Path::new(super::super::PASST);
+        let group = GuestGroup::default();
+        let (mended, _monitor) = tokio::join!(next.mend(passt, &group), come_back(&socket));
+        mended.unwrap();
+        assert!(next.is_up() && is_served(ports[0].host));
+
+        // One that ends at once again is not followed by the next at once.
+        next.passt.as_ref().unwrap().kill().unwrap();
+        next.ended().await;
+        next.mend(passt, &group).await.unwrap();
+        assert!(!next.is_up());
+    }
+
     /// Connects as the monitor does whose passt has ended, again and again, and answers as its guest.
     async fn come_back(socket: &Path) -> tokio::net::UnixStream {
         use tokio::io::AsyncWriteExt as _;
