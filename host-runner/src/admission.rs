@@ -65,7 +65,7 @@ impl Overheads {
     fn taken(self, record: &Record) -> Mib {
         match &record.launch {
             Some(launch) if !launch.ended => self.kind(launch.engine.kind),
-            Some(_) | None => self.asked(record.spec.engine),
+            Some(_) | None => self.asked(record.spec.engine_needed()),
         }
     }
 }
@@ -241,6 +241,7 @@ pub(crate) mod tests {
                 memory_mib: Mib(memory),
                 disk_mib: Mib(disk),
                 disk_limit: api::DiskLimit::default(),
+                network_limit: api::NetworkLimit::default(),
                 engine: EngineRequest::Auto,
                 ports: Vec::new(),
                 placement: api::Placement::default(),

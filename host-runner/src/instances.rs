@@ -5,7 +5,8 @@ mod error;
 use std::sync::Arc;
 
 use api::{
-    CreateInstance, EngineRequest, HostFacts, Image, Instance, InstanceSpec, Mib, RunState, StopInstance,
+    CreateInstance, EngineKind, EngineRequest, HostFacts, Image, Instance, InstanceSpec, Mib, RunState,
+    StopInstance,
 };
 use pool::Refusal;
 use tokio::sync::Semaphore;
@@ -71,7 +72,7 @@ impl Grounds {
     fn engine_of(&self, spec: &InstanceSpec) -> EngineRequest {
         match &self.boot {
             Some(boot) if boot.kernel.is_none() => EngineRequest::Qemu,
-            _ => spec.engine,
+            _ => spec.engine_needed(),
         }
     }
 }
@@ -311,10 +312,17 @@ impl Instances {
     ) -> Result<(), InstanceError> {
         let request = admission::request(spec, memory_held, disk_held);
         let mut refusals = admission::refusals(&request, &self.facts, &grounds.images, room)?;
-        if refusals.contains(&Refusal::NoEngine) && spec.engine == EngineRequest::Microvm {
+        if refusals.iter().any(|refusal| {
+            matches!(
+                refusal,
+                Refusal::NoEngine {
+                    needed: Some(EngineKind::Microvm)
+                }
+            )
+        }) {
             // The engines know better than the facts, which are of the agent's start: what is missing now, and what to do about it.
-            self.engines.choose(spec.engine, true)?;
-            refusals.retain(|refusal| *refusal != Refusal::NoEngine);
+            self.engines.choose(spec, true)?;
+            refusals.retain(|refusal| !matches!(refusal, Refusal::NoEngine { .. }));
         }
         if !refusals.is_empty() {
             return Err(InstanceError::Refused {
@@ -323,8 +331,8 @@ impl Instances {
             });
         }
         if let Some(boot) = &grounds.boot {
-            if spec.engine == EngineRequest::Microvm {
-                self.engines.choose(spec.engine, boot.kernel.is_some())?;
+            if spec.engine_needed() == EngineRequest::Microvm {
+                self.engines.choose(spec, boot.kernel.is_some())?;
             }
             spec_rules::check_memory_for_image(spec, boot.memory_min)?;
             if let Some(disk) = &boot.disk {

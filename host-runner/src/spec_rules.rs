@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use api::{
-    AffinityTarget, ApiError, CreateInstance, DiskLimit, ErrorCode, InstanceSpec, Placement, StopInstance,
-    StopMode,
+    AffinityTarget, ApiError, CreateInstance, DiskLimit, EngineRequest, ErrorCode, InstanceSpec,
+    NetworkLimit, Placement, StopInstance, StopMode,
 };
 
 /// Bytes in the longest name: a host name's label (RFC 1123).
@@ -15,6 +15,8 @@ const MEMORY_MIB_MAX: u32 = 16_777_216;
 const DISK_MIB_MAX: u32 = 67_108_864;
 const DISK_MIB_PER_SECOND_MAX: u32 = 1_048_576;
 const DISK_REQUESTS_PER_SECOND_MAX: u32 = 10_000_000;
+const NETWORK_MBIT_PER_SECOND_MAX: u32 = 1_000_000;
+const NETWORK_FRAMES_PER_SECOND_MAX: u32 = 100_000_000;
 const PORTS_MAX: usize = 16;
 const DEADLINE_MS_MIN: u32 = 1_000;
 const DEADLINE_MS_MAX: u32 = 600_000;
@@ -44,6 +46,9 @@ pub enum RuleBroken {
         /// The most.
         max: u32,
     },
+    /// An engine is asked for that cannot do what else is asked for.
+    #[error("QEMU cannot limit an instance's network: leave network_limit out, or the choice of the engine")]
+    EngineWithoutLimit,
     /// A port is published twice.
     #[error("{side} port {port} is published twice")]
     PortTwice {
@@ -78,6 +83,9 @@ impl RuleBroken {
                 .with("value", *value)
                 .with("min", *min)
                 .with("max", *max),
+            Self::EngineWithoutLimit => {
+                ApiError::new(ErrorCode::MalformedRequest, message).with("field", "network_limit")
+            }
             Self::PortTwice { .. } => {
                 ApiError::new(ErrorCode::MalformedRequest, message).with("field", "ports")
             }
@@ -144,20 +152,35 @@ fn ports(spec: &InstanceSpec) -> Result<(), RuleBroken> {
     Ok(())
 }
 
+/// A number that may be absent, of which there is at least one.
+fn optional(field: &'static str, value: Option<u32>, most: u32) -> Result<(), RuleBroken> {
+    range(field, value.unwrap_or(1), 1, most)
+}
+
 fn disk_limit(limit: DiskLimit) -> Result<(), RuleBroken> {
-    for (field, value, most) in [
-        (
-            "disk_limit.mib_per_second",
-            limit.mib_per_second,
-            DISK_MIB_PER_SECOND_MAX,
-        ),
-        (
-            "disk_limit.requests_per_second",
-            limit.requests_per_second,
-            DISK_REQUESTS_PER_SECOND_MAX,
-        ),
-    ] {
-        range(field, value.unwrap_or(1), 1, most)?;
+    let (speed, requests) = (limit.mib_per_second, limit.requests_per_second);
+    optional("disk_limit.mib_per_second", speed, DISK_MIB_PER_SECOND_MAX)?;
+    optional(
+        "disk_limit.requests_per_second",
+        requests,
+        DISK_REQUESTS_PER_SECOND_MAX,
+    )
+}
+
+fn network_limit(limit: NetworkLimit, engine: EngineRequest) -> Result<(), RuleBroken> {
+    let (speed, frames) = (limit.mbit_per_second, limit.frames_per_second);
+    optional(
+        "network_limit.mbit_per_second",
+        speed,
+        NETWORK_MBIT_PER_SECOND_MAX,
+    )?;
+    optional(
+        "network_limit.frames_per_second",
+        frames,
+        NETWORK_FRAMES_PER_SECOND_MAX,
+    )?;
+    if engine == EngineRequest::Qemu && !limit.is_none() {
+        return Err(RuleBroken::EngineWithoutLimit);
     }
     Ok(())
 }
@@ -190,6 +213,7 @@ pub fn check_create(body: &CreateInstance) -> Result<(), RuleBroken> {
     range("memory_mib", spec.memory_mib.0, MEMORY_MIB_MIN, MEMORY_MIB_MAX)?;
     range("disk_mib", spec.disk_mib.0, 0, DISK_MIB_MAX)?;
     disk_limit(spec.disk_limit)?;
+    network_limit(spec.network_limit, spec.engine)?;
     ports(spec)?;
     placement(&spec.placement)
 }
@@ -215,7 +239,7 @@ pub fn check_stop(body: StopInstance) -> Result<(), RuleBroken> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{Affinity, AffinityKind, EngineRequest, Mib, PortRequest};
+    use api::{Affinity, AffinityKind, Mib, PortRequest};
     use proptest::prelude::*;
 
     fn body() -> CreateInstance {
@@ -228,6 +252,7 @@ mod tests {
                 memory_mib: Mib(128),
                 disk_mib: Mib::ZERO,
                 disk_limit: api::DiskLimit::default(),
+                network_limit: api::NetworkLimit::default(),
                 engine: EngineRequest::Auto,
                 ports: vec![PortRequest {
                     guest: 80,
@@ -279,6 +304,37 @@ mod tests {
                 "{mib:?} {requests:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_limit_of_a_network_has_its_range_and_needs_an_engine_that_keeps_to_it() {
+        let limited = |engine, mbit, frames| {
+            let mut body = body();
+            body.spec.engine = engine;
+            body.spec.network_limit = NetworkLimit {
+                mbit_per_second: mbit,
+                frames_per_second: frames,
+            };
+            check_create(&body).map_err(|error| error.to_api().code)
+        };
+        for engine in [EngineRequest::Auto, EngineRequest::Microvm] {
+            assert_eq!(limited(engine, Some(1), None), Ok(()));
+            assert_eq!(limited(engine, Some(1_000_000), Some(100_000_000)), Ok(()));
+            for (mbit, frames) in [
+                (Some(0), None),
+                (None, Some(0)),
+                (Some(1_000_001), None),
+                (None, Some(100_000_001)),
+            ] {
+                let refused = limited(engine, mbit, frames);
+                assert_eq!(refused, Err(ErrorCode::OutOfRange), "{mbit:?} {frames:?}");
+            }
+        }
+        assert_eq!(limited(EngineRequest::Qemu, None, None), Ok(()));
+        assert_eq!(
+            limited(EngineRequest::Qemu, Some(10), None),
+            Err(ErrorCode::MalformedRequest)
+        );
     }
 
     #[test]

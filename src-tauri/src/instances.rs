@@ -51,6 +51,7 @@ pub(crate) fn spec(request: &InstanceRequest, name: String) -> InstanceSpec {
         memory_mib: request.memory_mib,
         disk_mib: request.disk_mib,
         disk_limit: request.disk_limit,
+        network_limit: request.network_limit,
         engine: EngineRequest::Auto,
         ports: request.ports.clone(),
         placement: request.placement.clone(),
@@ -213,7 +214,7 @@ fn is_rule_of_the_pool(refusal: &Refusal) -> bool {
         | Refusal::TooBusy { .. }
         | Refusal::ImageMissing { .. }
         | Refusal::ImageCorrupt { .. }
-        | Refusal::NoEngine => false,
+        | Refusal::NoEngine { .. } => false,
     }
 }
 

@@ -142,6 +142,7 @@ impl Bench {
                 memory_mib: Mib(128),
                 disk_mib: Mib(0),
                 disk_limit: api::DiskLimit::default(),
+                network_limit: api::NetworkLimit::default(),
                 engine: EngineRequest::Auto,
                 ports: Vec::new(),
                 placement: api::Placement::default(),

@@ -20,6 +20,7 @@ fn wish(name: String, memory_mib: u32) -> CreateInstance {
             memory_mib: Mib(memory_mib),
             disk_mib: Mib(0),
             disk_limit: api::DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement: api::Placement::default(),

@@ -124,6 +124,7 @@ fn tiny(name: &str, start: bool) -> CreateInstance {
             memory_mib: Mib(128),
             disk_mib: Mib(0),
             disk_limit: api::DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement: api::Placement::default(),

@@ -131,6 +131,8 @@ fn where_there_is_hardware_virtualization_guests_are_microvms_and_outlive_their_
         "the past is shown once: {console}"
     );
 
+    its_network_is_as_slow_as_was_asked_for(output.path());
+
     let again = std::fs::read_to_string(left("page-again.html")).expect("the network was made anew");
     assert_eq!(again, page);
 
@@ -174,6 +176,19 @@ fn a_plain_user_who_was_given_a_control_group_runs_microvms_within_limits() {
         doctor.contains("(cgroup v2, /sys/fs/cgroup/given/millpond)"),
         "{doctor}"
     );
+}
+
+/// 4 MB at a million bytes a second take that many seconds, less what may go at once, and what the guest's clock does not tell of a second.
+fn its_network_is_as_slow_as_was_asked_for(output: &Path) {
+    let said = std::fs::read_to_string(output.join("network.txt")).expect("the script used the network");
+    let times: Vec<f64> = said
+        .lines()
+        .filter_map(|line| line.strip_suffix(" s for 4000000 bytes")?.parse().ok())
+        .collect();
+    let [received, sent] = times.as_slice() else {
+        panic!("4 MB went neither way, or one: {said}");
+    };
+    assert!(*received >= 3.0 && *sent >= 3.0, "faster than it may be: {said}");
 }
 
 fn its_control_group_is_as_ordered(output: &Path, at_prompt: &Instance) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use pool::Refusal;
+use pool::{EngineKind, Refusal};
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
@@ -191,8 +191,13 @@ impl ApiError {
                 .with("threads", *threads),
             Refusal::ImageMissing { image } => coded(ErrorCode::ImageNotFound).with("image", image.as_str()),
             Refusal::ImageCorrupt { image } => coded(ErrorCode::ImageCorrupt).with("image", image.as_str()),
-            Refusal::NoEngine => coded(ErrorCode::NoEngine)
-                .with("remedy", "install qemu-system-x86 and start host-runner again"),
+            Refusal::NoEngine { needed } => coded(ErrorCode::NoEngine).with(
+                "remedy",
+                match needed {
+                    Some(EngineKind::Microvm) => "choose a machine where microVMs run",
+                    Some(EngineKind::Qemu) | None => "install qemu-system-x86 and start host-runner again",
+                },
+            ),
             Refusal::Draining
             | Refusal::Asleep
             | Refusal::PinnedElsewhere { .. }
@@ -278,7 +283,14 @@ mod tests {
                 ErrorCode::ImageCorrupt,
                 1,
             ),
-            (Refusal::NoEngine, ErrorCode::NoEngine, 1),
+            (Refusal::NoEngine { needed: None }, ErrorCode::NoEngine, 1),
+            (
+                Refusal::NoEngine {
+                    needed: Some(EngineKind::Microvm),
+                },
+                ErrorCode::NoEngine,
+                1,
+            ),
             (
                 Refusal::StorageFull {
                     storage: "fast".into(),

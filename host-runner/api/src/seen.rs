@@ -107,7 +107,7 @@ pub fn needs_of(spec: &InstanceSpec, of_host: &BTreeMap<Uuid, Uuid>) -> Needs {
             .into_iter()
             .collect(),
         image: Some(spec.image.clone()),
-        engine: match spec.engine {
+        engine: match spec.engine_needed() {
             EngineRequest::Auto => None,
             EngineRequest::Qemu => Some(EngineKind::Qemu),
             EngineRequest::Microvm => Some(EngineKind::Microvm),
@@ -173,5 +173,16 @@ mod tests {
         assert_eq!(tied(Some(host)), (Some(in_pool), Mobility::Live));
         assert_eq!(tied(Some(Uuid::from_u128(3))), (None, Mobility::Fixed));
         assert_eq!(tied(None), (None, Mobility::Live));
+    }
+
+    #[test]
+    fn a_network_with_a_limit_needs_the_engine_that_keeps_to_it() {
+        let mut spec = spec_tied_to(None);
+        let needed = |spec: &InstanceSpec| needs_of(spec, &BTreeMap::new()).engine;
+        assert_eq!(needed(&spec), None);
+        spec.network_limit.frames_per_second = Some(1_000);
+        assert_eq!(needed(&spec), Some(EngineKind::Microvm));
+        spec.engine = EngineRequest::Microvm;
+        assert_eq!(needed(&spec), Some(EngineKind::Microvm));
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
 
-use crate::Mib;
+use crate::{EngineKind, Mib};
 
 /// Why a machine cannot take an instance, with the numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
@@ -90,7 +90,10 @@ pub enum Refusal {
         image: String,
     },
     /// No engine that could run the instance works on the machine.
-    NoEngine,
+    NoEngine {
+        /// The one that it needs, where it needs a certain one.
+        needed: Option<EngineKind>,
+    },
     /// The machine lacks a tag that the instance needs.
     TagMissing {
         /// The tag.
@@ -199,7 +202,13 @@ impl fmt::Display for Refusal {
             ),
             Self::ImageMissing { image } => write!(f, "does not hold the image {image}"),
             Self::ImageCorrupt { image } => write!(f, "its copy of the image {image} is damaged"),
-            Self::NoEngine => f.write_str("no engine works there"),
+            Self::NoEngine { needed: None } => f.write_str("no engine works there"),
+            Self::NoEngine {
+                needed: Some(EngineKind::Qemu),
+            } => f.write_str("needs QEMU, which does not work there"),
+            Self::NoEngine {
+                needed: Some(EngineKind::Microvm),
+            } => f.write_str("must be a microVM, and none can run there"),
             Self::TagMissing { tag } => write!(f, "lacks the tag {tag}"),
             Self::TagForbidden { tag } => write!(f, "has the tag {tag}, which it keeps away from"),
             Self::SiteWrong { wanted, has } => {

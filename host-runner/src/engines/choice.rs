@@ -1,6 +1,6 @@
 //! Which engine runs an instance, and why.
 
-use api::{EngineChoice, EngineKind, EngineRequest, HardwareVirtualization};
+use api::{EngineChoice, EngineKind, EngineRequest, HardwareVirtualization, InstanceSpec};
 
 use super::microvm::{Lack, Microvm};
 use super::qemu::Qemu;
@@ -31,24 +31,25 @@ impl Engines {
         }
     }
 
-    /// Chooses for the next launch of an image that has a kernel, or has none, and says why. Looks anew each time: what was installed
-    /// since counts.
+    /// Chooses for the next launch of an instance whose image has a kernel, or has none, and says why. Looks anew each time: what was
+    /// installed since counts.
     ///
     /// # Errors
-    /// `Unavailable`, where an engine was asked for that cannot run it here.
+    /// `Unavailable`, where the engine that it asks for, or whose abilities it needs, cannot run it here.
     pub fn choose(
         &self,
-        asked: EngineRequest,
+        spec: &InstanceSpec,
         has_kernel: bool,
     ) -> Result<(&dyn Engine, EngineChoice), EngineError> {
-        let ready = match asked {
+        let ready = match spec.engine {
             EngineRequest::Qemu => return Ok((&self.qemu, self.qemu.choice())),
             EngineRequest::Auto | EngineRequest::Microvm => self.microvm.readiness(),
         };
         let ready = ready.and(if has_kernel { Ok(()) } else { Err(Lack::Kernel) });
         match ready {
             Ok(()) => Ok((&self.microvm, self.microvm.choice())),
-            Err(lack) if asked == EngineRequest::Microvm => Err(lack.into()),
+            Err(lack) if spec.engine == EngineRequest::Microvm => Err(lack.into()),
+            Err(lack) if spec.engine_needed() == EngineRequest::Microvm => Err(no_limit(&lack)),
             Err(lack) => Ok((&self.qemu, fallback(self.qemu.choice(), &lack))),
         }
     }
@@ -65,9 +66,30 @@ fn fallback(choice: EngineChoice, lack: &Lack) -> EngineChoice {
     EngineChoice { reason, ..choice }
 }
 
+/// QEMU could run it, and could not keep its network to a limit: the user-mode network knows none.
+fn no_limit(lack: &Lack) -> EngineError {
+    let otherwise = match lack {
+        Lack::Hardware { .. } | Lack::Architecture => "choose a machine where microVMs run",
+        Lack::Kernel => "import its image with a --kernel",
+        Lack::Monitor | Lack::Passt => lack.remedy(),
+    };
+    EngineError::Unavailable {
+        engine: EngineKind::Microvm,
+        reason: format!("{lack}; and QEMU cannot limit an instance's network"),
+        remedy: format!("leave the network without a limit, or {otherwise}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asking(engine: EngineRequest) -> InstanceSpec {
+        InstanceSpec {
+            engine,
+            ..crate::admission::tests::record(0, 0).spec
+        }
+    }
 
     fn engines(dir: &std::path::Path, available: bool) -> Engines {
         let files = InstanceFiles::open(&dir.join("state"), &dir.join("run")).unwrap();
@@ -89,7 +111,7 @@ mod tests {
     fn without_hardware_virtualization_it_is_qemu_for_that_reason() {
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), false);
-        let (_, choice) = engines.choose(EngineRequest::Auto, true).unwrap();
+        let (_, choice) = engines.choose(&asking(EngineRequest::Auto), true).unwrap();
         assert_eq!((choice.kind, choice.accelerated), (EngineKind::Qemu, false));
         assert_eq!(choice.reason, "no vmx or svm");
     }
@@ -98,7 +120,10 @@ mod tests {
     fn an_engine_that_was_asked_for_and_cannot_run_here_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), false);
-        let error = engines.choose(EngineRequest::Microvm, true).unwrap_err().to_api();
+        let error = engines
+            .choose(&asking(EngineRequest::Microvm), true)
+            .unwrap_err()
+            .to_api();
         assert_eq!(error.code, api::ErrorCode::NoEngine);
         assert!(error.message.contains("no vmx or svm"), "{error}");
         assert!(error.details.contains_key("remedy"));
@@ -130,19 +155,45 @@ mod tests {
         );
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), true);
-        let (engine, _) = engines.choose(EngineRequest::Auto, false).unwrap();
+        let (engine, _) = engines.choose(&asking(EngineRequest::Auto), false).unwrap();
         assert_eq!(engine.choice().kind, EngineKind::Qemu);
-        assert!(engines.choose(EngineRequest::Microvm, false).is_err());
+        assert!(engines.choose(&asking(EngineRequest::Microvm), false).is_err());
     }
 
     #[test]
     fn qemu_is_there_for_who_asks_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let engines = engines(dir.path(), true);
-        let (engine, choice) = engines.choose(EngineRequest::Qemu, true).unwrap();
+        let (engine, choice) = engines.choose(&asking(EngineRequest::Qemu), true).unwrap();
         assert_eq!(
             (engine.choice().kind, choice.kind),
             (EngineKind::Qemu, EngineKind::Qemu)
+        );
+    }
+
+    #[test]
+    fn a_network_with_a_limit_is_refused_where_nothing_would_keep_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spec = asking(EngineRequest::Auto);
+        spec.network_limit.mbit_per_second = Some(10);
+        let engines = engines(dir.path(), false);
+        let error = engines.choose(&spec, true).unwrap_err().to_api();
+        assert_eq!(error.code, api::ErrorCode::NoEngine);
+        assert!(
+            error
+                .message
+                .ends_with("no vmx or svm; and QEMU cannot limit an instance's network"),
+            "{error}"
+        );
+        let remedy = |error: &api::ApiError| format!("{:?}", error.details["remedy"]);
+        assert!(
+            remedy(&error).contains("choose a machine where microVMs run"),
+            "{error}"
+        );
+        let error = no_limit(&Lack::Kernel).to_api();
+        assert!(
+            remedy(&error).contains("leave the network without a limit, or import its image"),
+            "{error}"
         );
     }
 }

@@ -17,7 +17,7 @@ pub use user::{GuestUser, guest_user};
 
 use std::path::PathBuf;
 
-use api::{DiskLimit, EngineChoice, EngineKind, Mib, PublishedPort};
+use api::{DiskLimit, EngineChoice, EngineKind, Mib, NetworkLimit, PublishedPort};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -75,6 +75,8 @@ pub struct LaunchOrder {
     pub disk: Option<PathBuf>,
     /// How fast it may be used.
     pub disk_limit: DiskLimit,
+    /// How fast its network may be. Only an engine that keeps to it is ever given one.
+    pub network_limit: NetworkLimit,
     /// The ports to publish.
     pub ports: Vec<PublishedPort>,
     /// The control group for the guest's processes.

@@ -390,10 +390,7 @@ impl Owner {
             .resolve(&record.spec.image)
             .await
             .map_err(|error| error.to_api())?;
-        let chosen = self
-            .world
-            .engines
-            .choose(record.spec.engine, boot.kernel.is_some());
+        let chosen = self.world.engines.choose(&record.spec, boot.kernel.is_some());
         let (engine, choice) = chosen.map_err(|error| error.to_api())?;
         let overhead = memory_overhead(choice.kind, choice.accelerated);
         let budget = Budget::new(record.spec.vcpus, record.spec.memory_mib, overhead);
@@ -410,6 +407,7 @@ impl Owner {
                 boot: boot.clone(),
                 disk: (record.spec.disk_mib > api::Mib::ZERO).then(|| self.world.files.disk(self.id)),
                 disk_limit: record.spec.disk_limit,
+                network_limit: record.spec.network_limit,
                 ports,
                 group: self.group.renew(&self.world.limits, self.id, budget),
             };

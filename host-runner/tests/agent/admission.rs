@@ -168,5 +168,18 @@ async fn an_engine_that_cannot_run_here_is_refused_with_what_is_missing_and_the_
         );
     }
     assert!(error.details.contains_key("remedy"), "{error:?}");
+
+    // QEMU could run this one, but not as it is wanted.
+    body.spec.engine = EngineRequest::Auto;
+    body.spec.network_limit.mbit_per_second = Some(100);
+    let answer = agent.create(Uuid::now_v7(), &body).await;
+    let error = answer.refused(StatusCode::CONFLICT, ErrorCode::NoEngine);
+    assert!(
+        error
+            .message
+            .ends_with("; and QEMU cannot limit an instance's network"),
+        "{error}"
+    );
+    assert!(error.details.contains_key("remedy"), "{error:?}");
     agent.assert_nothing_is_left().await;
 }

@@ -476,6 +476,7 @@ pub fn tiny(name: &str) -> CreateInstance {
             memory_mib: Mib(128),
             disk_mib: Mib::ZERO,
             disk_limit: api::DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             engine: EngineRequest::Auto,
             ports: vec![PortRequest {
                 guest: 80,

@@ -1,4 +1,4 @@
-use api::{ApiError, DiskLimit, Instance, Mib, Placement, PortRequest};
+use api::{ApiError, DiskLimit, Instance, Mib, NetworkLimit, Placement, PortRequest};
 use pool::placing::Preview;
 use pool::plans::Recovery;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,10 @@ pub struct InstanceRequest {
     #[serde(default)]
     #[ts(as = "Option<DiskLimit>", optional)]
     pub disk_limit: DiskLimit,
+    /// How fast its network may be; absent does not limit it. Only machines where microVMs run can hold it to that.
+    #[serde(default)]
+    #[ts(as = "Option<NetworkLimit>", optional)]
+    pub network_limit: NetworkLimit,
     /// TCP ports to publish.
     pub ports: Vec<PortRequest>,
     /// What it wishes of the machine that holds it; absent wishes nothing.

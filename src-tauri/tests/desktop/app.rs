@@ -297,6 +297,7 @@ async fn every_template_of_the_shelf_names_an_image_and_fits_a_machine_of_the_te
             memory_mib: template.memory_mib,
             disk_mib: template.disk_mib,
             disk_limit: api::DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             ports: template.ports,
             placement: api::Placement::default(),
         };

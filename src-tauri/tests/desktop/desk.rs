@@ -213,6 +213,7 @@ pub fn tiny() -> InstanceRequest {
         memory_mib: Mib(128),
         disk_mib: Mib::ZERO,
         disk_limit: api::DiskLimit::default(),
+        network_limit: api::NetworkLimit::default(),
         ports: Vec::new(),
         placement: api::Placement::default(),
     }

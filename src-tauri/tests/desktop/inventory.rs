@@ -33,6 +33,7 @@ fn instance(number: u128, state: RunState, placement: Placement) -> api::Instanc
             memory_mib: Mib(512),
             disk_mib: Mib(1024),
             disk_limit: api::DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement,

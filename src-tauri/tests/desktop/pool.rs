@@ -29,6 +29,7 @@ fn instance(number: u128, state: RunState) -> api::Instance {
             memory_mib: Mib(128),
             disk_mib: Mib::ZERO,
             disk_limit: api::DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             engine: EngineRequest::Auto,
             ports: Vec::new(),
             placement: api::Placement::default(),

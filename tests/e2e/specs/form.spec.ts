@@ -1,6 +1,6 @@
 import { expect, test } from '../support/window.ts';
 
-test('the form takes every number, and how fast the disk may be', async ({ window, page }) => {
+test('the form takes every number, and how fast the disk and the network may be', async ({ window, page }) => {
   await page.getByRole('button', { name: 'New instance…' }).click();
   const form = page.getByRole('dialog', { name: 'New instance' });
   await form.getByLabel('Name').fill('slow-disk');
@@ -9,6 +9,10 @@ test('the form takes every number, and how fast the disk may be', async ({ windo
   await speed.fill('0');
   await expect(form.getByText('A whole number from 1 to 1,048,576.')).toBeVisible();
   await speed.fill('20');
+  const network = form.getByLabel('Network speed at most, Mbit/s');
+  await network.fill('1000001');
+  await expect(form.getByText('A whole number from 1 to 1,000,000.')).toBeVisible();
+  await network.fill('');
   await form.getByRole('button', { name: 'Start' }).click();
 
   const instance = window.panel('Instance');

@@ -23,6 +23,8 @@ describe('a verdict', () => {
       values: { machine: 'castor', needed: 8192, free: 2048 },
     });
     expect(verdictText(BEST, 'b', 'boreas', 512)).toEqual({ key: 'verdict.best', values: { left: 512 } });
+    expect(refusalText({ reason: 'no_engine', needed: null }, 'dione').key).toBe('refusal.no_engine');
+    expect(refusalText({ reason: 'no_engine', needed: 'microvm' }, 'dione').key).toBe('refusal.no_engine.microvm');
     expect(refusalText({ reason: 'too_many_vcpus', needed: 8, threads: 2 }, 'dione').values).toEqual({
       machine: 'dione',
       needed: 8,

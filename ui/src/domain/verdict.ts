@@ -7,7 +7,7 @@ export function refusalText(refusal: Refusal, machine: string): Message {
     case 'unreachable':
       return { key: 'refusal.unreachable', values: { machine } };
     case 'no_engine':
-      return { key: 'refusal.no_engine', values: { machine } };
+      return { key: refusal.needed === null ? 'refusal.no_engine' : `refusal.no_engine.${refusal.needed}`, values: { machine } };
     case 'insufficient_memory':
       return {
         key: 'refusal.insufficient_memory',

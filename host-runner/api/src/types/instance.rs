@@ -55,6 +55,28 @@ impl DiskLimit {
     }
 }
 
+/// How much an instance may send in a second, at most, and how much it receives; what is absent is not limited. A tenth of a second's worth can
+/// go at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema, TS)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkLimit {
+    /// 1..=1,000,000 Mbit a second, a million bits each, in each direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub mbit_per_second: Option<u32>,
+    /// Frames of any size, 1..=100,000,000 a second in each direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub frames_per_second: Option<u32>,
+}
+
+impl NetworkLimit {
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What an instance is meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, TS)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +97,11 @@ pub struct InstanceSpec {
     #[serde(default, skip_serializing_if = "DiskLimit::is_none")]
     #[ts(as = "Option<DiskLimit>", optional)]
     pub disk_limit: DiskLimit,
+    /// How fast its network may be; absent does not limit it. Only the microVM monitor keeps to it, so it is refused together with QEMU, and
+    /// where no microVM runs.
+    #[serde(default, skip_serializing_if = "NetworkLimit::is_none")]
+    #[ts(as = "Option<NetworkLimit>", optional)]
+    pub network_limit: NetworkLimit,
     /// Which engine to use.
     #[serde(default)]
     pub engine: EngineRequest,
@@ -85,6 +112,16 @@ pub struct InstanceSpec {
     #[serde(default, skip_serializing_if = "Placement::is_indifferent")]
     #[ts(as = "Option<Placement>", optional)]
     pub placement: Placement,
+}
+
+impl InstanceSpec {
+    /// The engine that it can run on: what it asks for, and where it leaves the choice, the one that can do what it asks for.
+    pub fn engine_needed(&self) -> EngineRequest {
+        match self.engine {
+            EngineRequest::Auto if !self.network_limit.is_none() => EngineRequest::Microvm,
+            asked => asked,
+        }
+    }
 }
 
 /// Body of `PUT /v1/instances/{id}`. Safe to repeat: the same id, generation and spec is a no-op.

@@ -12,7 +12,8 @@ pub use host::{Capability, CapabilityState, HardwareVirtualization, HostFacts, H
 pub use image::Image;
 pub use instance::{
     CreateInstance, DiskLimit, EngineChoice, EngineRequest, Failure, GUEST_STATUS_CHARS_MAX, Instance,
-    InstanceSpec, InstanceUsage, PortRequest, Progress, PublishedPort, RunState, StopInstance, StopMode,
+    InstanceSpec, InstanceUsage, NetworkLimit, PortRequest, Progress, PublishedPort, RunState, StopInstance,
+    StopMode,
 };
 pub use placement::Placement;
 pub use pool::inventory::{Affinity, AffinityKind, AffinityTarget, Mobility};

@@ -377,7 +377,7 @@ pub(crate) fn lacking(refusal: &Refusal) -> f64 {
         | Refusal::StorageMissing { .. }
         | Refusal::ImageMissing { .. }
         | Refusal::ImageCorrupt { .. }
-        | Refusal::NoEngine
+        | Refusal::NoEngine { .. }
         | Refusal::TagMissing { .. }
         | Refusal::TagForbidden { .. }
         | Refusal::SiteWrong { .. }

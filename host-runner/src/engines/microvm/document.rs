@@ -3,7 +3,7 @@
 //! Sockets are named relative to the guest's runtime folder, which is the monitor's working directory: a socket's path may have 107
 //! bytes, and a state directory may be anywhere.
 
-use api::DiskLimit;
+use api::{DiskLimit, NetworkLimit};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ const GUEST_ADDRESS: u32 = 3;
 
 /// What the monitor is told of one guest, which this kernel starts.
 pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
-    let limit = limit(order.disk_limit);
+    let limit = disk_limit(order.disk_limit);
     let disks: Vec<Value> = (order.disk.iter())
         .map(|path| json!({ "id": "disk", "path": path, "format": "raw", "limit": limit }))
         .collect();
@@ -47,6 +47,7 @@ pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
             "id": "net",
             "mac": mac(order.id),
             "backend": { "stream": { "path": NETWORK_SOCKET } },
+            "limit": network_limit(order.network_limit),
         }],
         // Each monitor has a vsock of its own: their guests may all have the same address.
         "vsock": { "cid": GUEST_ADDRESS, "path": VSOCK_SOCKET },
@@ -59,12 +60,25 @@ pub fn document(order: &LaunchOrder, kernel: &KernelFiles) -> Value {
     })
 }
 
-/// The limits of a disk. A tenth of a second's worth can be used at once, as with QEMU.
-fn limit(limit: DiskLimit) -> Value {
-    let bucket = |per_second: u64| json!({ "per_second": per_second, "burst": per_second.div_ceil(10) });
+/// A limit, of which a tenth of a second's worth can be used at once, as with QEMU.
+fn bucket(per_second: u64) -> Value {
+    json!({ "per_second": per_second, "burst": per_second.div_ceil(10) })
+}
+
+/// The limits of a disk.
+fn disk_limit(limit: DiskLimit) -> Value {
     json!({
         "bytes": limit.mib_per_second.map(|mib| bucket(u64::from(mib) << 20)),
         "operations": limit.requests_per_second.map(|requests| bucket(requests.into())),
+    })
+}
+
+/// The limits of a network interface: each direction has them.
+fn network_limit(limit: NetworkLimit) -> Value {
+    const BYTES_PER_MBIT: u64 = 125_000;
+    json!({
+        "bytes": limit.mbit_per_second.map(|mbit| bucket(u64::from(mbit) * BYTES_PER_MBIT)),
+        "operations": limit.frames_per_second.map(|frames| bucket(frames.into())),
     })
 }
 
@@ -109,6 +123,7 @@ mod tests {
             },
             disk: None,
             disk_limit: DiskLimit::default(),
+            network_limit: NetworkLimit::default(),
             ports: Vec::new(),
             group: crate::engines::limits::GuestGroup::default(),
         }
@@ -168,6 +183,22 @@ mod tests {
         };
         let expected = json!({
             "bytes": { "per_second": 20 << 20, "burst": 2 << 20 },
+            "operations": { "per_second": 7, "burst": 1 },
+        });
+        assert_eq!(limit(&order), expected);
+    }
+
+    #[test]
+    fn a_network_is_as_fast_as_it_may_be() {
+        let mut order = order();
+        let limit = |order: &LaunchOrder| document(order, &kernel())["networks"][0]["limit"].clone();
+        assert_eq!(limit(&order), json!({ "bytes": null, "operations": null }));
+        order.network_limit = NetworkLimit {
+            mbit_per_second: Some(8),
+            frames_per_second: Some(7),
+        };
+        let expected = json!({
+            "bytes": { "per_second": 1_000_000, "burst": 100_000 },
             "operations": { "per_second": 7, "burst": 1 },
         });
         assert_eq!(limit(&order), expected);

@@ -186,6 +186,7 @@ mod tests {
             },
             disk: None,
             disk_limit: DiskLimit::default(),
+            network_limit: api::NetworkLimit::default(),
             ports: Vec::new(),
             group: crate::engines::limits::GuestGroup::default(),
         }

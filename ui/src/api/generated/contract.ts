@@ -918,6 +918,10 @@ disk_mib: Mib,
  */
 disk_limit?: DiskLimit, 
 /**
+ * How fast its network may be; absent does not limit it. Only machines where microVMs run can hold it to that.
+ */
+network_limit?: NetworkLimit, 
+/**
  * TCP ports to publish.
  */
 ports: Array<PortRequest>, 
@@ -955,6 +959,11 @@ disk_mib: Mib,
  * How fast that disk may be used; absent does not limit it.
  */
 disk_limit?: DiskLimit, 
+/**
+ * How fast its network may be; absent does not limit it. Only the microVM monitor keeps to it, so it is refused together with QEMU, and
+ * where no microVM runs.
+ */
+network_limit?: NetworkLimit, 
 /**
  * Which engine to use.
  */
@@ -1251,6 +1260,20 @@ instance: string, } | { "reason": "placed" } | { "reason": "breaks_rule",
  * The rule.
  */
 rule: Refusal, };
+
+/**
+ * How much an instance may send in a second, at most, and how much it receives; what is absent is not limited. A tenth of a second's worth can
+ * go at once.
+ */
+export type NetworkLimit = { 
+/**
+ * 1..=1,000,000 Mbit a second, a million bits each, in each direction.
+ */
+mbit_per_second?: number, 
+/**
+ * Frames of any size, 1..=100,000,000 a second in each direction.
+ */
+frames_per_second?: number, };
 
 /**
  * How instances on this machine reach the network.
@@ -1732,7 +1755,11 @@ image: string, } | { "reason": "image_corrupt",
 /**
  * The image's name.
  */
-image: string, } | { "reason": "no_engine" } | { "reason": "tag_missing", 
+image: string, } | { "reason": "no_engine", 
+/**
+ * The one that it needs, where it needs a certain one.
+ */
+needed: EngineKind | null, } | { "reason": "tag_missing", 
 /**
  * The tag.
  */

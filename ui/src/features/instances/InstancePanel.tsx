@@ -2,9 +2,9 @@ import type { ReactNode } from 'react';
 
 import type { Instance, PoolMachine } from '../../api/generated/contract';
 import { ACTIONS, blocked, consoleBlocked } from '../../domain/actions';
-import { limitText } from '../../domain/diskLimit';
 import { formatMib, formatMoment, formatShare } from '../../domain/format';
 import { phaseOf } from '../../domain/lifecycle';
+import { diskLimitText, networkLimitText } from '../../domain/limits';
 import { machineNamer } from '../../domain/naming';
 import { findInstance } from '../../domain/pool';
 import { useWords } from '../../i18n/useWords';
@@ -188,7 +188,8 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
   const words = useWords();
   const now = useNow(60_000);
   const { spec, usage, engine, ports, guest_status: status } = instance;
-  const limit = limitText(spec.disk_limit);
+  const diskLimit = diskLimitText(spec.disk_limit);
+  const networkLimit = networkLimitText(spec.network_limit);
   return (
     <Facts>
       {status !== null && (
@@ -212,7 +213,7 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
       >
         {formatMib(spec.memory_mib, words.locale)}
       </Fact>
-      <Fact name={words.t('instance.disk')} note={spec.disk_mib > 0 && limit ? words.say(limit) : undefined}>
+      <Fact name={words.t('instance.disk')} note={spec.disk_mib > 0 && diskLimit ? words.say(diskLimit) : undefined}>
         {spec.disk_mib > 0 ? formatMib(spec.disk_mib, words.locale) : words.t('instance.disk.none')}
       </Fact>
       <Fact name={words.t('instance.image')}>{spec.image}</Fact>
@@ -227,6 +228,7 @@ function InstanceFacts({ machineName, instance }: { machineName: string; instanc
           </div>
         ))}
       </Fact>
+      {networkLimit && <Fact name={words.t('instance.network')}>{words.say(networkLimit)}</Fact>}
       <Fact name={words.t('instance.engine')}>
         {engine ? <EngineWords engine={engine} /> : words.t('instance.engine.none')}
       </Fact>

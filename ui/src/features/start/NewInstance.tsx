@@ -101,6 +101,14 @@ export function NewInstance({ template }: { template: Template | undefined }) {
           problem={problem('diskSpeed')}
           hint={words.t('start.disk_speed.hint')}
         />
+        <Field
+          inputMode="numeric"
+          label={words.t('start.network_speed')}
+          value={form.networkSpeed}
+          onValue={set('networkSpeed')}
+          problem={problem('networkSpeed')}
+          hint={words.t('start.network_speed.hint')}
+        />
       </div>
       <div className={styles.several}>
         <Field inputMode="numeric" label={words.t('start.count')} value={form.count} onValue={set('count')} problem={problem('count')} />

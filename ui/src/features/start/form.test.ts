@@ -47,6 +47,15 @@ describe('a new instance', () => {
     }
   });
 
+  it('has a network as fast as the machine can, unless it is limited', () => {
+    const form = initialForm(undefined, [TINY]);
+    expect(requestFrom(form, undefined, TINY)).not.toHaveProperty('network_limit');
+    expect(requestFrom({ ...form, networkSpeed: '100' }, undefined, TINY)?.network_limit).toEqual({ mbit_per_second: 100 });
+    for (const networkSpeed of ['0', '1.5', '-1', ' ', '1000001']) {
+      expect(problemOf('networkSpeed', { ...form, networkSpeed }, TINY)).toMatchObject({ values: { min: 1, max: 1_000_000 } });
+    }
+  });
+
   it('is one only with numbers that are whole and in range', () => {
     const form = initialForm(undefined, [TINY]);
     for (const vcpus of ['', '0', '65', '1.5', '1e1', '-1']) {

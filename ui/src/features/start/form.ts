@@ -12,10 +12,15 @@ export interface StartForm {
   readonly disk: string;
   /** Empty for no limit. */
   readonly diskSpeed: string;
+  /** Empty for no limit. */
+  readonly networkSpeed: string;
   readonly count: string;
 }
 
-type NumberField = 'vcpus' | 'memory' | 'disk' | 'diskSpeed' | 'count';
+type NumberField = 'vcpus' | 'memory' | 'disk' | 'diskSpeed' | 'networkSpeed' | 'count';
+
+/** May be left empty. */
+const OPTIONAL: readonly NumberField[] = ['diskSpeed', 'networkSpeed'];
 
 /** What a host accepts at all (`InstanceSpec` of the contract); what one machine can hold is its verdict's business. */
 export const LIMITS: Readonly<Record<NumberField, { readonly min: number; readonly max: number }>> = {
@@ -23,6 +28,7 @@ export const LIMITS: Readonly<Record<NumberField, { readonly min: number; readon
   memory: { min: 16, max: 16_777_216 },
   disk: { min: 0, max: 67_108_864 },
   diskSpeed: { min: 1, max: 1_048_576 },
+  networkSpeed: { min: 1, max: 1_000_000 },
   count: { min: 1, max: BATCH_MAX },
 };
 
@@ -35,6 +41,7 @@ export function initialForm(template: Template | undefined, images: readonly Ima
     memory: String(template?.memory_mib ?? 128),
     disk: String(template?.disk_mib ?? 0),
     diskSpeed: '',
+    networkSpeed: '',
     count: '1',
   };
   return withImage(form, template?.image ?? images[0]?.name ?? '', images);
@@ -55,8 +62,8 @@ export function withImage(form: StartForm, name: string, images: readonly Image[
 /** What a field may hold, where its image has a say in it. */
 function limitsOf(field: NumberField, image: Image | undefined): { readonly min: number; readonly max: number } {
   const { min, max } = LIMITS[field];
-  const least = { memory: image?.memory_min_mib ?? 0, disk: image?.disk_min_mib ?? 0, vcpus: 0, diskSpeed: 0, count: 0 }[field];
-  return { min: Math.max(min, least), max };
+  const least = field === 'memory' ? image?.memory_min_mib : field === 'disk' ? image?.disk_min_mib : undefined;
+  return { min: Math.max(min, least ?? 0), max };
 }
 
 /** Every image that some machine holds, by name. */
@@ -74,7 +81,7 @@ export function problemOf(field: keyof StartForm, form: StartForm, image: Image 
     case 'name':
       return form.name === '' || isInstanceName(form.name) ? undefined : { key: 'start.name.bad' };
     default: {
-      if (field === 'diskSpeed' && form.diskSpeed === '') return undefined;
+      if (OPTIONAL.includes(field) && form[field] === '') return undefined;
       const { min, max } = limitsOf(field, image);
       const value = Number(form[field]);
       const good = /^\d+$/.test(form[field]) && value >= min && value <= max;
@@ -99,6 +106,7 @@ export function requestFrom(
     memory_mib: Number(form.memory),
     disk_mib: Number(form.disk),
     ...(form.diskSpeed === '' ? {} : { disk_limit: { mib_per_second: Number(form.diskSpeed) } }),
+    ...(form.networkSpeed === '' ? {} : { network_limit: { mbit_per_second: Number(form.networkSpeed) } }),
     ports: template?.ports ?? [],
   };
 }

@@ -18,6 +18,8 @@ export const placement = {
 
   'refusal.unreachable': '{{machine}} cannot be reached',
   'refusal.no_engine': 'nothing on {{machine}} can run it: its panel says what is missing',
+  'refusal.no_engine.qemu': 'needs QEMU, which does not work on {{machine}}: its panel says what is missing',
+  'refusal.no_engine.microvm': 'must be a microVM, and none can run on {{machine}}: its panel says why',
   'refusal.insufficient_memory': 'needs {{needed, mib}}, {{machine}} has {{free, mib}} free',
   'refusal.insufficient_disk': 'needs {{needed, mib}} of disk, {{machine}} has {{free, mib}} free',
   'refusal.too_many_vcpus': 'needs {{needed}} vCPUs, {{machine}} has {{threads}} threads',

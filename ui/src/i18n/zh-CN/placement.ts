@@ -21,6 +21,8 @@ export const placement: InWords<typeof english> = {
 
   'refusal.unreachable': '无法连接 {{machine}}',
   'refusal.no_engine': '{{machine}} 上没有可用的引擎：其面板会说明缺少什么',
+  'refusal.no_engine.qemu': '需要 QEMU，但 {{machine}} 上无法使用：其面板会说明缺少什么',
+  'refusal.no_engine.microvm': '必须作为 microVM 运行，但 {{machine}} 无法运行：其面板会说明原因',
   'refusal.insufficient_memory': '需要 {{needed, mib}}，{{machine}} 仅剩 {{free, mib}}',
   'refusal.insufficient_disk': '需要磁盘 {{needed, mib}}，{{machine}} 仅剩 {{free, mib}}',
   'refusal.too_many_vcpus': '需要 {{needed}} 个 vCPU，{{machine}} 只有 {{threads}} 个线程',

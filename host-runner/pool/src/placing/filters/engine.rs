@@ -3,9 +3,14 @@ use crate::Refusal;
 
 pub(super) fn works(question: &Question<'_>) -> Result<(), Refusal> {
     let engines = &question.seat.engines;
-    let works = match question.subject.asked.engine {
+    let needed = question.subject.asked.engine;
+    let works = match needed {
         Some(engine) => engines.contains(&engine),
         None => !engines.is_empty(),
     };
-    if works { Ok(()) } else { Err(Refusal::NoEngine) }
+    if works {
+        Ok(())
+    } else {
+        Err(Refusal::NoEngine { needed })
+    }
 }
