@@ -109,14 +109,12 @@ export function NewInstance({ template }: { template: Template | undefined }) {
           problem={problem('networkSpeed')}
           hint={words.t('start.network_speed.hint')}
         />
-      </div>
-      <div className={styles.several}>
         <Field inputMode="numeric" label={words.t('start.count')} value={form.count} onValue={set('count')} problem={problem('count')} />
-        <label>
-          <input type="checkbox" checked={apart} disabled={!several} onChange={(event) => setApart(event.target.checked)} />
-          {words.t('start.apart')}
-        </label>
       </div>
+      <label className={styles.apart}>
+        <input type="checkbox" checked={apart} disabled={!several} onChange={(event) => setApart(event.target.checked)} />
+        {words.t('start.apart')}
+      </label>
       {batch ? (
         <Places batch={batch} places={places} starting={starting} />
       ) : (

@@ -14,7 +14,7 @@ export const start = {
   'start.disk_speed': 'Disk speed at most, MiB/s',
   'start.disk_speed.hint': 'Leave empty for no limit',
   'start.network_speed': 'Network speed at most, Mbit/s',
-  'start.network_speed.hint': 'Each way, and only where microVMs run; leave empty for no limit',
+  'start.network_speed.hint': 'Each way, where microVMs run; empty for no limit',
   'start.number.bad': 'A whole number from {{min, number}} to {{max, number}}.',
   'start.machine': 'Machine',
   'start.best': 'The best one',
