@@ -48,8 +48,8 @@ impl Engines {
         let ready = ready.and(if has_kernel { Ok(()) } else { Err(Lack::Kernel) });
         match ready {
             Ok(()) => Ok((&self.microvm, self.microvm.choice())),
+            Err(lack) if !spec.network_limit.is_none() => Err(no_limit(&lack)),
             Err(lack) if spec.engine == EngineRequest::Microvm => Err(lack.into()),
-            Err(lack) if spec.engine_needed() == EngineRequest::Microvm => Err(no_limit(&lack)),
             Err(lack) => Ok((&self.qemu, fallback(self.qemu.choice(), &lack))),
         }
     }

@@ -34,6 +34,8 @@ mod tests {
                 "--exact",
                 "log::tests::a_line_that_nobody_takes_ends_nothing",
                 "--test-threads=1",
+                // Else it would be the test runner that takes the lines.
+                "--nocapture",
             ])
             .env(ROLE, "speaker")
             .stdin(Stdio::piped())

@@ -1,5 +1,8 @@
 //! `microvm`: runs one machine.
 
+// A line that cannot be written would end the machine: see `microvm::log`.
+#![deny(clippy::print_stderr)]
+
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ fn killed_in_the_middle_of_a_launch_the_agent_leaves_a_guest_that_the_next_one_g
     assert_eq!(
         said.expect("the script noted what came of it"),
         r#"monitor_is_made: "running" null, 1 monitor, <h1>launch-1</h1>
-monitor_answers: "running" null, 1 monitor, <h1>launch-2</h1>
+monitor_listens: "running" null, 1 monitor, <h1>launch-2</h1>
 network_is_made: "running" null, 1 monitor, <h1>launch-3</h1>
 "#
     );

@@ -8,7 +8,7 @@
 //!                      vsock        the monitor's end of the guest's vsock
 //!                      vsock_1024   where the guest tells its state
 //!                      net.sock     where the monitor meets the guest's network
-//!                      network.json which passt that is
+//!                      network.json which passt that is, and the ports that it publishes
 //!                      ending.json  how the guest came to its end
 //!                      resumed      there once the vCPUs were set running
 //! ```

@@ -33,7 +33,7 @@ use crate::instance_files::FileError;
 
 /// What passt writes, in the runtime folder.
 const LOG_FILE: &str = "passt.log";
-/// How long passt may take to publish the guest's ports.
+/// How long passt may take to serve its guest.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 /// How long one look waits for the monitor to connect again, which it tries every two seconds.
 const COMES_BACK: Duration = Duration::from_secs(3);
@@ -114,15 +114,18 @@ impl Network {
         }
     }
 
-    /// The network of a guest that an earlier agent launched; `None` where that left no word of it.
+    /// The network of a guest that an earlier agent launched; `None` where that left no word of it, or where the system does not let this one
+    /// see what it left (`hidepid`, proc(5)): then it is let be.
     pub fn adopt(folder: &Path) -> Option<Self> {
         let text = fs::read_to_string(folder.join(KEPT_FILE)).ok()?;
         let kept: Kept = serde_json::from_str(&text).ok()?;
         // The descriptor first, the question second: the process that is asked about is then the one that is held.
-        let passt = kept
-            .pid
-            .and_then(|pid| Process::open(pid).ok())
-            .filter(|passt| kept.began_ticks.is_some() && process_began(passt.pid()) == kept.began_ticks);
+        let found = kept.pid.and_then(|pid| Process::open(pid).ok());
+        let began = found.as_ref().and_then(|passt| process_began(passt.pid()));
+        let passt = match found {
+            Some(passt) if began.is_none() && !passt.has_ended() => return None,
+            found => found.filter(|_| began.is_some() && began == kept.began_ticks),
+        };
         Some(Self {
             folder: folder.to_owned(),
             passt,
@@ -226,7 +229,9 @@ pub async fn join(
     }
     let started = Instant::now();
     // In this order: one that has ended has not come so far, whoever listens there.
-    while process.has_ended() || !is_confined(process.pid()) || !ports.iter().all(|port| is_served(port.host))
+    while process.has_ended()
+        || !is_confined(process.pid()).unwrap_or(true)
+        || !ports.iter().all(|port| is_served(port.host))
     {
         if process.has_ended() {
             return Err(refusal(&process::tail(&log), process.ending(), ports));
@@ -305,15 +310,28 @@ fn names_default_route(table: &str) -> bool {
         .any(|line| line.split_whitespace().nth(1) == Some("00000000"))
 }
 
-/// Whether a process has a filter of system calls. With passt's that is the last step before it serves its guest, behind the binding of
-/// its ports.
+/// Whether a passt has given itself a filter of system calls: the last step before it serves its guest, behind the binding of its ports.
+/// `None` where the system hides it, which it does from other users (`hidepid`), and in that same step from its own: passt is not
+/// dumpable from then on.
+fn is_confined(pid: u32) -> Option<bool> {
+    let status = |process: &str| fs::read_to_string(format!("/proc/{process}/status")).ok();
+    has_more_filters(&status(&pid.to_string())?, &status("self")?)
+}
+
+/// Whether a process has more filters than the one that made it, whose filters it has too.
 ///
 /// Source: proc(5), `/proc/pid/status`.
-fn is_confined(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
-        let mut seccomp = status.lines().filter_map(|line| line.strip_prefix("Seccomp:"));
-        seccomp.any(|mode| mode.trim() == "2")
-    })
+fn has_more_filters(of_process: &str, own: &str) -> Option<bool> {
+    let number = |status: &str, name: &str| {
+        let mut values = status.lines().filter_map(|line| line.strip_prefix(name));
+        values.next()?.trim().parse::<u32>().ok()
+    };
+    let filters = |status| number(status, "Seccomp_filters:");
+    match (filters(of_process), filters(own)) {
+        (Some(its), Some(own)) => Some(its > own),
+        // Before Linux 5.9 only whether there are any is told.
+        _ => number(of_process, "Seccomp:").map(|mode| mode == 2),
+    }
 }
 
 /// Whether somebody listens on a port of 127.0.0.1.
@@ -389,6 +407,22 @@ mod tests {
         ));
         let other = refusal("something else", "exit code 1".into(), &PORTS);
         assert!(matches!(other, EngineError::Network { .. }), "{other}");
+    }
+
+    #[test]
+    fn a_process_with_a_filter_of_its_own_is_told_from_one_that_inherited_some() {
+        let status = |mode: u32, filters: u32| {
+            format!(
+                "Name:\tpasst\nNoNewPrivs:\t1\nSeccomp:\t{mode}\nSeccomp_filters:\t{filters}\nSpeculation:\tx\n"
+            )
+        };
+        assert_eq!(has_more_filters(&status(0, 0), &status(0, 0)), Some(false));
+        assert_eq!(has_more_filters(&status(2, 1), &status(0, 0)), Some(true));
+        // In a container, whose filter all of its processes have.
+        assert_eq!(has_more_filters(&status(2, 1), &status(2, 1)), Some(false));
+        assert_eq!(has_more_filters(&status(2, 2), &status(2, 1)), Some(true));
+        assert_eq!(has_more_filters("Seccomp:\t2\n", "Seccomp:\t0\n"), Some(true));
+        assert_eq!(has_more_filters("Name:\tpasst\n", &status(0, 0)), None);
     }
 
     #[test]
@@ -496,7 +530,10 @@ mod tests {
         next.passt.as_ref().unwrap().kill().unwrap();
         next.ended().await;
         next.mend(passt, &group).await.unwrap();
-        assert!(!next.is_up());
+        assert!(
+            !next.is_up() && next.listener.is_none(),
+            "the monitor is not waited for"
+        );
     }
 
     /// Connects as the monitor does whose passt has ended, again and again, and answers as its guest.

@@ -303,7 +303,12 @@ impl State {
             return Some(free);
         }
         if self.viewers.len() >= self.viewers_max {
-            return None;
+            // Who has left, and typed more than the guest takes, has had its time.
+            let mut seats = self.viewers.iter_mut().enumerate();
+            let is_gone = |seat: &Option<Viewer>| seat.as_ref().is_some_and(|viewer| viewer.gone);
+            let (slot, seat) = seats.find(|(_, seat)| is_gone(seat))?;
+            *seat = None;
+            return Some(slot);
         }
         self.viewers.push(None);
         Some(self.viewers.len() - 1)

@@ -143,6 +143,21 @@ fn who_types_and_leaves_is_heard() {
 }
 
 #[test]
+fn who_left_with_more_than_the_guest_takes_keeps_nobody_out() {
+    let (_folder, hub, path) = hub();
+    for _ in 0..VIEWERS_MAX {
+        let mut viewer = UnixStream::connect(&path).unwrap();
+        viewer.write_all(&[b'x'; 2 * TYPED_BYTES_MAX]).unwrap();
+        quiet(&hub);
+    }
+    hub.append(b"to nobody");
+    quiet(&hub);
+    let mut late = UnixStream::connect(&path).unwrap();
+    quiet(&hub);
+    assert_eq!(read_exactly(&mut late, 9), b"to nobody");
+}
+
+#[test]
 fn who_stops_typing_may_go_on_looking() {
     let (_folder, hub, path) = hub();
     let mut viewer = UnixStream::connect(path).unwrap();

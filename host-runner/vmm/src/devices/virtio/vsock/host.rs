@@ -192,6 +192,22 @@ impl Host {
         }
     }
 
+    /// Whether there is a place for one more. Where there is none, one is taken that only waits for its reader, and that its guest has forgotten.
+    fn has_place(&mut self) -> bool {
+        if self.count() < CONNECTIONS_MAX {
+            return true;
+        }
+        let mut left = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.guest_left());
+        let forgotten = left.next().map(|(ports, _)| *ports);
+        if let Some(ports) = forgotten {
+            self.drop_connection(ports);
+        }
+        forgotten.is_some()
+    }
+
     fn accept(&mut self) {
         // Bounded: who finds no place is turned away, and the listener's queue is short. What is left comes with the next look.
         for _ in 0..CONNECTIONS_MAX {
@@ -206,7 +222,7 @@ impl Host {
     pub fn welcome(&mut self, socket: UnixStream) {
         self.stats.begun += 1;
         let free = (0..ANY_PORT).find(|number| !self.waiting.contains_key(number));
-        let Some(number) = free.filter(|_| self.count() < CONNECTIONS_MAX) else {
+        let Some(number) = free.filter(|_| self.has_place()) else {
             self.stats.refused += 1;
             return;
         };
@@ -316,7 +332,7 @@ impl Host {
     /// The guest wants to reach a port of the host: whoever listens on its socket.
     fn connect(&mut self, header: &Header, ports: Ports) {
         self.stats.begun += 1;
-        if self.count() < CONNECTIONS_MAX
+        if self.has_place()
             && let Ok(socket) = reach(&self.path, ports.host)
             && self.watch(ControlOperation::Add, &socket, ports).is_ok()
         {

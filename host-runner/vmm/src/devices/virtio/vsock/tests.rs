@@ -378,6 +378,24 @@ fn there_are_places_for_so_many_and_no_more() {
 }
 
 #[test]
+fn one_that_the_guest_has_forgotten_gives_way() {
+    let mut lab = Lab::new();
+    let (_slow, _) = guest_that_left(&mut lab);
+    let mut clients = Vec::new();
+    for _ in 1..CONNECTIONS_MAX {
+        clients.push(UnixStream::connect(lab.path()).unwrap());
+        lab.vsock.source_ready(0);
+    }
+    assert_eq!(lab.vsock.stats().connections, CONNECTIONS_MAX);
+    assert!(lab.vsock.host.is_holding_back());
+    clients.push(UnixStream::connect(lab.path()).unwrap());
+    lab.vsock.source_ready(0);
+    assert_eq!(lab.vsock.stats().connections, CONNECTIONS_MAX);
+    assert!(!lab.vsock.host.is_holding_back());
+    assert_eq!(lab.vsock.stats().refused, 0);
+}
+
+#[test]
 fn buffers_of_no_use_lose_no_data() {
     let mut lab = Lab::inactive();
     lab.vsock.activate(lab.driver.activation(0)).unwrap();
