@@ -56,6 +56,13 @@ describe('a new instance', () => {
     }
   });
 
+  it('has no such limit where its image starts from its disk, which no microVM can', () => {
+    const image = { ...TINY, has_kernel: false };
+    const form = initialForm(undefined, [image]);
+    expect(requestFrom(form, undefined, image)).toBeDefined();
+    expect(problemOf('networkSpeed', { ...form, networkSpeed: '100' }, image)?.key).toBe('start.network_speed.no_kernel');
+  });
+
   it('is one only with numbers that are whole and in range', () => {
     const form = initialForm(undefined, [TINY]);
     for (const vcpus of ['', '0', '65', '1.5', '1e1', '-1']) {

@@ -82,6 +82,7 @@ export function problemOf(field: keyof StartForm, form: StartForm, image: Image 
       return form.name === '' || isInstanceName(form.name) ? undefined : { key: 'start.name.bad' };
     default: {
       if (OPTIONAL.includes(field) && form[field] === '') return undefined;
+      if (field === 'networkSpeed' && image?.has_kernel === false) return { key: 'start.network_speed.no_kernel' };
       const { min, max } = limitsOf(field, image);
       const value = Number(form[field]);
       const good = /^\d+$/.test(form[field]) && value >= min && value <= max;

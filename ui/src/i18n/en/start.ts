@@ -15,6 +15,7 @@ export const start = {
   'start.disk_speed.hint': 'Leave empty for no limit',
   'start.network_speed': 'Network speed at most, Mbit/s',
   'start.network_speed.hint': 'Each way, where microVMs run; empty for no limit',
+  'start.network_speed.no_kernel': 'This image starts from its disk, on QEMU, which keeps no limit.',
   'start.number.bad': 'A whole number from {{min, number}} to {{max, number}}.',
   'start.machine': 'Machine',
   'start.best': 'The best one',

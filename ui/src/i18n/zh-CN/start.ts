@@ -18,6 +18,7 @@ export const start: InWords<typeof english> = {
   'start.disk_speed.hint': '留空则不限制',
   'start.network_speed': '网络速度上限（Mbit/s）',
   'start.network_speed.hint': '收发各自计算，需要能运行 microVM 的机器；留空则不限制',
+  'start.network_speed.no_kernel': '该镜像从磁盘启动，由 QEMU 运行，无法限制网络速度。',
   'start.number.bad': '请输入 {{min, number}} 到 {{max, number}} 之间的整数。',
   'start.machine': '机器',
   'start.best': '最合适的机器',
