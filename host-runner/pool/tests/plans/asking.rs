@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::support::{
-    Ledger, apart_from_group, cases, instance, instance_id, inventory, machine, machine_id, moves, pool,
+    Ledger, apart_from_group, instance, instance_id, inventory, machine, machine_id, moves, pool,
     random::{Made, inventories_with_disks},
+    tried_on,
 };
 
 fn balanced() -> WhatIfOptions {
@@ -342,7 +343,7 @@ fn who_loses_its_place_goes_to_its_last_one_at_once() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(24), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(tried_on(24))]
 
     /// Whatever the question, the answer is the one that the plan of that kind gives.
     #[test]

@@ -10,8 +10,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::support::{
-    Ledger, applied, cases, failures, machine_id, moves, pool,
+    Ledger, applied, failures, machine_id, moves, pool,
     random::{Made, inventories, inventories_with_disks},
+    tried_on,
 };
 
 /// Carries a plan out in some of the orders that it allows; the ledger checks every moment.
@@ -29,7 +30,7 @@ fn carry_out_in_some_orders(inventory: &Inventory, plan: &Plan, cpu: CpuLimit, s
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(96), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(tried_on(96))]
 
     #[test]
     fn a_drain_leaves_nothing_behind_or_moves_nothing(Made(inventory) in inventories_with_disks(), seed in any::<u64>()) {

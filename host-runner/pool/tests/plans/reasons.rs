@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::support::{
-    apart_from_group, cases, instance, inventory, machine, machine_id, moves, pool,
+    apart_from_group, instance, inventory, machine, machine_id, moves, pool,
     random::{Made, inventories},
+    tried_on,
 };
 
 fn made(plan: &Plan) -> impl Iterator<Item = &Move> {
@@ -119,7 +120,7 @@ fn the_gains_are_those_of_the_plan(plan: &Plan) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(96), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(tried_on(96))]
 
     #[test]
     fn reasons_of_a_balance_are_true(Made(inventory) in inventories(), moves_max in prop_oneof![Just(10_000_u32), 1..6_u32]) {
