@@ -65,7 +65,8 @@ pub(super) fn evened(pool: &Pool, options: &BalanceOptions) -> Result<Finished, 
         }
     };
     let stays = what_stays(&finished, options);
-    finished.plan.left_out.extend(stays);
+    // Some are named already, for a move that found no way.
+    finished.plan.leave_out(stays);
     Ok(finished)
 }
 

@@ -61,6 +61,10 @@ proptest! {
         let had_to = plan.steps.iter().flat_map(|step| &step.moves)
             .any(|made| !matches!(made.reason, MoveReason::Balance { .. } | MoveReason::Exchange { .. } | MoveReason::MakesRoom { .. }));
         prop_assert!(had_to || failures(&plan.after.recovery) <= failures(&plan.before.recovery), "{:?}", plan.after.recovery);
+        let mut named = std::collections::BTreeSet::new();
+        for left in &plan.left_out {
+            prop_assert!(left.instance.is_none_or(|left| named.insert(left)), "{left:?} is named twice");
+        }
         let after = applied(&inventory, &plan);
         let again = balance(&pool(&after), &options).unwrap();
         prop_assert_eq!(moves(&again), 0, "{:?} after {:?}", again.steps, plan.steps);
