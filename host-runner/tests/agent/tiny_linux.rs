@@ -47,7 +47,9 @@ async fn a_disk_that_holds_something_else_is_left_alone() {
     // As btrfs does it: nothing in the first 64 KiB. (dd would count what the pipe gives it at a time, which may be a line.)
     let foreign = "(head -c 65536 /dev/zero; yes foreign | head -c 262144)";
     let written = console
-        .run(&format!("umount /data && {foreign} >/dev/vda && sync && echo wri''tten"))
+        .run(&format!(
+            "umount /data && {foreign} >/dev/vda && sync && echo wri''tten"
+        ))
         .await;
     assert!(written.contains("written"), "{written}");
     agent.stop(id, &StopInstance::force()).await;

@@ -12,6 +12,8 @@
 //! data than [`LOAD_MAX`] together, or one alone; more wait in the available ring. So a pause, a reset and a snapshot, which wait for what
 //! is under way, have an end.
 //!
+//! A driver that has several requests at a time is given way, so that an interrupt answers more than one of them (give_way.rs).
+//!
 //! A write that finds no room on the host waits for it, where somebody holds the machine meanwhile (full.rs).
 //!
 //! Order: requests end in any order, as the standard has it. A flush is handed on when it is taken, and what had been answered before
@@ -24,6 +26,7 @@ mod engine;
 mod full;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod give_way;
 mod image;
 mod lock;
 mod open;
@@ -55,6 +58,7 @@ use crate::config::DiskConfig;
 use crate::rate_limit::RateLimiter;
 use engine::Engine;
 use full::Waiting;
+use give_way::{GiveWay, Host};
 use image::Image;
 use request::Rules;
 use service::{Active, Flight, Lane};
@@ -113,6 +117,9 @@ pub struct Block {
     load: u64,
     waiting: Waiting,
     unsettled: Unsettled,
+    give_way: GiveWay,
+    /// What it does that with.
+    host: Host,
     active: Option<Active>,
 }
 
@@ -155,6 +162,8 @@ impl Block {
             load: 0,
             waiting: Waiting::default(),
             unsettled: Unsettled::default(),
+            give_way: GiveWay::default(),
+            host: Host::default(),
             active: None,
         })
     }

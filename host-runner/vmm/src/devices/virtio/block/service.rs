@@ -44,6 +44,8 @@ pub struct Lane {
     pub event: Arc<EventFd>,
     /// There may be requests that have not been looked at.
     work: bool,
+    /// There were no more, and the driver has not been told yet to kick when there are.
+    dry: bool,
     /// The ring made no sense; until a reset it is left alone.
     broken: bool,
     /// Something was put into the used ring that the driver may not know of.
@@ -71,6 +73,7 @@ impl Lane {
             queue,
             event,
             work: false,
+            dry: false,
             broken: false,
             used: false,
         }
@@ -86,9 +89,21 @@ impl Lane {
         let _full_counter_is_a_kick_too = self.event.write(1);
     }
 
+    /// From here on the driver kicks again; what it added in between is looked at next.
+    fn want_kicks(&mut self, memory: &GuestMemory, device: &str) {
+        if !std::mem::take(&mut self.dry) {
+            return;
+        }
+        match self.queue.enable_notification(memory) {
+            Ok(more) => self.work = more,
+            Err(error) => self.stop(device, &error),
+        }
+    }
+
     fn stop(&mut self, device: &str, error: &virtio_queue::Error) {
         crate::devices::once(device, &format_args!("{device}: a queue is stopped: {error}"));
         self.work = false;
+        self.dry = false;
         self.broken = true;
     }
 
@@ -102,7 +117,12 @@ impl Lane {
 
 impl Active {
     fn may_take(&self) -> bool {
-        !self.paused && !self.throttled && !self.crowded && self.lanes.iter().any(|lane| lane.work)
+        self.is_open() && self.lanes.iter().any(|lane| lane.work)
+    }
+
+    /// Whether the driver's requests are taken at present.
+    fn is_open(&self) -> bool {
+        !self.paused && !self.throttled && !self.crowded
     }
 
     /// One interrupt for all that was used, if the driver wants it.
@@ -158,15 +178,64 @@ impl Block {
         !self.free.is_empty() && self.active.as_ref().is_some_and(Active::may_take)
     }
 
+    /// Takes what there is, and what the driver adds if it is given way. From then on it kicks again.
     fn take(&mut self) {
+        let taken = self.take_all();
+        if taken > 0 && self.is_dry() && self.give_way.begin((self.host.now)(), taken) {
+            let added = self.gather();
+            self.give_way.added(added);
+        }
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        for lane in &mut active.lanes {
+            lane.want_kicks(&active.memory, &self.name);
+        }
+    }
+
+    /// Gives way as long as the driver adds something, a turn of it at most, while what was taken is under way already. How many requests
+    /// that was.
+    fn gather(&mut self) -> u32 {
+        let mut added = 0;
+        let mut last = (self.host.now)();
+        while self.is_dry() && (added as usize) < TURN {
+            self.engine.submit();
+            (self.host.give_way)();
+            for lane in self.active.iter_mut().flat_map(|active| &mut active.lanes) {
+                lane.work |= std::mem::take(&mut lane.dry);
+            }
+            let more = self.take_all();
+            added += more;
+            let now = (self.host.now)();
+            if more > 0 {
+                last = now;
+            } else if now.saturating_duration_since(last) >= self.give_way.patience() {
+                break;
+            }
+        }
+        added
+    }
+
+    /// Whether nothing but the driver keeps from taking more.
+    fn is_dry(&self) -> bool {
+        let active = self.active.as_ref().filter(|active| !active.may_take());
+        active.is_some_and(|active| active.is_open() && active.lanes.iter().any(|lane| lane.dry))
+            && !self.free.is_empty()
+    }
+
+    /// Takes what there is in each queue, at most a turn of it. How many requests that was.
+    fn take_all(&mut self) -> u32 {
         let lanes = self.active.as_ref().map_or(0, |active| active.lanes.len());
+        let mut taken = 0;
         for lane in 0..lanes {
             for _ in 0..TURN {
                 if !self.can_go_on() || !self.take_one(lane) {
                     break;
                 }
+                taken += 1;
             }
         }
+        taken
     }
 
     /// Takes one request of a queue. False when there is none to be taken at present.
@@ -188,12 +257,9 @@ impl Block {
             }
         };
         let Some(chain) = chain else {
-            // From here on the guest kicks again; what it added in between is looked at now.
-            match lane.queue.enable_notification(&*memory) {
-                Ok(more) => lane.work = more,
-                Err(error) => lane.stop(&device, &error),
-            }
-            return lane.work;
+            lane.work = false;
+            lane.dry = true;
+            return false;
         };
         let head = chain.head_index();
         let request = match request::parse(chain, &memory, &rules) {

@@ -1,6 +1,7 @@
 //! What a disk does for its driver.
 
 mod full;
+mod give_way;
 mod guest;
 mod host;
 mod hostile;
