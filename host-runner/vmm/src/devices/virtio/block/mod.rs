@@ -12,7 +12,8 @@
 //! data than [`LOAD_MAX`] together, or one alone; more wait in the available ring. So a pause, a reset and a snapshot, which wait for what
 //! is under way, have an end.
 //!
-//! A driver that has several requests at a time is given way, so that an interrupt answers more than one of them (give_way.rs).
+//! A driver that has several requests at a time is given way, so that an interrupt answers more than one of them
+//! (`give_way.rs`).
 //!
 //! A write that finds no room on the host waits for it, where somebody holds the machine meanwhile (full.rs).
 //!

@@ -42,14 +42,32 @@ pub struct Lane {
     pub queue: Queue,
     /// The guest's kick, which also brings the device thread here.
     pub event: Arc<EventFd>,
-    /// There may be requests that have not been looked at.
-    work: bool,
-    /// There were no more, and the driver has not been told yet to kick when there are.
-    dry: bool,
-    /// The ring made no sense; until a reset it is left alone.
-    broken: bool,
+    state: LaneState,
     /// Something was put into the used ring that the driver may not know of.
     used: bool,
+}
+
+/// Who has to do something about a queue.
+///
+/// ```text
+///          kick             no more             told to kick
+/// Asleep --------> Work ------------> Dry --------------------> Asleep
+///                   ^                  |                          or Work, if it has added something meanwhile
+///                   '------------------'
+///                     it was given way
+/// ```
+///
+/// From each of them a ring that makes no sense leads to `Broken`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LaneState {
+    /// The driver: it kicks when there is something.
+    Asleep,
+    /// The device: there may be requests that have not been looked at.
+    Work,
+    /// The device: there were no more, and the driver has not been told to kick when there are.
+    Dry,
+    /// Nobody: until a reset the queue is left alone.
+    Broken,
 }
 
 /// A request that the engine has.
@@ -66,22 +84,29 @@ pub struct Flight {
     load: u64,
 }
 
+impl LaneState {
+    /// With or without something to look at.
+    fn of(work: bool) -> Self {
+        if work { Self::Work } else { Self::Asleep }
+    }
+}
+
 impl Lane {
     /// A queue whose guest may have put something into it.
     pub fn new(queue: Queue, event: Arc<EventFd>) -> Self {
         Self {
             queue,
             event,
-            work: false,
-            dry: false,
-            broken: false,
+            state: LaneState::Asleep,
             used: false,
         }
     }
 
     /// There may be work.
     pub fn look(&mut self) {
-        self.work = self.queue.ready() && !self.broken;
+        if self.state != LaneState::Broken {
+            self.state = LaneState::of(self.queue.ready());
+        }
     }
 
     /// Brings the device thread here.
@@ -91,20 +116,18 @@ impl Lane {
 
     /// From here on the driver kicks again; what it added in between is looked at next.
     fn want_kicks(&mut self, memory: &GuestMemory, device: &str) {
-        if !std::mem::take(&mut self.dry) {
+        if self.state != LaneState::Dry {
             return;
         }
         match self.queue.enable_notification(memory) {
-            Ok(more) => self.work = more,
+            Ok(more) => self.state = LaneState::of(more),
             Err(error) => self.stop(device, &error),
         }
     }
 
     fn stop(&mut self, device: &str, error: &virtio_queue::Error) {
         crate::devices::once(device, &format_args!("{device}: a queue is stopped: {error}"));
-        self.work = false;
-        self.dry = false;
-        self.broken = true;
+        self.state = LaneState::Broken;
     }
 
     fn answer(&mut self, memory: &GuestMemory, head: u16, length: u32, device: &str) {
@@ -117,7 +140,11 @@ impl Lane {
 
 impl Active {
     fn may_take(&self) -> bool {
-        self.is_open() && self.lanes.iter().any(|lane| lane.work)
+        self.is_open() && self.any_lane(LaneState::Work)
+    }
+
+    fn any_lane(&self, state: LaneState) -> bool {
+        self.lanes.iter().any(|lane| lane.state == state)
     }
 
     /// Whether the driver's requests are taken at present.
@@ -161,7 +188,7 @@ impl Block {
         if self.can_go_on() {
             // There is more. It waits for its turn behind the other devices.
             for lane in self.active.iter().flat_map(|active| &active.lanes) {
-                if lane.work {
+                if lane.state == LaneState::Work {
                     lane.kick();
                 }
             }
@@ -202,7 +229,9 @@ impl Block {
             self.engine.submit();
             (self.host.give_way)();
             for lane in self.active.iter_mut().flat_map(|active| &mut active.lanes) {
-                lane.work |= std::mem::take(&mut lane.dry);
+                if lane.state == LaneState::Dry {
+                    lane.state = LaneState::Work;
+                }
             }
             let more = self.take_all();
             added += more;
@@ -219,7 +248,7 @@ impl Block {
     /// Whether nothing but the driver keeps from taking more.
     fn is_dry(&self) -> bool {
         let active = self.active.as_ref().filter(|active| !active.may_take());
-        active.is_some_and(|active| active.is_open() && active.lanes.iter().any(|lane| lane.dry))
+        active.is_some_and(|active| active.is_open() && active.any_lane(LaneState::Dry))
             && !self.free.is_empty()
     }
 
@@ -246,7 +275,11 @@ impl Block {
             return false;
         };
         let memory = Arc::clone(&active.memory);
-        let Some(lane) = active.lanes.get_mut(at).filter(|lane| lane.work) else {
+        let Some(lane) = active
+            .lanes
+            .get_mut(at)
+            .filter(|lane| lane.state == LaneState::Work)
+        else {
             return false;
         };
         let chain = match lane.queue.iter(&*memory) {
@@ -257,8 +290,7 @@ impl Block {
             }
         };
         let Some(chain) = chain else {
-            lane.work = false;
-            lane.dry = true;
+            lane.state = LaneState::Dry;
             return false;
         };
         let head = chain.head_index();
