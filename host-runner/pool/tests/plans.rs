@@ -28,5 +28,7 @@ mod properties;
 mod reasons;
 #[path = "plans/recovering.rs"]
 mod recovering;
+#[path = "plans/settling.rs"]
+mod settling;
 #[path = "plans/validity.rs"]
 mod validity;

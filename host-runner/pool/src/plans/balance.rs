@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::{Daring, Draft, Finished, Moment, Search, moved};
+use super::draft::{Draft, Finished, Moment, moved};
 use super::error::PlanError;
 #[cfg(feature = "optimal")]
 use super::evening::even_out_towards;
-use super::evening::{best_gain, even_out, is_overloaded, needed_gain, wanders};
+use super::evening::{best_gain, even_out, is_overloaded, needed_gain, trimmed, wanders};
 use super::figures::{left_out, nearest};
+use super::legs::{Daring, Search};
 use super::options::BalanceOptions;
 use super::plan::{LeftOut, LeftOutReason, MoveReason, Plan, PlanKind, Solver, SolverUsed};
 use super::rules::{Rules, broken_wish, cooling_s, mobility};
+use super::worth::Strain;
 use crate::placing::{Policy, Recoverability};
 use crate::state::{InstanceIndex, MachineIndex};
 use crate::{Pool, Refusal};
@@ -24,7 +26,14 @@ const FULLEST_MAX: usize = 3;
 /// How the load can be evened out: first, what is where a wish of its forbids it moves, and machines that are expected to run out of CPU are
 /// relieved; then, if the imbalance is above
 /// [`begin`](BalanceOptions::begin), instances move as long as a move gains more than it costs and the imbalance is above
-/// [`end`](BalanceOptions::end). A plan made from where this one ends is empty. Where nothing is done, [`Plan::left_out`] says why.
+/// [`end`](BalanceOptions::end). Where nothing is done, [`Plan::left_out`] says why.
+///
+/// Whatever is done for evenness' sake, detours included, lowers the imbalance by more than it costs. Nothing comes back to where it was
+/// unless it left to make room.
+///
+/// A plan made from where this one ends is empty, with three exceptions. This one has all the moves that it may have. Or what has moved
+/// stays put for a while by [`cooldown_s`](BalanceOptions::cooldown_s): a search among fewer comes by other ways, and now and then by a
+/// better place. Or a solver found this one: it weighs evenness by another measure, and does not look again.
 ///
 /// # Errors
 /// An option is out of its range, or the solver that was asked for cannot be had.
@@ -49,9 +58,7 @@ pub(super) fn evened(pool: &Pool, options: &BalanceOptions) -> Result<Finished, 
                 moves_max: options.moves_max,
                 ..Draft::nothing(pool, PlanKind::Balance, rules, SolverUsed::HEURISTIC)
             };
-            draft.finish_by(options.keep_recovery, &ByHeuristic(options), &|moment| {
-                reason(moment, options)
-            })
+            draft.finish_by(options.keep_recovery, &ByHeuristic(options))
         }
         Solver::Optimal => {
             let known = even_out(pool, options, Daring::Bold);
@@ -82,40 +89,69 @@ impl Search for ByHeuristic<'_> {
     fn dares(&self, pool: &Pool) -> bool {
         wanders(pool, self.0)
     }
+
+    fn trimmed(&self, from: &Pool, to: &Pool) -> Pool {
+        trimmed(from, to, self.0)
+    }
+
+    fn strain(&self, pool: &Pool) -> Strain {
+        strain(pool, self.0)
+    }
+
+    fn needed_gain(&self, pool: &Pool, instance: InstanceIndex) -> f64 {
+        needed_gain(pool, instance, self.0)
+    }
+
+    fn reason(&self, moment: &Moment<'_>) -> MoveReason {
+        reason(moment, self.0)
+    }
 }
 
-/// The solver knows nothing of failures: what does harm is left out of its answer.
 #[cfg(feature = "optimal")]
 fn best_finish(draft: Draft<'_>, options: &BalanceOptions) -> Finished {
-    let why = |moment: &Moment<'_>| reason(moment, options);
-    if !options.keep_recovery {
-        return draft.finish(&why);
-    }
     let search = TowardsGoal {
         goal: draft.goal.clone(),
-        options,
+        heuristic: ByHeuristic(options),
     };
-    draft.finish_kept(&search, &why)
+    draft.finish_towards(options.keep_recovery, &search)
 }
 
-/// Follows the solver as far as no failure suffers.
+/// Follows the solver, which knows nothing of failures, as far as none suffers.
 #[cfg(feature = "optimal")]
 struct TowardsGoal<'a> {
     goal: Pool,
-    options: &'a BalanceOptions,
+    heuristic: ByHeuristic<'a>,
 }
 
 #[cfg(feature = "optimal")]
 impl Search for TowardsGoal<'_> {
-    fn goal(&self, pool: &Pool, daring: Daring, _: u32) -> Pool {
+    fn goal(&self, pool: &Pool, daring: Daring, moves_max: u32) -> Pool {
         match daring {
-            Daring::Guarded(exposure) => even_out_towards(&self.goal, pool, self.options, exposure),
-            Daring::Bold | Daring::Careful | Daring::Relief(_) => even_out(pool, self.options, daring),
+            Daring::Guarded(exposure) => even_out_towards(&self.goal, pool, self.heuristic.0, exposure),
+            Daring::Bold | Daring::Careful | Daring::Relief(_) => {
+                self.heuristic.goal(pool, daring, moves_max)
+            }
         }
     }
 
     fn dares(&self, pool: &Pool) -> bool {
-        wanders(pool, self.options)
+        self.heuristic.dares(pool)
+    }
+
+    fn trimmed(&self, from: &Pool, to: &Pool) -> Pool {
+        self.heuristic.trimmed(from, to)
+    }
+
+    fn strain(&self, pool: &Pool) -> Strain {
+        self.heuristic.strain(pool)
+    }
+
+    fn needed_gain(&self, pool: &Pool, instance: InstanceIndex) -> f64 {
+        self.heuristic.needed_gain(pool, instance)
+    }
+
+    fn reason(&self, moment: &Moment<'_>) -> MoveReason {
+        self.heuristic.reason(moment)
     }
 }
 
@@ -151,6 +187,20 @@ fn misplaced(pool: &Pool) -> impl Iterator<Item = InstanceIndex> + '_ {
             counts && mobility(seat).is_ok() && broken_wish(pool, *index).is_some()
         })
         .map(|(index, _)| index)
+}
+
+/// What must be done whatever the imbalance.
+fn strain(pool: &Pool, options: &BalanceOptions) -> Strain {
+    let overloaded = pool
+        .machines()
+        .filter(|(machine, _)| is_overloaded(pool, *machine, options));
+    let too_many = overloaded.map(|(_, seat)| {
+        seat.demand.with_margin(options.cpu.deviations) - options.overload * seat.offered_threads
+    });
+    Strain {
+        misplaced: misplaced(pool).count(),
+        overload_threads: too_many.fold(0.0, |sum, threads| sum + threads),
+    }
 }
 
 /// Why a balance makes a move.

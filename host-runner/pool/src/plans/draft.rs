@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::depends::{DependsOn, depends_on};
 use super::exchanges::name_exchanges;
-use super::figures::{Judged, figures, judge, judge_within};
+use super::figures::{Judged, figures, judge};
 use super::order::{Blocked, Hop, Ordered, order};
 use super::plan::{
     LeftOut, LeftOutReason, Move, MoveReason, Plan, PlanKind, PowerChange, SolverUsed, Step, Stranded,
@@ -14,34 +14,8 @@ use super::plan::{
 use super::rules::{Rules, mobility};
 use super::travel;
 use crate::inventory::{MachineState, Mobility};
-use crate::placing::Exposure;
 use crate::state::{InstanceIndex, MachineIndex};
 use crate::{Pool, Refusal};
-
-/// How often a plan may go on from where the order of its moves left it.
-const LEGS_MAX: u32 = 6;
-
-/// How a search may look for where things should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Daring {
-    /// Whatever is best.
-    Bold,
-    /// What single moves and swaps lead to.
-    Careful,
-    /// The same without any move after which failures would be worse than this, unless it must be made.
-    Guarded(Exposure),
-    /// What must be done, and no more; if possible without making failures worse than this.
-    Relief(Exposure),
-}
-
-/// Who says where everything should be.
-pub(super) trait Search {
-    /// Given where it is, in at most so many moves.
-    fn goal(&self, pool: &Pool, daring: Daring, moves_max: u32) -> Pool;
-
-    /// Whether a bold goal can be another than a careful one.
-    fn dares(&self, pool: &Pool) -> bool;
-}
 
 /// What a plan is to achieve.
 #[derive(Debug)]
@@ -93,46 +67,12 @@ pub(super) struct HeldBack {
 }
 
 impl HeldBack {
-    fn add(&mut self, refused: &Ordered, judged: &Judged, kept: &Kept) {
+    /// Moves that were refused for what failures would do after them.
+    pub(super) fn add(&mut self, refused: &Ordered, judged: &Judged, before: &Judged) {
         self.moves.extend(refused.moves());
         if self.refusal.is_none() {
-            self.refusal = judged.worse_failure(&kept.before, &refused.end);
+            self.refusal = judged.worse_failure(before, &refused.end);
         }
-    }
-}
-
-/// What failures would do before a plan, and what they may do after it.
-struct Kept {
-    before: Judged,
-    allowed: Option<Exposure>,
-}
-
-impl Kept {
-    /// What failures would do to a pool: `Ok` if they may.
-    fn admits(&self, pool: &Pool) -> Result<Judged, Judged> {
-        let judged = judge_within(pool, self.allowed);
-        if judged.is_worse_than(self.allowed) {
-            Err(judged)
-        } else {
-            Ok(judged)
-        }
-    }
-
-    /// As many of the moves, from the first on, as make no failure worse. Nobody is left half-way on a detour.
-    fn cut_back(&self, from: &Pool, leg: Ordered) -> Ordered {
-        if self.admits(&leg.end).is_ok() {
-            return leg;
-        }
-        let (mut good, mut bad) = (0, leg.direct().saturating_add(1));
-        while bad - good > 1 {
-            let middle = usize::midpoint(good, bad);
-            if self.admits(&leg.after(from, middle)).is_ok() {
-                good = middle;
-            } else {
-                bad = middle;
-            }
-        }
-        leg.first(from, good)
     }
 }
 
@@ -165,9 +105,7 @@ impl<'a> Draft<'a> {
 
     /// Orders the moves and describes them; `why` names the reason of each.
     pub(super) fn finish(self, why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Finished {
-        let ordered = self
-            .leg(&self.start, &self.goal)
-            .within(&self.start, self.moves_max as usize);
+        let ordered = self.leg(&self.start, &self.goal);
         let steps = describe(&self.start, &ordered.steps, why);
         let before = judge(self.now);
         let is_as_it_was = steps.is_empty() && self.wake.is_empty() && self.kind != PlanKind::WhatIf;
@@ -175,113 +113,8 @@ impl<'a> Draft<'a> {
         self.put_together(steps, ordered, before, after)
     }
 
-    /// The same, unless failures were worse after it than before: then without the moves that do the harm, as `search` says where things
-    /// should be instead.
-    #[cfg(feature = "optimal")]
-    pub(super) fn finish_kept(
-        mut self,
-        search: &dyn Search,
-        why: &dyn Fn(&Moment<'_>) -> MoveReason,
-    ) -> Finished {
-        let kept = self.kept(true, search);
-        let moves_max = self.moves_max as usize;
-        let mut leg = self.leg(&self.start, &self.goal).within(&self.start, moves_max);
-        let judged = kept.admits(&leg.end);
-        let mut held_back = HeldBack::default();
-        if let (Err(judged), Some(exposure)) = (&judged, kept.allowed) {
-            held_back.add(&leg, judged, &kept);
-            self.found_by.proven_optimal = false;
-            let guarded = search.goal(&self.start, Daring::Guarded(exposure), self.moves_max);
-            let guarded = self.leg(&self.start, &guarded).within(&self.start, moves_max);
-            leg = kept.cut_back(&self.start, guarded);
-        }
-        let steps = describe(&self.start, &leg.steps, why);
-        let finished = self.put_together(steps, leg, kept.before, judged.ok());
-        finished.holding_back(held_back)
-    }
-
-    /// The same for a search that says where things should be, given where they are. A bold goal is taken where it can be reached as a whole
-    /// and makes no failure worse, else a careful one as far as it can be, and from there on again; where that makes failures worse, one
-    /// that minds them. A search from where this ends leads nowhere else.
-    pub(super) fn finish_by(
-        self,
-        keep_recovery: bool,
-        search: &dyn Search,
-        why: &dyn Fn(&Moment<'_>) -> MoveReason,
-    ) -> Finished {
-        let mut kept = self.kept(keep_recovery, search);
-        let mut steps = Vec::new();
-        let mut held_back = HeldBack::default();
-        let mut at = self.start.clone();
-        let mut moves_left = self.moves_max;
-        for _ in 0..LEGS_MAX {
-            let room = moves_left as usize;
-            let bold = self.leg(&at, &search.goal(&at, Daring::Bold, moves_left));
-            match kept.admits(&bold.end) {
-                Ok(judged) if bold.blocked.is_empty() && bold.count() <= room => {
-                    steps.extend(describe(&at, &bold.steps, why));
-                    let finished = self.put_together(steps, bold, kept.before, Some(judged));
-                    return finished.holding_back(held_back);
-                }
-                Ok(_) => {}
-                Err(judged) => held_back.add(&bold, &judged, &kept),
-            }
-            let careful = if search.dares(&at) {
-                self.leg(&at, &search.goal(&at, Daring::Careful, moves_left))
-            } else {
-                bold
-            };
-            let mut careful = careful.within(&at, room);
-            let judged = kept.admits(&careful.end);
-            if let (Err(judged), Some(exposure)) = (&judged, kept.allowed) {
-                held_back.add(&careful, judged, &kept);
-                let guarded = self.leg(&at, &search.goal(&at, Daring::Guarded(exposure), moves_left));
-                careful = kept.cut_back(&at, guarded.within(&at, room));
-            }
-            steps.extend(describe(&at, &careful.steps, why));
-            if careful.steps.is_empty() {
-                if let Some(wider) = self.wider(&kept, &at, search, moves_left) {
-                    kept.allowed = Some(wider);
-                    continue;
-                }
-                let finished = self.put_together(steps, careful, kept.before, judged.ok());
-                return finished.holding_back(held_back);
-            }
-            moves_left = moves_left.saturating_sub(u32::try_from(careful.count()).unwrap_or(u32::MAX));
-            at = careful.end;
-        }
-        let rest = self.leg(&at, &at);
-        let finished = self.put_together(steps, rest, kept.before, None);
-        finished.holding_back(held_back)
-    }
-
-    /// What must be done is allowed to make failures worse, if there is no other way.
-    fn kept(&self, is_kept: bool, search: &dyn Search) -> Kept {
-        let before = judge(self.now);
-        let allowed = before.exposure().filter(|_| is_kept).map(|exposure| {
-            let relieved = search.goal(self.now, Daring::Relief(exposure), self.moves_max);
-            judge(&relieved)
-                .exposure()
-                .map_or(exposure, |then| then.or(exposure))
-        });
-        Kept { before, allowed }
-    }
-
-    /// What failures may do once what must be done from here on is done, where that is more than they may: a machine that could have been
-    /// relieved without harm at first may have lost that way to a better move.
-    fn wider(&self, kept: &Kept, at: &Pool, search: &dyn Search, moves_max: u32) -> Option<Exposure> {
-        let allowed = kept.allowed?;
-        let anything = search.goal(at, Daring::Relief(allowed), moves_max);
-        if self.leg(at, &anything).count() == 0 {
-            return None;
-        }
-        let exposure = judge(at).exposure()?;
-        let relieved = search.goal(at, Daring::Relief(exposure), moves_max);
-        let then = judge(&relieved).exposure()?.or(allowed);
-        then.is_worse_than(allowed).then_some(then)
-    }
-
-    fn leg(&self, from: &Pool, goal: &Pool) -> Ordered {
+    /// The moves that lead from one pool to another, ordered; with the pool after them as a next look will see it.
+    pub(super) fn leg(&self, from: &Pool, goal: &Pool) -> Ordered {
         let goals: Vec<(InstanceIndex, MachineIndex)> = from
             .instances()
             .filter_map(|(index, before)| {
@@ -289,11 +122,11 @@ impl<'a> Draft<'a> {
                 (before.machine != Some(to)).then_some((index, to))
             })
             .collect();
-        order(from, &goals, &self.rules)
+        order(from, &goals, &self.rules).seen_anew()
     }
 
     /// `after` is what failures would do in the end, where that is known already.
-    fn put_together(
+    pub(super) fn put_together(
         self,
         steps: Vec<Step>,
         last: Ordered,
@@ -404,7 +237,7 @@ impl Finished {
     }
 
     /// Remembers what would have moved, of those that have not.
-    fn holding_back(mut self, mut held_back: HeldBack) -> Self {
+    pub(super) fn holding_back(mut self, mut held_back: HeldBack) -> Self {
         let moved = moved(&self.plan.steps);
         let mut seen = BTreeSet::new();
         held_back.moves.retain(|(instance, _)| {
@@ -421,7 +254,11 @@ pub(super) fn moved(steps: &[Step]) -> BTreeSet<Uuid> {
     moves.map(|made| made.instance).collect()
 }
 
-fn describe(from: &Pool, steps: &[Vec<Hop>], why: &dyn Fn(&Moment<'_>) -> MoveReason) -> Vec<Step> {
+pub(super) fn describe(
+    from: &Pool,
+    steps: &[Vec<Hop>],
+    why: &dyn Fn(&Moment<'_>) -> MoveReason,
+) -> Vec<Step> {
     let mut pool = from.clone();
     let mut gains = Vec::new();
     let mut steps: Vec<Step> = steps
@@ -477,7 +314,7 @@ fn describe_move(pool: &mut Pool, hop: Hop, why: &dyn Fn(&Moment<'_>) -> MoveRea
 }
 
 /// By how much a move lowers the imbalance.
-fn gain_of(pool: &Pool, hop: Hop) -> f64 {
+pub(super) fn gain_of(pool: &Pool, hop: Hop) -> f64 {
     let held = pool.instance(hop.instance);
     let mut imbalance = *pool.imbalance();
     let before = imbalance.value();

@@ -4,6 +4,7 @@
 //! The one exception: those that must be on one machine leave it together, within one step, and are apart only while that step lasts.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::bonds::{belong_together, fit_together, is_bound};
 use super::rules::Rules;
@@ -38,6 +39,37 @@ pub(super) struct Ordered {
 }
 
 impl Ordered {
+    /// No moves.
+    pub(super) fn nowhere(from: Pool) -> Self {
+        Self {
+            steps: Vec::new(),
+            blocked: Vec::new(),
+            end: from,
+        }
+    }
+
+    /// Whether nothing moves, and nothing would.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.steps.is_empty() && self.blocked.is_empty()
+    }
+
+    /// These moves, and from where they end, others.
+    pub(super) fn then(mut self, next: Self) -> Self {
+        self.steps.extend(next.steps);
+        Self {
+            steps: self.steps,
+            ..next
+        }
+    }
+
+    /// Whether nothing moves twice, but for detours.
+    pub(super) fn moves_each_once(&self) -> bool {
+        let mut seen = BTreeSet::new();
+        self.moves()
+            .into_iter()
+            .all(|(instance, _)| seen.insert(instance))
+    }
+
     /// Who moves, and where to; detours are none.
     pub(super) fn moves(&self) -> Vec<(InstanceIndex, MachineIndex)> {
         let hops = self.steps.iter().flatten();
@@ -51,7 +83,7 @@ impl Ordered {
         self.steps.iter().map(Vec::len).sum()
     }
 
-    fn hops(&self) -> impl Iterator<Item = Hop> + '_ {
+    pub(super) fn hops(&self) -> impl Iterator<Item = Hop> + '_ {
         self.steps.iter().flatten().copied()
     }
 
@@ -60,46 +92,34 @@ impl Ordered {
         self.hops().take_while(|hop| hop.lets_go.is_none()).count()
     }
 
-    /// The pool after so many of the moves.
+    /// The same, with the pool after it as a next look will see it.
+    pub(super) fn seen_anew(self) -> Self {
+        let end = self.end.seated_anew();
+        Self { end, ..self }
+    }
+
+    /// The pool after so many of the moves, as a next look will see it.
     pub(super) fn after(&self, from: &Pool, count: usize) -> Pool {
         let mut pool = from.clone();
         for hop in self.hops().take(count) {
             pool.seat(hop.instance, hop.to);
         }
-        pool
+        pool.seated_anew()
     }
 
     /// So many of the moves, and no more.
-    pub(super) fn first(self, from: &Pool, count: usize) -> Self {
-        let end = self.after(from, count);
+    pub(super) fn first(&self, from: &Pool, count: usize) -> Self {
         let mut left = count;
-        let steps = self.steps.into_iter().map(|mut step| {
-            step.truncate(left);
-            left -= step.len();
-            step
+        let steps = self.steps.iter().map(|step| {
+            let kept: Vec<Hop> = step.iter().copied().take(left).collect();
+            left -= kept.len();
+            kept
         });
         Self {
             steps: steps.filter(|step| !step.is_empty()).collect(),
-            blocked: self.blocked,
-            end,
+            blocked: self.blocked.clone(),
+            end: self.after(from, count),
         }
-    }
-
-    /// At most so many of the moves: those that leave the pool most even.
-    pub(super) fn within(self, from: &Pool, moves_max: usize) -> Self {
-        if self.count() <= moves_max {
-            return self;
-        }
-        let mut pool = from.clone();
-        let mut best = (pool.imbalance().value(), 0);
-        for (hop, count) in self.hops().zip(1..=moves_max.min(self.direct())) {
-            pool.seat(hop.instance, hop.to);
-            let imbalance = pool.imbalance().value();
-            if imbalance < best.0 {
-                best = (imbalance, count);
-            }
-        }
-        self.first(from, best.1)
     }
 }
 
@@ -125,6 +145,22 @@ pub(super) fn order(start: &Pool, goals: &[(InstanceIndex, MachineIndex)], rules
         blocked,
         end: way.end,
     }
+}
+
+/// Whether these steps can be gone from `start`; else who is the first that cannot go its way.
+pub(super) fn retrace(start: &Pool, steps: &[Vec<Hop>], rules: &Rules) -> Result<(), InstanceIndex> {
+    let mut way = Way::new(start, &[], rules);
+    for step in steps {
+        let goals: Vec<(InstanceIndex, MachineIndex)> =
+            step.iter().map(|hop| (hop.instance, hop.to)).collect();
+        way.waiting = parties(&way.end, &goals);
+        way.all_that_fit();
+        if let Some(stuck) = way.waiting.iter().find_map(|party| party.members.first()) {
+            return Err(*stuck);
+        }
+        way.close(step);
+    }
+    Ok(())
 }
 
 /// Those that go from one machine to one other together; mostly one alone.

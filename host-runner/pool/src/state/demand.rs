@@ -1,6 +1,6 @@
 use super::{InstanceIndex, MachineIndex, Pool};
 use crate::forecast::{Effort, History, Method, Sampling, predict_load_with};
-use crate::inventory::{Activity, UsageSeries};
+use crate::inventory::UsageSeries;
 
 /// The CPU that something is expected to use in the coming hour, in threads.
 ///
@@ -120,14 +120,7 @@ impl Pool {
     pub fn scale_demand(&mut self, factor: f64) {
         let rests: Vec<(MachineIndex, Demand, f64)> = self
             .machines()
-            .map(|(index, seat)| {
-                let mut rest = seat.demand;
-                let held = seat.instances.iter().map(|held| self.instance(*held));
-                for held in held.filter(|held| held.activity == Activity::Running) {
-                    rest.remove(held.demand);
-                }
-                (index, rest, f64::from(seat.threads))
-            })
+            .map(|(index, seat)| (index, seat.rest.demand, f64::from(seat.threads)))
             .collect();
         let scaled: Vec<(InstanceIndex, Demand)> = self
             .instances()
@@ -138,8 +131,10 @@ impl Pool {
         }
         for (machine, rest, threads) in rests {
             self.change_machine(machine, |seat| {
+                let scaled = rest.scaled(factor, threads);
                 seat.demand.remove(rest);
-                seat.demand.add(rest.scaled(factor, threads));
+                seat.demand.add(scaled);
+                seat.rest.demand = scaled;
             });
         }
     }

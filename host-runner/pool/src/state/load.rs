@@ -51,6 +51,11 @@ impl Imbalance {
         self.shift(load, -1.0);
     }
 
+    /// How many machines are counted.
+    pub fn machines(&self) -> u32 {
+        self.machines
+    }
+
     /// A machine's load has changed.
     pub fn change(&mut self, before: Load, after: Load) {
         self.shift(before, -1.0);

@@ -1,5 +1,6 @@
 //! The pool as decisions see it: an inventory with its words turned into numbers, and sums that follow every change at once.
 
+mod anew;
 mod asked;
 mod demand;
 mod disks;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use anew::Rest;
 use presence::Neighbourhood;
 
 use crate::forecast::Effort;
@@ -457,30 +459,6 @@ impl Pool {
             self.seat(index, machine);
         }
     }
-
-    /// What a machine uses and promises beyond the instances that the inventory knows.
-    fn account_for_the_rest(&mut self, machine: &Machine) {
-        let Some(index) = self.machine_of_id(machine.id) else {
-            return;
-        };
-        let measured = machine
-            .usage
-            .as_ref()
-            .and_then(|usage| Demand::of_usage(usage, self.now_s, f64::from(machine.threads), self.effort));
-        self.change_machine(index, |seat| {
-            if let Some(measured) = measured {
-                seat.demand.mean = seat.demand.mean.max(measured.mean);
-                seat.demand.variance = seat.demand.variance.max(measured.variance);
-            }
-            if let Some(reported) = machine.reported {
-                // The agent's figure is already after the overhead of one more instance.
-                let free = seat.memory_free_mib().saturating_sub(seat.overhead_mib);
-                seat.memory_promised_mib += free.saturating_sub(u64::from(reported.memory_free_mib.0));
-                let free = seat.disk_free_mib();
-                seat.disk_unaccounted_mib += free.saturating_sub(u64::from(reported.disk_free_mib.0));
-            }
-        });
-    }
 }
 
 /// How many things were measured.
@@ -546,6 +524,7 @@ fn machine_seat(words: &mut Vocabularies, machine: &Machine) -> MachineSeat {
             .collect(),
         disk_unaccounted_mib: 0,
         demand: Demand::default(),
+        rest: Rest::default(),
         hardware: machine.hardware.as_deref().map(|word| words.hardware.learn(word)),
         tags,
         site: machine.site.as_deref().map(|word| words.sites.learn(word)),

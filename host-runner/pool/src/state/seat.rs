@@ -1,5 +1,6 @@
 use uuid::Uuid;
 
+use super::anew::Rest;
 use super::demand::Demand;
 use super::load::Load;
 use super::names::{HardwareClasses, Images, Name, Sites, Storages, Tags};
@@ -54,6 +55,8 @@ pub struct MachineSeat {
     pub disk_unaccounted_mib: u64,
     /// The CPU demand of its running instances and of the machine itself.
     pub demand: Demand,
+    /// What it uses and promises beyond its instances; part of the sums above.
+    pub(super) rest: Rest,
     /// Its hardware class.
     pub hardware: Option<Name<HardwareClasses>>,
     /// Its tags, sorted.

@@ -81,6 +81,12 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
+    /// Whatever may be.
+    pub(crate) const ANY: Self = Self {
+        failures: u32::MAX,
+        stranded: u32::MAX,
+    };
+
     /// Of failures that each strand so many instances, at least one.
     pub(crate) fn of(stranded: impl Iterator<Item = u32>) -> Self {
         stranded.fold(Self::default(), |exposure, stranded| Self {

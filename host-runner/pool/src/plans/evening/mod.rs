@@ -13,7 +13,7 @@ mod wander;
 use guard::Guard;
 use rows::Rows;
 
-use super::draft::Daring;
+use super::legs::Daring;
 use super::options::BalanceOptions;
 use super::rules::{Rules, cooling_s, mobility};
 use super::travel;
@@ -22,11 +22,8 @@ use crate::Pool;
 use crate::placing::Exposure;
 use crate::state::{InstanceIndex, InstanceSeat, MachineIndex};
 
-/// How often the search begins anew from what it has found; in the last round it finds nothing more.
+/// How often the search begins anew from what it has found; mostly it finds nothing more soon.
 const ROUNDS_MAX: u32 = 16;
-
-/// Later rounds go a little further than a first one would, so that a plan made from where this one ends is empty although floats round.
-const LATER_ROUNDS: f64 = 0.98;
 
 /// Makes the pool more even. Returns the pool with everything where it should be.
 ///
@@ -49,6 +46,25 @@ pub(super) fn even_out_towards(
     let mut search = Evening::new(pool, options, daring);
     search.follow(goal);
     search.improve(daring);
+    search.pool
+}
+
+/// What is left of the moves that lead from one pool to another, without those that would better be taken back.
+pub(super) fn trimmed(from: &Pool, to: &Pool, options: &BalanceOptions) -> Pool {
+    let mut search = Evening::new(from, options, Daring::Careful);
+    search.begin_round();
+    for (instance, seat) in to.instances() {
+        if let Some(machine) = seat.machine
+            && from.instance(instance).machine != Some(machine)
+        {
+            search.seat(instance, machine);
+        }
+    }
+    for _ in 0..ROUNDS_MAX {
+        if !search.take_back_what_hardly_helps() {
+            break;
+        }
+    }
     search.pool
 }
 
@@ -89,13 +105,7 @@ pub(super) fn best_gain(
 
 /// What a move must gain in units of the imbalance: its cost is meant for one machine's load, of which the imbalance is the mean.
 pub(super) fn needed_gain(pool: &Pool, instance: InstanceIndex, options: &BalanceOptions) -> f64 {
-    let machines = pool
-        .machines()
-        .filter(|(_, seat)| seat.is_balanced())
-        .count()
-        .max(1);
-    #[expect(clippy::cast_precision_loss, reason = "at most MACHINES_MAX")]
-    let machines = machines as f64;
+    let machines = f64::from(pool.imbalance().machines().max(1));
     options.cost.of_duration(travel::seconds_out(pool, instance)) / machines
 }
 
@@ -117,7 +127,6 @@ struct Evening<'a> {
     frozen: Vec<bool>,
     /// What each instance's move must gain.
     needed: Vec<f64>,
-    scale: f64,
     /// Where each instance was when the search began.
     home: Vec<Option<MachineIndex>>,
     /// How many more may be elsewhere in the end.
@@ -149,7 +158,6 @@ impl<'a> Evening<'a> {
             origin: Vec::new(),
             frozen,
             needed,
-            scale: 1.0,
             home: pool.instances().map(|(_, seat)| seat.machine).collect(),
             moves_left: options.moves_max,
             is_uneven: pool.imbalance().value() > options.begin,
@@ -162,14 +170,13 @@ impl<'a> Evening<'a> {
 
     fn improve(&mut self, daring: Daring) {
         if let Daring::Relief(_) = daring {
-            self.begin_round(1.0);
+            self.begin_round();
             self.mend();
             self.relieve();
             return;
         }
-        for round in 0..ROUNDS_MAX {
-            let scale = if round == 0 { 1.0 } else { LATER_ROUNDS };
-            self.begin_round(scale);
+        for _ in 0..ROUNDS_MAX {
+            self.begin_round();
             self.mend();
             self.relieve();
             self.climb();
@@ -190,7 +197,7 @@ impl<'a> Evening<'a> {
     /// Makes the moves that lead to a goal, as far as they fit one by one and no failure suffers; again as long as that goes on.
     #[cfg(feature = "optimal")]
     fn follow(&mut self, goal: &Pool) {
-        self.begin_round(1.0);
+        self.begin_round();
         let mut waiting: Vec<(InstanceIndex, MachineIndex)> = self
             .pool
             .instances()
@@ -227,8 +234,7 @@ impl<'a> Evening<'a> {
         }
     }
 
-    fn begin_round(&mut self, scale: f64) {
-        self.scale = scale;
+    fn begin_round(&mut self) {
         self.origin = self.pool.instances().map(|(_, seat)| seat.machine).collect();
         if let Some(guard) = &mut self.guard {
             guard.begin_round();
@@ -258,7 +264,7 @@ impl<'a> Evening<'a> {
             .get(instance.0 as usize)
             .copied()
             .unwrap_or(f64::INFINITY);
-        (needed * self.scale).max(NO_LESS)
+        needed.max(NO_LESS)
     }
 
     /// A plan begins at one threshold and is content with a lower one.

@@ -84,8 +84,8 @@ impl Evening<'_> {
         }
     }
 
-    /// Moves back what has moved but matters so little now that the move is not worth its cost.
-    pub(super) fn take_back_what_hardly_helps(&mut self) {
+    /// Moves back what has moved but matters so little now that the move is not worth its cost. Whether there was any.
+    pub(super) fn take_back_what_hardly_helps(&mut self) -> bool {
         let moved: Vec<(InstanceIndex, MachineIndex)> = self
             .pool
             .instances()
@@ -93,15 +93,18 @@ impl Evening<'_> {
             .filter(|((_, seat), origin)| seat.machine != **origin)
             .filter_map(|((instance, _), origin)| Some((instance, (*origin)?)))
             .collect();
+        let mut any = false;
         for (instance, origin) in moved {
-            let saved = self.needed.get(instance.0 as usize).copied().unwrap_or(0.0) * self.scale;
+            let saved = self.needed.get(instance.0 as usize).copied().unwrap_or(0.0);
             let gain = self.rows.gain(&self.pool, instance, origin);
             if gain.is_some_and(|gain| gain + saved > 0.0)
                 && self.rules.fits(&self.pool, instance, origin)
                 && self.admits(&[(instance, origin)])
             {
                 self.seat(instance, origin);
+                any = true;
             }
         }
+        any
     }
 }
