@@ -208,6 +208,21 @@ async fn an_engine_that_does_not_start_is_a_failure_with_its_last_words() {
 }
 
 #[tokio::test]
+async fn an_engine_that_takes_its_time_to_start_is_waited_for() {
+    // As on a slow machine: it has its control socket, and says nothing there for longer than a command may take.
+    let agent = Agent::start(Options {
+        qemu: Some(
+            "#!/bin/sh\ncase \"$*\" in *-uuid*) (until [ -S qmp.sock ]; do sleep 0.01; done; kill -STOP $$; sleep 4; kill -CONT $$) & ;; esac\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n",
+        ),
+        ..Options::with_tiny()
+    })
+    .await;
+    let instance = agent.boot("slow-to-start").await;
+    assert_eq!(instance.state, RunState::Running);
+    assert!(instance.failure.is_none());
+}
+
+#[tokio::test]
 async fn an_engine_that_does_not_answer_is_left_alone_and_can_still_be_stopped() {
     let agent = Agent::start(Options::with_tiny()).await;
     let instance = agent.boot("mute").await;

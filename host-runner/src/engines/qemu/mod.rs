@@ -28,7 +28,7 @@ use crate::reconcile::GuestStatus;
 const PROGRAM: &str = "qemu-system-x86_64";
 /// What QEMU writes, in the runtime folder.
 const STDERR_FILE: &str = "stderr";
-/// How long QEMU may take from its process to its control socket.
+/// How long QEMU may take from its process to an answer on its control socket, behind which it makes the machine first.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a starting QEMU is looked at.
 const START_POLL: Duration = Duration::from_millis(20);
@@ -71,7 +71,8 @@ impl Qemu {
             }
             match Qmp::connect(&socket).await {
                 Ok((qmp, _)) => return Ok(qmp),
-                Err(EngineError::Control { .. }) if started.elapsed() < START_DEADLINE => {}
+                Err(EngineError::Control { .. } | EngineError::TimedOut { .. })
+                    if started.elapsed() < START_DEADLINE => {}
                 Err(_) if process.has_ended() => return Err(self.died(order, process)),
                 Err(error) => return Err(error),
             }
