@@ -92,10 +92,13 @@ async fn default_keys_are_tried_without_being_named() {
 #[tokio::test]
 async fn an_encrypted_key_asks_for_its_passphrase_and_tells_a_wrong_one_apart() {
     let desktop = Desktop::new().expect("a desktop");
-    for (index, kind) in [KeyKind::Ed25519, KeyKind::Ecdsa521Pkcs8, KeyKind::RsaPem]
-        .into_iter()
-        .enumerate()
-    {
+    let kinds = [
+        KeyKind::Ed25519,
+        KeyKind::Ecdsa256SmallSecret,
+        KeyKind::Ecdsa521Pkcs8,
+        KeyKind::RsaPem,
+    ];
+    for (index, kind) in kinds.into_iter().enumerate() {
         let path = desktop.ssh_path(&format!("key{index}"));
         let key = SshKey::make(&path, kind, "open sesame").expect("a key");
         let scene = scene(&SshServerOptions {

@@ -10,6 +10,8 @@ pub enum KeyKind {
     Ed25519,
     /// ECDSA over P-256, in OpenSSH's format.
     Ecdsa256,
+    /// The same, always the same key, whose secret begins with a zero byte. One in 256 of those that `ssh-keygen` makes is so.
+    Ecdsa256SmallSecret,
     /// ECDSA over P-384, in PEM (SEC1).
     Ecdsa384Pem,
     /// ECDSA over P-521, in PKCS#8.
@@ -24,9 +26,10 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ed25519,
         Self::Ecdsa256,
+        Self::Ecdsa256SmallSecret,
         Self::Ecdsa384Pem,
         Self::Ecdsa521Pkcs8,
         Self::Rsa,
@@ -34,8 +37,10 @@ impl KeyKind {
         Self::RsaPkcs8,
     ];
 
-    fn arguments(self) -> &'static [&'static str] {
-        match self {
+    /// What makes `ssh-keygen` generate such a key; `None` for one that is given.
+    fn arguments(self) -> Option<&'static [&'static str]> {
+        Some(match self {
+            Self::Ecdsa256SmallSecret => return None,
             Self::Ed25519 => &["-t", "ed25519"],
             Self::Ecdsa256 => &["-t", "ecdsa", "-b", "256"],
             Self::Ecdsa384Pem => &["-t", "ecdsa", "-b", "384", "-m", "PEM"],
@@ -43,7 +48,7 @@ impl KeyKind {
             Self::Rsa => &["-t", "rsa", "-b", "3072"],
             Self::RsaPem => &["-t", "rsa", "-b", "2048", "-m", "PEM"],
             Self::RsaPkcs8 => &["-t", "rsa", "-b", "2048", "-m", "PKCS8"],
-        }
+        })
     }
 }
 
@@ -62,17 +67,21 @@ impl SshKey {
     /// # Errors
     /// Those of `ssh-keygen`.
     pub fn make(path: &Path, kind: KeyKind, passphrase: &str) -> Result<Self, Trouble> {
-        run(Command::new("ssh-keygen")
-            .args(["-q", "-N", passphrase, "-C", "test", "-f"])
-            .arg(path)
-            .args(kind.arguments()))?;
-        let mut public = path.as_os_str().to_owned();
-        public.push(".pub");
-        let public =
-            std::fs::read_to_string(PathBuf::from(public)).map_err(Trouble::io("read a public key"))?;
+        match kind.arguments() {
+            Some(arguments) => run(Command::new("ssh-keygen")
+                .args(["-q", "-N", passphrase, "-C", "test", "-f"])
+                .arg(path)
+                .args(arguments))?,
+            None => write_small_secret(path, passphrase)?,
+        };
+        let public = run(Command::new("ssh-keygen")
+            .args(["-y", "-P", passphrase, "-f"])
+            .arg(path))?;
+        let public = public.trim().to_owned();
+        std::fs::write(public_path(path), format!("{public}\n")).map_err(Trouble::io("write a public key"))?;
         Ok(Self {
             path: path.to_owned(),
-            public: public.trim().to_owned(),
+            public,
         })
     }
 
@@ -84,4 +93,34 @@ impl SshKey {
         let text = run(Command::new("ssh-keygen").arg("-lf").arg(&self.path))?;
         Ok(text.split_whitespace().nth(1).unwrap_or_default().to_owned())
     }
+}
+
+fn public_path(path: &Path) -> PathBuf {
+    let mut public = path.as_os_str().to_owned();
+    public.push(".pub");
+    public.into()
+}
+
+/// The secret is the bytes 0, 1, 2, to 31, in PEM (SEC1).
+const SMALL_SECRET: &str = "\
+-----BEGIN EC PRIVATE KEY-----
+MDECAQEEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4foAoGCCqGSM49
+AwEH
+-----END EC PRIVATE KEY-----
+";
+
+/// Has `ssh-keygen` write [`SMALL_SECRET`] in OpenSSH's format.
+fn write_small_secret(path: &Path, passphrase: &str) -> Result<String, Trouble> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(SMALL_SECRET.as_bytes()))
+        .map_err(Trouble::io("write a key"))?;
+    run(Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", passphrase, "-C", "test", "-f"])
+        .arg(path))
 }

@@ -6,8 +6,8 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::{HashAlg, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
-use super::SshError;
 use super::config::read_bounded;
+use super::{SshError, small_secret};
 
 /// A key as far as it could be read.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ fn load_now(path: &Path, passphrase: Option<&str>) -> Result<Option<KeyMaterial>
         path: path.to_owned(),
         err,
     };
-    let failure = match decode_secret_key(&text, None) {
+    let failure = match decode(&text, None) {
         Ok(key) => return Ok(Some(KeyMaterial::Open(Box::new(key)))),
         Err(err) => err,
     };
@@ -61,7 +61,7 @@ fn load_now(path: &Path, passphrase: Option<&str>) -> Result<Option<KeyMaterial>
         return Err(bad(failure));
     }
     if let Some(passphrase) = passphrase
-        && let Ok(key) = decode_secret_key(&text, Some(passphrase))
+        && let Ok(key) = decode(&text, Some(passphrase))
     {
         return Ok(Some(KeyMaterial::Open(Box::new(key))));
     }
@@ -69,6 +69,15 @@ fn load_now(path: &Path, passphrase: Option<&str>) -> Result<Option<KeyMaterial>
         public: public_part(path, &text),
         refused: passphrase.is_some(),
     }))
+}
+
+fn decode(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, russh::keys::Error> {
+    match decode_secret_key(text, passphrase) {
+        Err(failure) if small_secret::may_be(&failure) => {
+            small_secret::decode(text, passphrase).map_err(|_| failure)
+        }
+        decoded => decoded,
+    }
 }
 
 fn is_encrypted(text: &str, failure: &russh::keys::Error) -> bool {

@@ -20,6 +20,7 @@ mod pattern;
 mod prompt_acks;
 mod route;
 mod session;
+mod small_secret;
 
 pub(super) use channel::Failed;
 pub use error::SshError;
