@@ -78,7 +78,8 @@ impl SshKey {
             .args(["-y", "-P", passphrase, "-f"])
             .arg(path))?;
         let public = public.trim().to_owned();
-        std::fs::write(public_path(path), format!("{public}\n")).map_err(Trouble::io("write a public key"))?;
+        std::fs::write(public_path(path), format!("{public}\n"))
+            .map_err(Trouble::io("write a public key"))?;
         Ok(Self {
             path: path.to_owned(),
             public,

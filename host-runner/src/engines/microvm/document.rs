@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::notify::NOTIFY_PORT;
-use crate::engines::LaunchOrder;
+use crate::engines::{CLOCK_PARAMETERS, LaunchOrder};
 use crate::images::KernelFiles;
 
 /// The document, in the runtime folder.
@@ -82,13 +82,13 @@ fn network_limit(limit: NetworkLimit) -> Value {
     })
 }
 
-/// The image's own command line and the guest's name. A kernel that panics ends its machine at once, so that the agent learns of it;
-/// an image that has its own wish keeps it, since what comes later on a kernel's command line counts. A systemd learns where it can tell that
-/// it has started all; other guests do not mind.
+/// The image's own command line and the guest's name. A kernel that panics ends its machine at once, so that the agent learns of it, and
+/// has one clock to look at; an image that has its own wish keeps it, since what comes later on a kernel's command line counts. A systemd learns
+/// where it can tell that it has started all; other guests do not mind.
 fn command_line(order: &LaunchOrder, kernel: &KernelFiles) -> String {
     let notify = format!("systemd.set_credential=vmm.notify_socket:vsock-stream:2:{NOTIFY_PORT}");
     let text = format!(
-        "panic=-1 {notify} {} millpond.name={}",
+        "panic=-1 {CLOCK_PARAMETERS} {notify} {} millpond.name={}",
         kernel.command_line, order.name
     );
     text.trim().to_owned()
@@ -158,7 +158,7 @@ mod tests {
         };
         assert_eq!(
             document(&order(), &kernel)["boot"]["command_line"],
-            "panic=-1 systemd.set_credential=vmm.notify_socket:vsock-stream:2:1024 console=ttyS0 panic=5 millpond.name=tiny-1"
+            "panic=-1 tsc=nowatchdog systemd.set_credential=vmm.notify_socket:vsock-stream:2:1024 console=ttyS0 panic=5 millpond.name=tiny-1"
         );
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use api::{DiskLimit, Mib, PublishedPort};
 
-use crate::engines::LaunchOrder;
+use crate::engines::{CLOCK_PARAMETERS, LaunchOrder};
 
 /// The control socket, in the runtime folder.
 pub const QMP_SOCKET: &str = "qmp.sock";
@@ -72,7 +72,7 @@ pub fn arguments(order: &LaunchOrder, accelerator: Accelerator, user: Option<&st
         format!("socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off"),
     );
     line.pair("-serial", "chardev:console");
-    boot(&mut line, order);
+    boot(&mut line, order, accelerator);
     line.pair("-netdev", network(&order.ports));
     // Without an option ROM: nothing boots from the network, and the ROM is another package.
     line.pair("-device", "virtio-net-pci,netdev=net,romfile=");
@@ -101,7 +101,7 @@ fn sandbox(line: &mut Line, user: Option<&str>) {
 }
 
 /// A kernel that QEMU loads; without one, its firmware starts from the disk.
-fn boot(line: &mut Line, order: &LaunchOrder) {
+fn boot(line: &mut Line, order: &LaunchOrder, accelerator: Accelerator) {
     let Some(kernel) = &order.boot.kernel else {
         return;
     };
@@ -109,7 +109,12 @@ fn boot(line: &mut Line, order: &LaunchOrder) {
     if let Some(initrd) = &kernel.initrd {
         line.pair("-initrd", initrd.as_os_str());
     }
-    let command_line = format!("{} millpond.name={}", kernel.command_line, order.name);
+    let clock = match accelerator {
+        Accelerator::Kvm => CLOCK_PARAMETERS,
+        // No kvm-clock: the counter is the guest's clock, and is to be watched.
+        Accelerator::Tcg => "",
+    };
+    let command_line = format!("{clock} {} millpond.name={}", kernel.command_line, order.name);
     line.pair("-append", command_line.trim_start());
 }
 
@@ -205,6 +210,14 @@ mod tests {
         assert_eq!(
             values(&order(), Accelerator::Tcg, "-append"),
             ["console=ttyS0 quiet millpond.name=tiny-1"]
+        );
+    }
+
+    #[test]
+    fn a_guest_that_has_kvm_clock_looks_at_no_other_clock_unless_its_image_says_so() {
+        assert_eq!(
+            values(&order(), Accelerator::Kvm, "-append"),
+            ["tsc=nowatchdog console=ttyS0 quiet millpond.name=tiny-1"]
         );
     }
 

@@ -73,7 +73,11 @@ fn a_file_that_ends_early_is_no_key() {
     let whole = bytes_of(IN_CLEAR);
     is_the_key(&read(&whole).expect("a key"));
     for length in 0..whole.len() {
-        assert!(read(&whole[..length]).is_err(), "{length} bytes of {}", whole.len());
+        assert!(
+            read(&whole[..length]).is_err(),
+            "{length} bytes of {}",
+            whole.len()
+        );
     }
 }
 
