@@ -28,9 +28,8 @@ const FULLEST_MAX: usize = 3;
 /// [`begin`](BalanceOptions::begin), instances move as long as a move gains more than it costs and the imbalance is above
 /// [`end`](BalanceOptions::end). Where nothing is done, [`Plan::left_out`] says why.
 ///
-/// Whatever is done for evenness' sake, detours included, lowers the imbalance by more than it costs when it is done. Rarely (4 of 110,000
-/// random pools) a move that must be made follows it, and takes a part of that gain away. Nothing comes back to where it was unless it left
-/// to make room.
+/// Whatever is done for evenness' sake, detours included, lowers the imbalance by more than it costs, unless what must be done needs the room
+/// that it makes. Nothing comes back to where it was unless it left to make room.
 ///
 /// A plan made from where this one ends is empty, with three exceptions. This one has all the moves that it may have. Or what has moved
 /// stays put for a while by [`cooldown_s`](BalanceOptions::cooldown_s): a search among fewer comes by other ways, and now and then by a

@@ -196,7 +196,9 @@ impl Journey<'_> {
         }
         let admitted = self.admits(stage, &bold);
         match admitted {
-            Ok(judged) if bold.blocked.is_empty() && self.pays(stage, &bold) => return Ok((bold, judged)),
+            Ok(judged) if bold.blocked.is_empty() && self.pays(stage, &bold) => {
+                return Ok(self.relief_before(stage, &bold.end).unwrap_or((bold, judged)));
+            }
             Err(judged) if self.search.dares(&stage.pool) => self.hold_back(stage, &bold, &judged),
             _ => {}
         }
@@ -207,7 +209,7 @@ impl Journey<'_> {
         self.as_far_as_it_goes(stage, careful)
     }
 
-    /// As far on a leg as pays; where it makes failures worse, on one that minds them; where neither goes anywhere, what must be done.
+    /// As far on a leg as pays; where it makes failures worse, on one that minds them; where neither does anything that must be done, that first.
     fn as_far_as_it_goes(&mut self, stage: &Stage, mut leg: Ordered) -> Result<Leg, Vec<Blocked>> {
         if let Err(judged) = self.admits(stage, &leg) {
             self.hold_back(stage, &leg, &judged);
@@ -215,13 +217,23 @@ impl Journey<'_> {
                 leg = self.towards(stage, Daring::Guarded(exposure));
             }
         }
-        let mut found = self.best_of(stage, &leg);
-        if found.is_none() && !stage.strain.is_nothing() {
-            let exposure = stage.allowed_to_relief.unwrap_or(Exposure::ANY);
-            let relief = self.towards(stage, Daring::Relief(exposure));
-            found = self.best_of(stage, &relief);
+        let found = self.best_of(stage, &leg);
+        let end = found.as_ref().map_or(&stage.pool, |(leg, _)| &leg.end);
+        let relief = self.relief_before(stage, end);
+        relief.or(found).ok_or(leg.blocked)
+    }
+
+    /// Some of what must be done, where another leg, which ends with a pool, does none of it. Evenness comes later: it is worth what it is worth
+    /// after that.
+    fn relief_before(&self, stage: &Stage, other: &Pool) -> Option<Leg> {
+        if stage.strain.is_nothing() || self.search.strain(other).is_less_than(stage.strain) {
+            return None;
         }
-        found.ok_or(leg.blocked)
+        let exposure = stage.allowed_to_relief.unwrap_or(Exposure::ANY);
+        let relief = self.towards(stage, Daring::Relief(exposure));
+        let found = self.best_of(stage, &relief)?;
+        let helps = self.search.strain(&found.0.end).is_less_than(stage.strain);
+        helps.then_some(found)
     }
 
     fn towards(&self, stage: &Stage, daring: Daring) -> Ordered {

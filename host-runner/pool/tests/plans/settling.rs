@@ -34,6 +34,11 @@ impl Held {
         self
     }
 
+    fn cold(mut self) -> Self {
+        self.0.needs.mobility = Mobility::Cold;
+        self
+    }
+
     fn fixed(mut self) -> Self {
         self.0.needs.mobility = Mobility::Fixed;
         self
@@ -258,4 +263,81 @@ fn what_leaves_and_comes_back_makes_room_and_says_for_whom() {
         panic!("it leaves for another's sake: {first:?}");
     };
     assert!(made().any(|made| made.instance == instance && made.to == machine_id(1)));
+}
+
+/// An exchange pays as things are, and no more once the overloaded machine is relieved, which can be had without it.
+fn less_to_gain_once_relieved() -> Inventory {
+    let machines = [
+        (16, 37, 64, 2),
+        (16, 35, 64, 2),
+        (8, 26, 64, 1),
+        (8, 28, 64, 2),
+        (8, 23, 64, 2),
+        (16, 32, 64, 1),
+        (16, 22, 64, 2),
+    ];
+    let instances = [
+        on(0, 1, 11, 0.0).cold(),
+        on(0, 2, 12, 1.7946).fixed(),
+        on(1, 3, 8, 0.0403).fixed(),
+        on(6, 2, 2, 1.3749).with_disk(58, Some("fast")).cold(),
+        on(6, 1, 4, 0.0).with_disk(36, Some("fast")).fixed(),
+        on(6, 1, 10, 0.0),
+        on(1, 4, 11, 2.8939).fixed(),
+        on(4, 1, 2, 0.0).in_group().fixed(),
+        on(3, 1, 11, 0.0).with_disk(1, Some("large")).fixed(),
+        on(1, 1, 8, 0.0).fixed(),
+        on(3, 3, 9, 2.735).fixed(),
+        on(2, 2, 3, 1.6672).with_disk(16, Some("fast")).cold(),
+        on(0, 4, 9, 0.0).with_disk(2, Some("fast")).fixed(),
+        on(4, 1, 4, 0.0).pinned(),
+        on(5, 1, 9, 0.0).in_group().fixed(),
+        on(4, 2, 8, 0.4072).with_disk(1, Some("large")).cold(),
+        on(5, 2, 9, 1.4058).with_disk(22, None).fixed(),
+        on(5, 4, 9, 0.0).with_disk(15, Some("fast")).cold(),
+        on(2, 4, 8, 3.2243).with_disk(41, None).cold(),
+        on(1, 4, 2, 0.5989).with_disk(2, Some("fast")).fixed(),
+        on(2, 2, 6, 1.3464).cold(),
+        on(1, 1, 3, 0.2517).cold(),
+        on(3, 1, 2, 0.0).with_disk(1, Some("fast")).fixed(),
+        on(4, 1, 6, 0.0).cold(),
+        on(2, 3, 6, 1.807).fixed(),
+    ];
+    made_of(&machines, &instances)
+}
+
+#[test]
+fn what_must_be_done_comes_first_and_evenness_is_weighed_after_it() {
+    let plan = is_whole(&less_to_gain_once_relieved());
+    let first = &plan.steps[0].moves[0];
+    assert!(
+        matches!(first.reason, MoveReason::Overload { .. }),
+        "{:?}",
+        plan.steps
+    );
+}
+
+/// Only where the small one goes has memory for one that the overloaded machine must be rid of.
+fn one_in_the_way_of_relief() -> Inventory {
+    let machines = [(16, 45, 64, 0), (8, 32, 64, 0), (16, 46, 64, 0)];
+    let instances = [
+        on(0, 9, 43, 5.76).fixed(),
+        on(0, 1, 1, 0.08),
+        on(1, 4, 1, 2.63),
+        on(1, 12, 27, 8.27).fixed(),
+        on(2, 21, 41, 13.0).fixed(),
+    ];
+    made_of(&machines, &instances)
+}
+
+#[test]
+fn what_makes_room_for_what_must_be_done_need_not_pay_for_itself() {
+    let plan = is_whole(&one_in_the_way_of_relief());
+    assert_eq!(moves(&plan), 2, "{:?}", plan.steps);
+    let last = &plan.steps.last().unwrap().moves[0];
+    assert!(
+        matches!(last.reason, MoveReason::Overload { .. }),
+        "{:?}",
+        plan.steps
+    );
 }

@@ -138,6 +138,8 @@ pub struct ChosenMoves {
     /// By how much less even the pool would be without them.
     gain: f64,
     duration_s: f64,
+    /// What would be in the way of the others without them, if anything.
+    make_room: Option<String>,
 }
 
 impl ChosenMoves {
@@ -155,16 +157,19 @@ impl ChosenMoves {
             }
         }
         chosen.gain = without.imbalance().value() - plan.after.imbalance;
+        chosen.make_room = Ledger::new(inventory, BalanceOptions::default().cpu.load_max)
+            .carry_out_where(plan, |made| !is_chosen(made))
+            .err();
         chosen
     }
 
-    /// Whether that is more than what they cost.
+    /// Whether what had to be done could not be done without them, or that is more than what they cost.
     pub fn are_paid_for(&self, inventory: &Inventory, options: &BalanceOptions) -> bool {
         let machines = u32::try_from(inventory.machines.len()).unwrap();
         let gain = self.gain * f64::from(machines);
         let minutes = self.duration_s / 60.0;
         let cost = f64::from(self.moves) * options.cost.per_move + minutes * options.cost.per_minute;
-        self.moves == 0 || gain > cost
+        self.moves == 0 || self.make_room.is_some() || gain > cost
     }
 }
 
@@ -225,19 +230,33 @@ impl<'a> Ledger<'a> {
     pub fn carry_out(&mut self, plan: &Plan, mut order: impl FnMut(usize) -> (Vec<usize>, Vec<usize>)) {
         for step in &plan.steps {
             let (begin, end) = order(step.moves.len());
-            for number in begin {
-                let made = &step.moves[number];
-                self.held.entry(made.to).or_default().insert(made.instance);
-                self.check(made.to);
-            }
-            for number in end {
-                let made = &step.moves[number];
-                if let Some(from) = made.from {
-                    self.held.entry(from).or_default().remove(&made.instance);
-                }
-            }
-            self.check_together();
+            let in_order =
+                |numbers: Vec<usize>| numbers.into_iter().map(|number| &step.moves[number]).collect();
+            self.carry_out_step(in_order(begin), in_order(end))
+                .unwrap_or_else(|broken| panic!("{broken}"));
         }
+    }
+
+    /// Carries out some moves of the plan, those of a step all at once, and says what they break.
+    fn carry_out_where(&mut self, plan: &Plan, is_made: impl Fn(&Move) -> bool) -> Result<(), String> {
+        for step in &plan.steps {
+            let made: Vec<&Move> = step.moves.iter().filter(|made| is_made(made)).collect();
+            self.carry_out_step(made.clone(), made)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out_step(&mut self, begin: Vec<&Move>, end: Vec<&Move>) -> Result<(), String> {
+        for made in begin {
+            self.held.entry(made.to).or_default().insert(made.instance);
+            self.check(made.to)?;
+        }
+        for made in end {
+            if let Some(from) = made.from {
+                self.held.entry(from).or_default().remove(&made.instance);
+            }
+        }
+        self.check_together()
     }
 
     fn needs(&self, id: Uuid) -> &Instance {
@@ -249,7 +268,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// The machine that has just got something more.
-    fn check(&self, id: Uuid) {
+    fn check(&self, id: Uuid) -> Result<(), String> {
         let machine = self
             .inventory
             .machines
@@ -264,38 +283,32 @@ impl<'a> Ledger<'a> {
         let memory: u64 = running()
             .map(|instance| u64::from(instance.needs.memory_mib.0 + machine.instance_overhead_mib.0))
             .sum();
-        assert!(
-            memory <= u64::from(machine.memory_mib.0),
-            "{} promises {memory} MiB",
-            machine.name
-        );
+        holds(memory <= u64::from(machine.memory_mib.0), || {
+            format!("{} promises {memory} MiB", machine.name)
+        })?;
         if let Some(ratio) = machine.overcommit.cpu {
             let vcpus: u32 = running().map(|instance| instance.needs.vcpus).sum();
-            assert!(
-                f64::from(vcpus) <= f64::from(machine.threads) * ratio,
-                "{} promises {vcpus} vCPUs",
-                machine.name
-            );
+            let most = f64::from(machine.threads) * ratio;
+            holds(f64::from(vcpus) <= most, || {
+                format!("{} promises {vcpus} vCPUs", machine.name)
+            })?;
         }
-        disks_fit(machine, &held);
-        self.cpu_suffices(machine, &held);
+        disks_fit(machine, &held)?;
+        self.cpu_suffices(machine, &held)?;
         for one in &held {
             for other in held.iter().filter(|other| other.id != one.id) {
-                assert!(
-                    !keeps_away(one, other),
-                    "{} is with {} on {}",
-                    one.name,
-                    other.name,
-                    machine.name
-                );
+                holds(!keeps_away(one, other), || {
+                    format!("{} is with {} on {}", one.name, other.name, machine.name)
+                })?;
             }
         }
+        Ok(())
     }
 
     /// That of the machines that get something: whoever has too much of it already may keep that.
-    fn cpu_suffices(&self, machine: &Machine, held: &[&Instance]) {
+    fn cpu_suffices(&self, machine: &Machine, held: &[&Instance]) -> Result<(), String> {
         let Some(limit) = self.cpu_load_max else {
-            return;
+            return Ok(());
         };
         let used: f64 = held
             .iter()
@@ -303,15 +316,13 @@ impl<'a> Ledger<'a> {
             .map(|instance| instance.usage.as_ref().map_or(0.0, |usage| usage.values[0]))
             .sum();
         let most = (f64::from(machine.threads) - machine.reserved.threads) * limit;
-        assert!(
-            used <= most + 1e-6,
-            "{} would use {used} of {most} threads",
-            machine.name
-        );
+        holds(used <= most + 1e-6, || {
+            format!("{} would use {used} of {most} threads", machine.name)
+        })
     }
 
     /// Between steps, those that belong together are together, if they were so at first.
-    fn check_together(&self) {
+    fn check_together(&self) -> Result<(), String> {
         let place = |id: Uuid| {
             self.held
                 .iter()
@@ -324,33 +335,30 @@ impl<'a> Ledger<'a> {
                     (wish.kind, &wish.target, wish.hard)
                     && self.needs(*id).machine == one.machine
                 {
-                    assert_eq!(place(*id), place(one.id), "{} has lost its companion", one.name);
+                    holds(place(*id) == place(one.id), || {
+                        format!("{} has lost its companion", one.name)
+                    })?;
                 }
             }
         }
+        Ok(())
     }
 }
 
 /// Each disk that names a storage in that one; and all of them together.
-fn disks_fit(machine: &Machine, held: &[&Instance]) {
+fn disks_fit(machine: &Machine, held: &[&Instance]) -> Result<(), String> {
     let disks = || held.iter().flat_map(|instance| &instance.needs.disks);
     for storage in &machine.storages {
         let named = disks().filter(|disk| disk.storage.as_ref() == Some(&storage.name));
         let promised: u64 = named.map(|disk| u64::from(disk.size_mib.0)).sum();
-        assert!(
-            promised <= u64::from(storage.capacity_mib.0),
-            "{} promises {promised} MiB of {}",
-            machine.name,
-            storage.name
-        );
+        holds(promised <= u64::from(storage.capacity_mib.0), || {
+            format!("{} promises {promised} MiB of {}", machine.name, storage.name)
+        })?;
     }
     let named = disks().filter_map(|disk| disk.storage.as_ref());
     for name in named {
-        assert!(
-            machine.storages.iter().any(|storage| storage.name == *name),
-            "{} has no {name}",
-            machine.name
-        );
+        let has = machine.storages.iter().any(|storage| storage.name == *name);
+        holds(has, || format!("{} has no {name}", machine.name))?;
     }
     let promised: u64 = disks().map(|disk| u64::from(disk.size_mib.0)).sum();
     let capacity: u64 = machine
@@ -358,11 +366,14 @@ fn disks_fit(machine: &Machine, held: &[&Instance]) {
         .iter()
         .map(|storage| u64::from(storage.capacity_mib.0))
         .sum();
-    assert!(
-        promised <= capacity,
-        "{} promises {promised} MiB of disk",
-        machine.name
-    );
+    holds(promised <= capacity, || {
+        format!("{} promises {promised} MiB of disk", machine.name)
+    })
+}
+
+/// What holds, or else what is broken.
+fn holds(it_does: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if it_does { Ok(()) } else { Err(broken()) }
 }
 
 fn keeps_away(one: &Instance, other: &Instance) -> bool {
