@@ -33,7 +33,7 @@ pub const LOG_BYTES_MAX: usize = 4096;
 /// What a Linux kernel under KVM is told about its clock, before its image's own wishes.
 ///
 /// Where the guest's time-stamp counter is not invariant, the kernel keeps its time by kvm-clock, and yet compares the counter with it twice a
-/// second, lest somebody use it. That is two fifths of what a sleeping guest costs. Where the counter is invariant, the kernel
+/// second, lest somebody use it: more than a quarter of what a sleeping guest exits for. Where the counter is invariant, the kernel
 /// compares nothing by itself.
 ///
 /// Source: the kernel's `Documentation/admin-guide/kernel-parameters.txt`, `tsc=`.

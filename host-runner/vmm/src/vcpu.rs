@@ -251,6 +251,12 @@ fn enter(vcpu: &mut VcpuFd, bus: &IoManager) -> Left {
         Ok(VcpuExit::Intr | VcpuExit::Hlt | VcpuExit::IrqWindowOpen) => {}
         Ok(other) => return failed(format!("KVM stopped in an unexpected way: {other:?}")),
         Err(err) if matches!(err.errno(), libc::EINTR | libc::EAGAIN) => return Left::Interrupted,
+        // Of memory that is mapped, only the pages of a file can be gone.
+        Err(err) if err.errno() == libc::EFAULT => {
+            return failed(format!(
+                "KVM cannot run the vCPU: a page of the guest's memory is gone ({err}); was the file of its kernel cut short?"
+            ));
+        }
         Err(err) => return failed(format!("KVM cannot run the vCPU: {err}")),
     }
     Left::Served

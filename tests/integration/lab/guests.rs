@@ -122,6 +122,7 @@ fn devices_do_what_they_offer_and_their_driver_reaches_no_file_of_the_machine() 
     let session = Session::run("devices", &long());
     shapes::a_guest_gives_back_what_it_frees_and_takes_what_it_needs(&session.facts("by_itself"));
     troubles::a_guest_is_told_what_its_disk_did_not_keep_and_goes_on(&session.facts("failing"));
+    troubles::a_guest_whose_kernels_file_is_cut_short_ends_and_says_why(&session.facts("cut_short"));
     let devices = session.facts("devices");
     devices::disks_have_names_rights_and_limits_and_give_back_what_is_not_needed(&devices);
     devices::the_virtio_console_carries_lines_both_ways(&devices);

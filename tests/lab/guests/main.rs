@@ -58,6 +58,7 @@ const SESSIONS: [(&str, &[Scenario]); 10] = [
             ("no_rings", devices::disk_without_rings),
             ("confined", confined::files_in_reach),
             ("failing", troubles::disk_that_keeps_nothing),
+            ("cut_short", troubles::kernel_cut_short),
         ],
     ),
     (

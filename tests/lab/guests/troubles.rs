@@ -1,4 +1,5 @@
-//! What befalls a host's disks: one without room for a snapshot, and one that fails when it is to keep what was written.
+//! What befalls a host's disks and files: no room for a snapshot, a disk that fails when it is to keep what was written, and a kernel's file
+//! that is cut short.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -164,4 +165,19 @@ pub fn disk_that_keeps_nothing(files: &Files) -> Facts {
     drop(guest);
     run(Command::new("umount").arg(&folder))?;
     Ok(facts)
+}
+
+/// A guest whose kernel's file is cut short while it runs, and that then reads its types, which it sees in the file.
+pub fn kernel_cut_short(files: &Files) -> Facts {
+    const NAME: &str = "cut-short";
+    let kernel = Files::place(NAME)?.file("kernel");
+    fs::copy(files.file("vmlinux"), &kernel)?;
+    let mut boot = files.boot("");
+    boot["kernel"] = json!(kernel);
+    let mut guest = files.start(NAME, &json!({"boot": boot}))?;
+    const READ_TYPES: &str = "cat /sys/kernel/btf/vmlinux >/dev/null";
+    let whole = guest.run(READ_TYPES).is_ok();
+    File::options().write(true).open(&kernel)?.set_len(4096)?;
+    guest.send(READ_TYPES)?;
+    Ok(json!({"whole": whole, "ending": guest.ending()?, "log": guest.log()}))
 }

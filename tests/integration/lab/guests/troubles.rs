@@ -34,3 +34,18 @@ pub fn a_guest_is_told_what_its_disk_did_not_keep_and_goes_on(facts: &Value) {
     assert!(facts["kept_again"]["Ok"].is_string(), "with room again: {facts}");
     assert_eq!(facts["state"], "running", "{facts}");
 }
+
+pub fn a_guest_whose_kernels_file_is_cut_short_ends_and_says_why(facts: &Value) {
+    assert_eq!(facts["whole"], true, "before that it reads there: {facts}");
+    let ending = &facts["ending"];
+    assert_eq!(
+        (&ending["ending"], &ending["code"]),
+        (&Value::from("failed"), &Value::from(1)),
+        "{facts}"
+    );
+    let reason = text(&ending["reason"]);
+    assert!(
+        reason.contains("was the file of its kernel cut short?"),
+        "{facts}"
+    );
+}
