@@ -16,6 +16,8 @@ use crate::machines::COUNT;
 /// Room for less than a guest holds, and for more, in MiB.
 const TOO_LITTLE_MIB: u64 = 16;
 const ENOUGH_MIB: u64 = 400;
+/// Has a guest look at its kernel's types.
+const READ_TYPES: &str = "cat /sys/kernel/btf/vmlinux >/dev/null";
 /// How large the disk is that fails, in MiB.
 const DISK_MIB: u64 = 48;
 
@@ -175,7 +177,6 @@ pub fn kernel_cut_short(files: &Files) -> Facts {
     let mut boot = files.boot("");
     boot["kernel"] = json!(kernel);
     let mut guest = files.start(NAME, &json!({"boot": boot}))?;
-    const READ_TYPES: &str = "cat /sys/kernel/btf/vmlinux >/dev/null";
     let whole = guest.run(READ_TYPES).is_ok();
     File::options().write(true).open(&kernel)?.set_len(4096)?;
     guest.send(READ_TYPES)?;
