@@ -57,6 +57,11 @@ describe('a comparison', () => {
     expect(compare(same, 'boreas')).toEqual({ kind: 'equal', other: 'atlas' });
   });
 
+  it('names what speaks for the best also where that is hardly ahead', () => {
+    const verdicts = [verdict('atlas', terms(0.5, 0.5, 0.5)), verdict('boreas', terms(0.5, 0.5, 0.501))];
+    expect(compare({ verdicts, best: 'boreas' }, 'boreas')).toMatchObject({ kind: 'ahead', other: 'atlas', reasons: ['memory_left'] });
+  });
+
   it('has nothing to say about a machine that refuses: its reasons do', () => {
     expect(compare(PREVIEW, 'dione')).toBeUndefined();
     expect(compare(PREVIEW, 'unknown')).toBeUndefined();

@@ -22,8 +22,8 @@ export type Comparison =
       readonly differences: readonly Difference[];
     };
 
-/** Scores closer than this are shown as the same, and are. */
-const SAME = 0.005;
+/** Scores closer than this are the same: sums of measured numbers differ in their last digits. */
+const SAME = 1e-9;
 
 /** How many reasons one sentence bears. */
 const REASONS_MAX = 2;

@@ -70,6 +70,9 @@ function Refusals({ machine, verdict }: { machine: PoolMachine; verdict: Verdict
   );
 }
 
+/** Smaller differences would be shown as none. */
+const SHOWN = 0.005;
+
 /** The choice in one sentence: against whom, by how much, and what made it. */
 function Sentence({ preview, machine }: { preview: Preview; machine: string }) {
   const session = useSession();
@@ -87,7 +90,7 @@ function Sentence({ preview, machine }: { preview: Preview; machine: string }) {
     <p className={styles.sentence}>
       {words.t(`why.${compared.kind}`, {
         machine: name,
-        difference: formatScore(compared.by, words.locale),
+        difference: compared.by < SHOWN ? words.t('why.hardly') : formatScore(compared.by, words.locale),
         reasons: formatList(
           compared.reasons.map((reason) => words.t(`why.reason.${reason}`)),
           words.locale,

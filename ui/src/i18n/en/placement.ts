@@ -81,6 +81,7 @@ export const placement = {
   'why.equal': 'As good as {{machine}}; it comes first in the pool.',
   'why.ahead': 'Ahead of {{machine}} by {{difference}}: {{reasons}}.',
   'why.behind': '{{machine}} is ahead by {{difference}}: {{reasons}}.',
+  'why.hardly': 'less than 0.01',
   'why.reason.cpu_left': 'more CPU stays idle',
   'why.reason.memory_left': 'more memory stays free',
   'why.reason.disk_left': 'more disk stays free',

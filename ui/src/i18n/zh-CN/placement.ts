@@ -84,6 +84,7 @@ export const placement: InWords<typeof english> = {
   'why.equal': '与 {{machine}} 一样好；它在资源池中排在前面。',
   'why.ahead': '领先 {{machine}} {{difference}}：{{reasons}}。',
   'why.behind': '{{machine}} 领先 {{difference}}：{{reasons}}。',
+  'why.hardly': '不到 0.01',
   'why.reason.cpu_left': '空闲的 CPU 更多',
   'why.reason.memory_left': '剩余内存更多',
   'why.reason.disk_left': '剩余磁盘更多',
