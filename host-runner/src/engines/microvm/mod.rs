@@ -48,7 +48,7 @@ use crate::instance_files::{FileError, InstanceFiles, failed, private_dir};
 pub const MEMORY_OVERHEAD: Mib = Mib(32);
 /// What the monitor writes, in the runtime folder.
 const STDERR_FILE: &str = "stderr";
-/// How long the monitor may take from its process to its answer.
+/// How long the monitor may take from its process to its answer, and passt until it serves: both are slow on a machine that is.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How long one that was killed may take to be gone.
 const GIVE_UP_DEADLINE: Duration = Duration::from_secs(5);

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep};
 
+use super::START_DEADLINE;
 use super::control::control;
 use super::document::NETWORK_SOCKET;
 use super::introduction::introduce;
@@ -33,8 +34,6 @@ use crate::instance_files::FileError;
 
 /// What passt writes, in the runtime folder.
 const LOG_FILE: &str = "passt.log";
-/// How long passt may take to serve its guest.
-const START_DEADLINE: Duration = Duration::from_secs(10);
 /// How long one look waits for the monitor to connect again, which it tries every two seconds.
 const COMES_BACK: Duration = Duration::from_secs(3);
 /// Which passt serves the guest.
