@@ -1,4 +1,4 @@
-//! What must be true where a host's disk has no room, or fails.
+//! What must be true where a host's disk has no room, or fails, and where a kernel's file is cut short.
 
 use serde_json::{Value, json};
 
